@@ -1,0 +1,90 @@
+import { InvalidArgumentError } from "commander";
+import { TaskState } from "#gen/core/v1/core_pb.js";
+
+/** The server's address where none is given: this machine, on the default port. */
+export const defaultServer = "127.0.0.1:7846";
+
+/**
+ * HOST:PORT of a server; a host alone gets the default port, a port alone this
+ * machine. "http://" before it is ignored, for it is what people paste.
+ */
+export function parseServer(text: string): string {
+  const match = /^(?:http:\/\/)?(\[[\da-f:.]+\]|[^\s:/[\]]*)(?::(\d{1,5}))?\/?$/i.exec(
+    /^\d+$/.test(text) ? `:${text}` : text,
+  );
+  const [, host = "", port = ""] = match ?? [];
+  const portNumber = Number(port || "7846");
+  if ((host === "" && port === "") || portNumber < 1 || portNumber > 65535) {
+    throw new InvalidArgumentError("It must be HOST:PORT, such as 127.0.0.1:7846.");
+  }
+  return `${host || "127.0.0.1"}:${portNumber}`;
+}
+
+const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** A length of time such as 500ms, 10s or 1m30s, in ms. */
+export function parseDurationMs(text: string): number {
+  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) {
+    throw new InvalidArgumentError("It must be a length of time such as 500ms, 10s or 1m30s.");
+  }
+  let ms = 0;
+  for (const [, amount, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g))
+    ms += Number(amount) * (unitMs[unit ?? ""] ?? 0);
+  return Math.round(ms);
+}
+
+/** Collects KEY=VALUE; the value may be empty and may have "=" in it. A key given twice is a mistake. */
+export function collectLabel(text: string, labels: Record<string, string> = {}): Record<string, string> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("It must be KEY=VALUE.");
+  const key = text.slice(0, at);
+  if (Object.hasOwn(labels, key)) throw new InvalidArgumentError(`The label "${key}" is there twice.`);
+  return Object.fromEntries([...Object.entries(labels), [key, text.slice(at + 1)]]);
+}
+
+const stateNames = ["Pending", "Running", "Completed", "Failed", "Canceled", "Unknown"] as const;
+
+/** Collects states by name, in any case; several may be given at once, with commas. */
+export function collectState(text: string, states: readonly TaskState[] = []): TaskState[] {
+  const collected = new Set(states);
+  for (const word of text.split(",")) {
+    const name = stateNames.find((known) => known.toLowerCase() === word.trim().toLowerCase());
+    if (!name) throw new InvalidArgumentError(`It must be one of ${stateNames.join(", ")}.`);
+    collected.add(TaskState[name]);
+  }
+  return [...collected];
+}
+
+/** A revision: a whole number of up to 64 bits. */
+export function parseRevision(text: string): bigint {
+  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 2n ** 64n) {
+    throw new InvalidArgumentError("It must be a revision: a whole number.");
+  }
+  return BigInt(text);
+}
+
+/** A parser of whole numbers from `min` to `max`. */
+export function createCountParser(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const count = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(count >= min && count <= max))
+      throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+    return count;
+  };
+}
+
+/** Metadata as it was written, if it is a JSON object; kept byte for byte. */
+export function checkMetadata(text: string): string {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new InvalidArgumentError(
+      `It is not JSON: ${cause instanceof Error ? cause.message : cause}. A shell wants it in single quotes: '{"limit": 10}'.`,
+    );
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new InvalidArgumentError(`It must be a JSON object, such as '{"limit": 10}'.`);
+  }
+  return text;
+}

@@ -1,0 +1,77 @@
+import { type Command, Option } from "commander";
+import { defaultServer, parseServer } from "./arguments.ts";
+import { CliError } from "./cli-error.ts";
+import { openClient, type RpcClient } from "./client.ts";
+import { exitCode } from "./exit-code.ts";
+import { type CallContext, explainRpcError } from "./explain-error.ts";
+import type { Io } from "./io.ts";
+import { RpcError } from "./rpc-error.ts";
+
+/** The options of every command that talks to a server. */
+export interface ClientOptions {
+  readonly server?: string;
+  readonly output: "text" | "json";
+}
+
+/** Where a command is added: the program, what it may use, and where its exit status goes. */
+export interface Cli {
+  readonly program: Command;
+  readonly io: Io;
+  /** Called once by the command that ran. */
+  readonly exitWith: (code: number) => void;
+}
+
+/** Adds --server and --output. */
+export function addClientOptions(command: Command): Command {
+  return command
+    .addOption(outputOption())
+    .option(
+      "--server <host:port>",
+      `where the server is (default: STINT_SERVER in the environment, or ${defaultServer})`,
+      parseServer,
+    );
+}
+
+/** -o, for the commands that print something. */
+export function outputOption(): Option {
+  return new Option("-o, --output <format>", "how to print it").choices(["text", "json"]).default("text");
+}
+
+/** An example below the help of a command. */
+export function addExample(command: Command, ...lines: readonly string[]): Command {
+  return command.addHelpText(
+    "after",
+    ["", lines.length > 1 ? "Examples:" : "Example:", ...lines.map((line) => `  ${line}`)].join("\n"),
+  );
+}
+
+/** Runs `body` with a client, closes it, and turns a failed call into a message for people. */
+export async function withClient<T>(
+  io: Io,
+  options: Pick<ClientOptions, "server"> & Omit<CallContext, "address">,
+  body: (client: RpcClient) => Promise<T>,
+): Promise<T> {
+  const client = openClient(options.server ?? serverOf(io), io.clock);
+  try {
+    return await body(client);
+  } catch (error) {
+    if (error instanceof RpcError) throw explainRpcError(error, { ...options, address: client.address });
+    throw error;
+  } finally {
+    client.close();
+  }
+}
+
+function serverOf(io: Io): string {
+  const text = io.env.STINT_SERVER;
+  if (!text) return defaultServer;
+  try {
+    return parseServer(text);
+  } catch (cause) {
+    throw new CliError(`STINT_SERVER is "${text}", which is not HOST:PORT`, {
+      exitCode: exitCode.usage,
+      hints: [`such as STINT_SERVER=${defaultServer}`],
+      cause,
+    });
+  }
+}

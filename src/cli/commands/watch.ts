@@ -1,0 +1,42 @@
+import { parseRevision } from "../arguments.ts";
+import { addClientOptions, addExample, type Cli, type ClientOptions, withClient } from "../client-command.ts";
+import { followTask } from "../follow.ts";
+
+interface WatchOptions extends ClientOptions {
+  readonly logs?: boolean;
+  readonly since?: bigint;
+  readonly waitForLaunch?: boolean;
+  readonly runId?: string;
+}
+
+/** stint watch: shows a task live until it has ended. */
+export function addWatchCommand({ program, io, exitWith }: Cli): void {
+  const command = program
+    .command("watch")
+    .summary("show a task live until it has ended")
+    .description(
+      "Shows a task live until it has ended, over broken connections and restarts of the server too (an outage " +
+        "is waited out for 10 minutes). Draws a progress bar on a terminal, and prints a line for each event otherwise. " +
+        "The exit status tells how the task ended: 0 Completed, 1 Failed, 3 Canceled.",
+    )
+    .argument("<controller>", "the task's controller")
+    .argument("<id>", "the task's id")
+    .option("--logs", "show every log entry")
+    .option("--since <revision>", "show only what came after this revision", parseRevision)
+    .option("--wait-for-launch", "wait for the task to be launched where it is not there, or has ended by --since")
+    .option("--run-id <run>", "watch only this run");
+  addExample(
+    addClientOptions(command),
+    "stint watch countdown demo --logs",
+    "stint watch countdown demo -o json | jq .status.progress",
+  );
+  command.action(async (controller: string, taskId: string, options: WatchOptions) => {
+    const { since, waitForLaunch = false, runId = "", logs = false, output } = options;
+    const request = { controller, taskId, sinceRevision: since ?? 0n, waitForLaunch, runId };
+    exitWith(
+      await withClient(io, { ...options, controller, taskId }, (client) =>
+        followTask(io, client, { request, output, logs }),
+      ),
+    );
+  });
+}

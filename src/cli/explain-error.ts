@@ -1,0 +1,84 @@
+import { status as Code } from "@grpc/grpc-js";
+import { CliError } from "./cli-error.ts";
+import { exitCodeOfRpc } from "./exit-code.ts";
+import { neverConnected, type RpcError, type RpcErrorDetails } from "./rpc-error.ts";
+import { escapeText } from "./text/escape.ts";
+
+/** What a call was about, for the hints. */
+export interface CallContext {
+  /** The server's HOST:PORT. */
+  readonly address: string;
+  readonly controller?: string | undefined;
+  readonly taskId?: string | undefined;
+}
+
+/** A failed call as a message for people: what the server said, every bad field, and what to do next. */
+export function explainRpcError(error: RpcError, context: CallContext): CliError {
+  const violations = violationsOf(error);
+  return new CliError(messageOf(error, context, violations), {
+    exitCode: exitCodeOfRpc(error.code),
+    violations: violations.map(escapeText),
+    hints: hintsOf(error, context),
+    cause: error,
+  });
+}
+
+function messageOf(error: RpcError, { address }: CallContext, violations: readonly string[]): string {
+  if (neverConnected(error)) return `no server answers at ${address} (${escapeText(lastCause(error.message))})`;
+  const code = Code[error.code] ?? String(error.code);
+  const { reason } = error.details;
+  // A message that only strings the bad fields together says nothing that their list does not.
+  const isList = violations.length > 1 && violations.every((violation) => error.message.includes(violation));
+  const message = isList
+    ? `${violations.length} fields of the request are wrong`
+    : escapeText(error.message) || "the call failed";
+  return `${message} (${code}${reason ? `, ${escapeText(reason)}` : ""})`;
+}
+
+/** The bad fields, where there are several; of one, the message says it already. */
+function violationsOf({ message, details }: RpcError): string[] {
+  const violations = details.violations.map(({ field, description }) =>
+    field ? `${field}: ${description}` : description,
+  );
+  return violations.length > 1 || !violations.every((violation) => message.includes(violation)) ? violations : [];
+}
+
+function hintsOf(error: RpcError, context: CallContext): string[] {
+  if (neverConnected(error)) {
+    return ["start one with: stint serve", "or name another: --server HOST:PORT, or STINT_SERVER in the environment"];
+  }
+  return hintsByCode[error.code]?.(error.details, context) ?? [];
+}
+
+type Hints = (details: RpcErrorDetails, context: CallContext) => string[];
+
+const hintsByCode: Readonly<Partial<Record<Code, Hints>>> = {
+  [Code.NOT_FOUND]: ({ resource }, { controller = "CONTROLLER" }) => {
+    if (resource === "controller") return ["stint controllers shows what there is"];
+    return resource === "task" ? [`stint list ${controller} shows the tasks there are`] : [];
+  },
+  [Code.ABORTED]: (_details, { controller = "CONTROLLER", taskId = "ID" }) => [
+    `stint status ${controller} ${taskId} shows the task's revision as it is now`,
+  ],
+  [Code.ALREADY_EXISTS]: ({ reason }) =>
+    reason === "REQUEST_ID_REUSED" ? ["another launch needs another --request-id"] : [],
+  [Code.OUT_OF_RANGE]: ({ reason, metadata }) =>
+    reason === "COMPACTED"
+      ? [`the history begins at revision ${escapeText(metadata.first_revision ?? "unknown")}`]
+      : [],
+  [Code.DEADLINE_EXCEEDED]: (_details, { address }) => [
+    `the server at ${address} is too slow or cannot be reached; what was asked may have been done`,
+  ],
+  [Code.UNAVAILABLE]: ({ reason }) => [
+    reason ? "try again in a moment" : "what was asked may have been done; try again",
+  ],
+  [Code.UNIMPLEMENTED]: (_details, { address }) => [
+    `is it a Stint server that listens at ${address}? stint version --server ${address} shows which`,
+  ],
+};
+
+/** "connect ECONNREFUSED 127.0.0.1:7846" out of what grpc-js makes of it. */
+function lastCause(message: string): string {
+  const [, cause = message] = /Last error: (?:Error: )?(.*?)(?:\. Resolution note:.*)?$/s.exec(message) ?? [];
+  return cause.trim();
+}

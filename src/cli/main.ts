@@ -1,0 +1,87 @@
+#!/usr/bin/env node
+// The process: nothing else in Stint reads argv, the environment or signals, writes to stdout or stderr, or exits.
+//
+// 1. The first SIGINT or SIGTERM asks the command to stop; the second ends the process at once.
+// 2. A reader of stdout that goes away (stint list | head) ends the process quietly; one of stderr does not: a server goes on
+//    without its log.
+// 3. A stack is shown for what nobody caught, which is a bug of Stint's or of a module with a runner, and for nothing else.
+
+import { basename, relative } from "node:path";
+import { addAbortSignal } from "node:stream";
+import { systemClock } from "../clock.ts";
+import { systemRandom } from "../random.ts";
+import { Interrupted, type Io, type TextOutput } from "./io.ts";
+import { runProgram } from "./program.ts";
+
+/** What a shell reports for a process that SIGPIPE ended. */
+const brokenPipe = 141;
+
+const stopping = new AbortController();
+for (const signalName of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signalName, () => {
+    const interrupted = new Interrupted(signalName);
+    if (stopping.signal.aborted) process.exit(interrupted.exitCode);
+    stopping.abort(interrupted);
+  });
+}
+for (const event of ["uncaughtException", "unhandledRejection"] as const) {
+  process.on(event, (error: unknown) => {
+    process.stderr.write(
+      `error: unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    );
+    process.exit(1);
+  });
+}
+
+const io: Io = {
+  program: programName(process.argv[1] ?? ""),
+  stdout: openOutput(process.stdout, (error) => process.exit(error.code === "EPIPE" ? brokenPipe : 1)),
+  stderr: openOutput(process.stderr, () => {}),
+  readStdin,
+  env: process.env,
+  clock: systemClock,
+  random: systemRandom,
+  signal: stopping.signal,
+  onExit(restore) {
+    process.on("exit", restore);
+    return () => process.off("exit", restore);
+  },
+};
+
+const code = await runProgram(process.argv.slice(2), io);
+await Promise.all([io.stdout.drained(), io.stderr.drained()]);
+// Not left to the event loop: modules with runners may have left timers and sockets of their own behind.
+process.exit(code);
+
+function openOutput(stream: NodeJS.WriteStream, onError: (error: NodeJS.ErrnoException) => void): TextOutput {
+  stream.on("error", onError);
+  return {
+    isTerminal: stream.isTTY === true,
+    columns: () => stream.columns || 80,
+    onResize(resized) {
+      stream.on("resize", resized);
+      return () => stream.off("resize", resized);
+    },
+    write: (text) => void stream.write(text),
+    // The callback of an empty write comes when all that was written before it is with the system.
+    drained: () =>
+      new Promise((resolve) => (stream.writableLength > 0 ? stream.write("", () => resolve()) : resolve())),
+  };
+}
+
+/** "stint" where it is installed; what works in a checkout otherwise. */
+function programName(script: string): string {
+  if (basename(script) === "stint") return "stint";
+  return `${script.endsWith(".ts") ? "npx tsx" : "node"} ${relative(process.cwd(), script)}`;
+}
+
+async function readStdin(): Promise<string> {
+  const chunks: Buffer[] = [];
+  try {
+    for await (const chunk of addAbortSignal(stopping.signal, process.stdin)) chunks.push(chunk as Buffer);
+  } catch (error) {
+    stopping.signal.throwIfAborted();
+    throw error;
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}

@@ -1,0 +1,79 @@
+import { Command, CommanderError } from "commander";
+import pico from "picocolors";
+import { CliError } from "./cli-error.ts";
+import { addCancelCommand } from "./commands/cancel.ts";
+import { addControllersCommand } from "./commands/controllers.ts";
+import { addLaunchCommand } from "./commands/launch.ts";
+import { addListCommand } from "./commands/list.ts";
+import { addServeCommand } from "./commands/serve.ts";
+import { addStatusCommand } from "./commands/status.ts";
+import { addVersionCommand } from "./commands/version.ts";
+import { addWatchCommand } from "./commands/watch.ts";
+import { exitCode } from "./exit-code.ts";
+import { Interrupted, type Io, wantsColor } from "./io.ts";
+import { version } from "./version.ts";
+
+const exitHelp = `
+Exit status: 0 success, or the watched task Completed; 1 it Failed, or another
+error; 2 usage; 3 it was Canceled; 4 no connection; 5 serve: the store cannot be
+opened; 6 serve: the port cannot be had.`;
+
+/** Runs one command line, without the program's name before it; returns the exit status. Never throws. */
+export async function runProgram(args: readonly string[], io: Io): Promise<number> {
+  let code: number = exitCode.success;
+  const program = createProgram(io, (commandCode) => {
+    code = commandCode;
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return code;
+  } catch (error) {
+    return report(error, io);
+  }
+}
+
+function createProgram(io: Io, exitWith: (code: number) => void): Command {
+  const program = new Command("stint")
+    .description("A durable task controller: launches tasks, shows them live, and finds them again after a crash.")
+    .version(version, "-V, --version", "print the version of this program")
+    .helpCommand("help [command]", "show how a command is used")
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText("after", exitHelp)
+    .showHelpAfterError("(--help shows how it is used)")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHelpWidth: () => io.stdout.columns(),
+      getErrHelpWidth: () => io.stderr.columns(),
+      getOutHasColors: () => wantsColor(io, io.stdout),
+      getErrHasColors: () => wantsColor(io, io.stderr),
+    });
+  const cli = { program, io, exitWith };
+  addServeCommand(cli);
+  addLaunchCommand(cli);
+  addStatusCommand(cli);
+  addListCommand(cli);
+  addWatchCommand(cli);
+  addCancelCommand(cli);
+  addControllersCommand(cli);
+  addVersionCommand(cli);
+  return program;
+}
+
+/** Says on stderr what went wrong, unless that was said already. */
+function report(error: unknown, io: Io): number {
+  // Commander has printed its message; --help and --version are "errors" with exit code 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.success : exitCode.usage;
+  if (error instanceof Interrupted) return error.exitCode;
+  const known =
+    error instanceof CliError ? error : new CliError(`unexpected: ${error instanceof Error ? error.message : error}`);
+  const colors = pico.createColors(wantsColor(io, io.stderr));
+  const lines = [
+    `${colors.red("error:")} ${known.message}`,
+    ...known.violations.map((violation) => `  - ${violation}`),
+    ...known.hints.map((hint) => `${colors.dim("hint:")} ${hint}`),
+  ];
+  io.stderr.write(`${lines.join("\n")}\n`);
+  return known.exitCode;
+}

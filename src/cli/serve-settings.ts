@@ -1,0 +1,125 @@
+import { InvalidArgumentError, Option } from "commander";
+import type { Config } from "../server/config.ts";
+import { createCountParser } from "./arguments.ts";
+import { CliError } from "./cli-error.ts";
+import { exitCode } from "./exit-code.ts";
+
+/** What of the configuration can stand on the command line and in the environment too: all but the controllers. */
+export type ServeSettings = Omit<Config, "controllers">;
+
+interface Setting {
+  readonly key: keyof ServeSettings;
+  readonly flags: string;
+  readonly env: string;
+  readonly description: string;
+  /** A flag without a value has none. */
+  readonly parse?: (text: string) => unknown;
+}
+
+const logLevels = ["debug", "info", "warn", "error"];
+
+/** Each setting once: its key in the file, its flag and its variable. */
+const settings: readonly Setting[] = [
+  {
+    key: "listen",
+    flags: "--listen <host:port>",
+    env: "STINT_LISTEN",
+    description: "where to listen (default: 127.0.0.1:7846)",
+    parse: parseText,
+  },
+  {
+    key: "dataDir",
+    flags: "--data-dir <dir>",
+    env: "STINT_DATA_DIR",
+    description: "where the store is (default: ./stint-data)",
+    parse: parseText,
+  },
+  {
+    key: "insecure",
+    flags: "--insecure",
+    env: "STINT_INSECURE",
+    description: "allow an address that other machines can reach, without TLS",
+  },
+  {
+    key: "logLevel",
+    flags: "--log-level <level>",
+    env: "STINT_LOG_LEVEL",
+    description: "debug, info, warn or error (default: info)",
+    parse: parseLogLevel,
+  },
+  {
+    key: "retentionHours",
+    flags: "--retention-hours <hours>",
+    env: "STINT_RETENTION_HOURS",
+    description: "how long ended tasks are kept (default: 24)",
+    parse: parseHours,
+  },
+  {
+    key: "historyHours",
+    flags: "--history-hours <hours>",
+    env: "STINT_HISTORY_HOURS",
+    description: "how long history is kept, for watches that continue (default: 1)",
+    parse: parseHours,
+  },
+  {
+    key: "historyBytes",
+    flags: "--history-bytes <bytes>",
+    env: "STINT_HISTORY_BYTES",
+    description: "how many bytes of it are kept (default: 1 GiB)",
+    parse: createCountParser(1, Number.MAX_SAFE_INTEGER),
+  },
+];
+
+/** The options of serve for the settings, each with the variable that says the same. */
+export function settingOptions(): Option[] {
+  return settings.map(({ flags, description, env, parse }) => {
+    const option = new Option(flags, `${description} [${env}]`);
+    return parse ? option.argParser(parse) : option;
+  });
+}
+
+/** What is in force: a flag wins over the environment, which wins over the file. An empty variable counts as none. Throws CliError for a variable that is wrong. */
+export function resolveSettings(
+  flags: ServeSettings,
+  env: Readonly<Record<string, string | undefined>>,
+  file: Config,
+): Config {
+  const resolved: Record<string, unknown> = { ...file };
+  for (const setting of settings) {
+    const text = env[setting.env];
+    const value = flags[setting.key] ?? (text ? parseVariable(setting, text) : undefined);
+    if (value !== undefined) resolved[setting.key] = value;
+  }
+  return resolved;
+}
+
+function parseVariable({ env, parse = parseBoolean }: Setting, text: string): unknown {
+  try {
+    return parse(text);
+  } catch (cause) {
+    if (!(cause instanceof InvalidArgumentError)) throw cause;
+    throw new CliError(`${env} is ${JSON.stringify(text)}. ${cause.message}`, { exitCode: exitCode.usage, cause });
+  }
+}
+
+function parseText(text: string): string {
+  if (text === "") throw new InvalidArgumentError("It must not be empty.");
+  return text;
+}
+
+function parseBoolean(text: string): boolean {
+  if (/^(true|1|yes|on)$/i.test(text)) return true;
+  if (/^(false|0|no|off)$/i.test(text)) return false;
+  throw new InvalidArgumentError("It must be true or false.");
+}
+
+function parseLogLevel(text: string): string {
+  if (!logLevels.includes(text)) throw new InvalidArgumentError(`It must be one of ${logLevels.join(", ")}.`);
+  return text;
+}
+
+function parseHours(text: string): number {
+  if (!/^\d{1,9}(\.\d+)?$/.test(text))
+    throw new InvalidArgumentError("It must be a number of hours, such as 24 or 0.5.");
+  return Number(text);
+}

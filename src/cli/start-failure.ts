@@ -1,0 +1,37 @@
+import { ServerError } from "../server/error.ts";
+import { StoreError } from "../store/store.ts";
+import { CliError } from "./cli-error.ts";
+import { exitCode } from "./exit-code.ts";
+import { escapeLines } from "./text/escape.ts";
+
+/** Why the server did not start, as a message for people with an exit status of its own kind. What is not known comes back as it is. */
+export function explainStartFailure(error: unknown): unknown {
+  if (error instanceof ServerError) return explainServerError(error);
+  if (error instanceof StoreError) return explainStoreError(error);
+  return error;
+}
+
+function explainServerError(error: ServerError): CliError {
+  const lines = escapeLines(error.message);
+  const isPort = error.code === "LISTEN";
+  return new CliError(lines.length > 1 ? `there are ${lines.length} mistakes in the configuration` : (lines[0] ?? ""), {
+    exitCode: isPort ? exitCode.port : exitCode.usage,
+    violations: lines.length > 1 ? lines : [],
+    hints: isPort ? ["is a server running already? Otherwise listen elsewhere: --listen HOST:PORT"] : [],
+    cause: error,
+  });
+}
+
+function explainStoreError(error: StoreError): CliError {
+  const message = escapeLines(error.message).join("\n");
+  return new CliError(message, { exitCode: exitCode.store, hints: storeHints[error.code] ?? [], cause: error });
+}
+
+const storeHints: Readonly<Record<string, readonly string[]>> = {
+  LOCKED: ["is a server running on it already? Stop that one, or keep this one's tasks elsewhere: --data-dir DIR"],
+  DAMAGED: [
+    "nothing was changed. Copy the directory before anything else, then put a backup in its place",
+    "to start without its tasks for now, keep new ones elsewhere: --data-dir DIR",
+  ],
+  UNAVAILABLE: ["does the directory exist, and may this user write to it? Is there room on the disk?"],
+};

@@ -1,0 +1,107 @@
+// Watches a task over broken connections and restarts of the server.
+//
+// It owns the position: the revision up to which everything was handed on.
+// The loop is in one of these states:
+//   connecting   the first stream was opened, nothing came yet
+//   following    a stream brings messages
+//   outage       the stream broke; the next try comes after a delay
+//
+// 1. A stream begins after the position, so nothing is handed on twice and nothing is left out.
+// 2. Only an outage after something came is waited out: a server that was never there is an error at once.
+// 3. An outage is told once, however many tries it takes, and so is its end.
+// 4. Where the server does not have the history since the position, the watch
+//    begins again with the status as it is, and says so.
+// 5. Once the end state was handed on, a stream that breaks is not opened again.
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { status as Code } from "@grpc/grpc-js";
+import {
+  TaskControllerService,
+  type WatchTaskRequestSchema,
+  type WatchTaskResponse,
+} from "#gen/stint/v1/controller_pb.js";
+import { type Clock, sleep } from "../clock.ts";
+import type { Random } from "../random.ts";
+import type { RpcClient } from "./client.ts";
+import { neverConnected, RpcError } from "./rpc-error.ts";
+import { hasEnded } from "./text/task-text.ts";
+
+/** What a watch hands on. */
+export type WatchEvent =
+  | { readonly kind: "message"; readonly message: WatchTaskResponse }
+  | { readonly kind: "disconnected"; readonly error: RpcError }
+  | { readonly kind: "reconnected" }
+  | { readonly kind: "history-lost"; readonly error: RpcError };
+
+export interface WatchStreamOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly signal: AbortSignal;
+  /** How long an outage is waited out; default 10 min, so that a script does not hang forever on a server that is gone. */
+  readonly outageMaxMs?: number;
+}
+
+/**
+ * Everything that happens to the task, until it has ended. Throws RpcError for what
+ * trying again does not help with, and the signal's reason when that is aborted.
+ */
+export async function* watchTask(
+  client: RpcClient,
+  request: MessageInitShape<typeof WatchTaskRequestSchema>,
+  options: WatchStreamOptions,
+): AsyncGenerator<WatchEvent> {
+  const { clock, signal, outageMaxMs = 600_000 } = options;
+  let position = request.sinceRevision ?? 0n;
+  let received = false;
+  let ended = false;
+  let outage: { readonly startMs: number; tries: number } | undefined;
+  for (;;) {
+    try {
+      const stream = client.stream(
+        TaskControllerService.method.watchTask,
+        { ...request, sinceRevision: position },
+        { signal },
+      );
+      for await (const message of stream) {
+        if (outage) yield { kind: "reconnected" };
+        outage = undefined;
+        received = true;
+        if (message.revision > position) position = message.revision;
+        ended ||= message.status !== undefined && hasEnded(message.status.state);
+        yield { kind: "message", message };
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof RpcError)) throw error;
+      if (ended) return;
+      if (error.code === Code.OUT_OF_RANGE && position > 0n && (received || error.details.reason === "COMPACTED")) {
+        position = 0n;
+        yield { kind: "history-lost", error };
+        continue;
+      }
+      // Waiting for a launch, nothing may have come for a long time over a connection that was there.
+      const wasThere = received || (request.waitForLaunch === true && !neverConnected(error)) || outage !== undefined;
+      if (!wasThere || !isPassing(error)) throw error;
+      if (!outage) yield { kind: "disconnected", error };
+      outage ??= { startMs: clock.mono(), tries: 0 };
+      if (clock.mono() - outage.startMs > outageMaxMs) throw error;
+      await sleep(clock, retryDelayMs(outage.tries, error, options.random), signal);
+      signal.throwIfAborted();
+      outage.tries += 1;
+    }
+  }
+}
+
+/** Whether another try may go well. What a proxy or a dying server makes of a stream counts as a broken one. */
+function isPassing({ code, details, message }: RpcError): boolean {
+  if (code === Code.RESOURCE_EXHAUSTED) return details.retryDelayMs !== undefined;
+  if (code === Code.INTERNAL) return /RST_STREAM|stream.*(closed|reset)/i.test(message);
+  return code === Code.UNAVAILABLE || code === Code.DEADLINE_EXCEEDED || code === Code.CANCELLED;
+}
+
+/** Doubles from 250 ms to 5 s, half of it by chance, so that many watchers of one server do not come back at once. */
+export function retryDelayMs(tries: number, error: RpcError, random: Random): number {
+  const ceilingMs = Math.min(5000, 250 * 2 ** Math.min(tries, 10));
+  const delayMs = ceilingMs / 2 + (random.fraction() * ceilingMs) / 2;
+  return Math.max(delayMs, Math.min(error.details.retryDelayMs ?? 0, 30_000));
+}

@@ -1,0 +1,137 @@
+/** CancelTask: the request is on disk before the runner's signal is fired. */
+import type { TaskCancel } from "#gen/core/v1/core_pb.js";
+import { sleep } from "../clock.ts";
+import { onAbort } from "../async/signals.ts";
+import { StoreError } from "../store/store.ts";
+import type { TaskEvent } from "../task/apply.ts";
+import { checkRequestId, checkTaskId, checkText } from "../task/ids.ts";
+import { isActive, isEnded } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
+import type { CanceledTask, CancelOptions, CancelStage } from "./controller.ts";
+import { ControllerError, type FieldViolation, invalidArgument, taskNotFound } from "./error.ts";
+import { checkOpen, checkRevision, type Parts, snapshot } from "./parts.ts";
+import type { TaskActor } from "./task-actor.ts";
+import { loadTask } from "./task-reader.ts";
+import { afterEffect, once } from "./commit.ts";
+
+/** See Controller.cancelTask. */
+export async function cancelTask(parts: Parts, taskId: string, options: CancelOptions): Promise<CanceledTask> {
+  checkOpen(parts);
+  checkOptions(parts, taskId, options);
+  const { core, actors } = parts;
+  const runId = await actors.use(taskId, (actor) => actor.serialize(() => cancelTurn(parts, actor, options)));
+  return afterEffect(async () => {
+    if ((options.waitMs ?? 0) > 0) await waitForEnd(parts, taskId, runId, options);
+    const loaded = await once(core, () => loadTask(core, taskId));
+    const entry = { task: loaded?.task, revision: loaded?.revision ?? 0n };
+    return { ...(await snapshot(parts, taskId, entry)), stage: stageOf(entry.task) };
+  });
+}
+
+function checkOptions(parts: Parts, taskId: string, options: CancelOptions): void {
+  const { limits } = parts.core;
+  const violations: FieldViolation[] = [];
+  const complain = (field: string, description: string | undefined): void => {
+    if (description !== undefined) violations.push({ field, description });
+  };
+  complain("task_id", checkTaskId(taskId));
+  complain("reason", checkText(options.reason ?? "", limits.messageMaxBytes));
+  complain("run_id", checkRequestId(options.runId ?? "", limits.idMaxBytes));
+  if ((options.waitMs ?? 0) < 0) complain("wait", "must not be negative");
+  if (violations.length > 0) throw invalidArgument(violations);
+}
+
+/** The run that the cancel is about. */
+async function cancelTurn(parts: Parts, actor: TaskActor, options: CancelOptions): Promise<string> {
+  for (;;) {
+    try {
+      return await cancelOnce(parts, actor, options);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+    }
+  }
+}
+
+async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions): Promise<string> {
+  const { core, runs } = parts;
+  const entry = await actor.load("once");
+  const { task } = entry;
+  if (task === undefined) throw taskNotFound(core.name, actor.taskId);
+  checkRevision(entry, options.ifRevision);
+  checkRun(actor, task, options.runId);
+  const request: TaskEvent = {
+    type: "request-cancel",
+    requestedBy: options.requestedBy ?? "",
+    reason: options.reason ?? "",
+  };
+  const extra = actor.intentChanges();
+  const { runId } = task.status;
+  if (!isActive(task.status.state)) {
+    // Ended already; all there is to cancel is a launch that waits for the runner to be told of that.
+    if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
+    actor.intent = undefined;
+    return runId;
+  }
+  if (actor.run === undefined) {
+    await runs.endWithoutRun(actor, task, [request, { type: "cancel" }], extra, "once");
+    return runId;
+  }
+  if (task.status.cancel === undefined) await runs.requestCancel(actor, task, request, extra);
+  else if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
+  actor.intent = undefined;
+  const { run } = actor;
+  run.abort("CANCEL");
+  // What the status shows of it follows by itself; nobody waits for that.
+  void actor
+    .serialize(() => runs.recordCancelDelivered(actor, run))
+    .catch((error: unknown) =>
+      core.log.warn({ err: error, taskId: actor.taskId }, "a cancel's delivery was not recorded"),
+    );
+  return runId;
+}
+
+function checkRun(actor: TaskActor, task: Task, runId: string | undefined): void {
+  if (runId === undefined || runId === "" || runId === task.status.runId || runId === actor.intent?.runId) return;
+  throw notTheRun(actor.taskId, runId, task.status.runId);
+}
+
+/** FAILED_PRECONDITION for a run that is not the current one. */
+export function notTheRun(taskId: string, runId: string, currentRunId: string): ControllerError {
+  return new ControllerError(
+    "FAILED_PRECONDITION",
+    `run "${runId}" is not the current run of task "${taskId}", which is "${currentRunId}"`,
+    { metadata: { run_id: currentRunId } },
+  );
+}
+
+function stageOf(task: Task | undefined): CancelStage {
+  const cancel: TaskCancel | undefined = task?.status.cancel;
+  if (task === undefined || isEnded(task.status.state)) return "ended";
+  if (cancel?.acknowledgedAt !== undefined) return "acknowledged";
+  return cancel?.deliveredAt === undefined ? "requested" : "delivered";
+}
+
+/** Until the run has ended or is no longer the current one, or the wait is over. */
+async function waitForEnd(parts: Parts, taskId: string, runId: string, options: CancelOptions): Promise<void> {
+  const { core } = parts;
+  const over = new AbortController();
+  const stop = (): void => over.abort();
+  const offs = [onAbort(core.closing, stop)];
+  if (options.signal !== undefined) offs.push(onAbort(options.signal, stop));
+  const wakeup = core.hub.watch(taskId);
+  const timeout = sleep(core.clock, options.waitMs ?? 0, over.signal).then(stop);
+  const aborted = new Promise<void>((resolve) => onAbort(over.signal, resolve));
+  try {
+    while (!over.signal.aborted) {
+      const { version } = wakeup;
+      const loaded = await once(core, () => loadTask(core, taskId));
+      if (loaded === undefined || loaded.task.status.runId !== runId || isEnded(loaded.task.status.state)) return;
+      await Promise.race([wakeup.after(version), aborted]);
+    }
+  } finally {
+    stop();
+    wakeup.close();
+    for (const off of offs) off();
+    await timeout;
+  }
+}

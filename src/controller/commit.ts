@@ -1,0 +1,153 @@
+/**
+ * The one way to disk. Everything a controller writes goes through `commit`,
+ * which knows what to do when the store fails.
+ *
+ * 1. A resolved commit is on disk, once.
+ * 2. After a failure that "maybe" was applied the store is brought back first and read: what was applied is
+ *    not applied again, and nobody is told "no" before that is sure.
+ */
+import { type Change, type Condition, StoreError } from "../store/store.ts";
+import type { Core } from "./core.ts";
+import { ControllerError } from "./error.ts";
+
+/** `once`: a failure that changed nothing is an error at once. `until-done`: it is tried until the controller's guard is closed. */
+export type CommitMode = "once" | "until-done";
+
+type CommitCore = Pick<Core, "store" | "guard">;
+
+/** Resolves to the commit's revision. Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. */
+export async function commit(
+  core: CommitCore,
+  changes: readonly Change[],
+  conditions: readonly Condition[],
+  mode: CommitMode,
+): Promise<bigint> {
+  for (;;) {
+    const failure = await attempt(core, changes, conditions);
+    if (typeof failure === "bigint") return failure;
+    if (failure.applied === "no" && mode === "once") {
+      void core.guard.recover(failure).catch(() => {});
+      throw storeUnavailable(failure);
+    }
+    await recover(core, failure);
+    if (failure.applied === "maybe") {
+      const revision = await untilDone(core, () => appliedRevision(core, changes, conditions));
+      if (revision !== undefined) return revision;
+      if (mode === "once") throw storeUnavailable(failure);
+    }
+  }
+}
+
+/** Runs a read until it does not fail because of the store. */
+export async function untilDone<T>(core: CommitCore, read: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await read();
+    } catch (error) {
+      if (!isUnavailable(error)) throw error;
+      await recover(core, error);
+    }
+  }
+}
+
+/** Runs a read once; when the store fails, starts to bring it back and throws ControllerError UNAVAILABLE. */
+export async function once<T>(core: CommitCore, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!isUnavailable(error)) throw error;
+    void core.guard.recover(error).catch(() => {});
+    throw storeUnavailable(error);
+  }
+}
+
+/** UNAVAILABLE, for a caller. */
+export function storeUnavailable(cause: unknown): ControllerError {
+  return new ControllerError("UNAVAILABLE", "the store cannot be used just now; nothing was changed, try again", {
+    cause,
+    reason: "STORE_UNAVAILABLE",
+    retryDelayMs: 1_000,
+  });
+}
+
+/** Runs what makes the answer of a call that has had its effect: an error must not say then that nothing was changed. */
+export async function afterEffect<T>(answer: () => Promise<T>): Promise<T> {
+  try {
+    return await answer();
+  } catch (error) {
+    if (!(error instanceof ControllerError) || error.code !== "UNAVAILABLE") throw error;
+    throw new ControllerError(
+      "UNAVAILABLE",
+      "the call has had its effect; the store failed before it could be answered",
+      {
+        ...error.details,
+        cause: error,
+      },
+    );
+  }
+}
+
+function isUnavailable(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === "UNAVAILABLE";
+}
+
+async function attempt(
+  core: CommitCore,
+  changes: readonly Change[],
+  conditions: readonly Condition[],
+): Promise<bigint | StoreError> {
+  try {
+    return await core.store.commit(changes, conditions);
+  } catch (error) {
+    if (isUnavailable(error)) return error;
+    throw error;
+  }
+}
+
+async function recover(core: CommitCore, failure: unknown): Promise<void> {
+  try {
+    await core.guard.recover(failure);
+  } catch (error) {
+    throw new ControllerError(
+      "UNAVAILABLE",
+      "the controller was closed while the store failed; the outcome is unknown",
+      {
+        cause: error,
+        reason: "STORE_UNAVAILABLE",
+        retryDelayMs: 1_000,
+      },
+    );
+  }
+}
+
+/**
+ * The revision under which `changes` are in the store, or undefined when they
+ * are not. One change tells for all, as a commit is applied whole: the put that the commit is
+ * conditional on (another may put what was there before, such as a payload that stays the same), else the first
+ * that leaves something to be seen, else the first that takes something away.
+ */
+async function appliedRevision(
+  core: CommitCore,
+  changes: readonly Change[],
+  conditions: readonly Condition[],
+): Promise<bigint | undefined> {
+  const conditionOf = (change: Change): Condition | undefined => conditions.find(({ key }) => key === change.key);
+  const telling =
+    changes.find((change) => change.type === "put" && conditionOf(change) !== undefined) ??
+    changes.find((change) => change.type === "put") ??
+    changes.find((change) => change.type === "index") ??
+    changes.find((change) => change.type !== "add");
+  if (telling === undefined) return core.store.revision();
+  const entry = await core.store.get(telling.key);
+  if (!isWritten(telling)) return entry === undefined ? core.store.revision() : undefined;
+  if (entry === undefined || entry.revision === conditionOf(telling)?.revision) return undefined;
+  return sameBytes(entry.value, telling.value) ? entry.revision : undefined;
+}
+
+function isWritten(change: Change): change is Extract<Change, { value: Uint8Array }> {
+  return change.type === "put" || change.type === "index";
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}

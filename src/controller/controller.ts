@@ -1,0 +1,156 @@
+import type { LogEntry, TaskState, TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { JsonObject } from "./task-runner.ts";
+
+/** A named group of tasks with one runner. Failures are ControllerErrors. */
+export interface Controller {
+  readonly name: string;
+
+  /**
+   * Launches a task; see LaunchOptions for what happens when the id is there
+   * already. Resolved: the launch is on disk. Rejects with INVALID_ARGUMENT, ABORTED,
+   * ALREADY_EXISTS, DATA_LOSS, RESOURCE_EXHAUSTED, UNAVAILABLE.
+   */
+  launchTask(taskId: string, options?: LaunchOptions): Promise<LaunchedTask>;
+
+  /** Stores that the task is to be canceled, then fires its runner's signal. Nothing changes when the task has ended. Rejects with NOT_FOUND, ABORTED, FAILED_PRECONDITION, DATA_LOSS, UNAVAILABLE. */
+  cancelTask(taskId: string, options?: CancelOptions): Promise<CanceledTask>;
+
+  /** The ids of all tasks, in byte order. */
+  listTasks(): Promise<string[]>;
+
+  /** One page of tasks. Rejects with INVALID_ARGUMENT for a page token that is not one of this query. */
+  queryTasks(options?: QueryOptions): Promise<TaskPage>;
+
+  /** The status of a task, with its newest log entries. Rejects with NOT_FOUND, DATA_LOSS. */
+  taskStatus(taskId: string, options?: ReadOptions): Promise<TaskStatus>;
+
+  /** The same with its revision. */
+  readTask(taskId: string, options?: ReadOptions): Promise<TaskSnapshot>;
+
+  /**
+   * The task's status as it is (or a bookmark, when nothing is newer than
+   * sinceRevision), then each transition in order, once, with the newest progress in between;
+   * ends after the first end state. Holds nothing but a position: a slow reader skips progress, never a transition.
+   */
+  watchTask(taskId: string, options?: WatchTaskOptions): AsyncIterable<TaskChange>;
+
+  /** Deletes a task that has ended, with all that belongs to it. Rejects with FAILED_PRECONDITION while it is active, NOT_FOUND, ABORTED. */
+  deleteTask(taskId: string, options?: { ifRevision?: bigint | undefined }): Promise<void>;
+
+  /** How many tasks are in each state; costs one read. */
+  countTasks(): Promise<Map<TaskState, bigint>>;
+
+  /** Stops the runners, whose tasks resume at the next opening, and waits for what is under way. Idempotent. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** When the id's run is alive: a new run in its place, a refusal, or no change. */
+export type IfActive = "restart" | "fail" | "use-existing";
+/** When the id's run has ended: a new run, a new run unless it Completed, no change, or a refusal. */
+export type IfEnded = "relaunch" | "relaunch-unless-completed" | "use-existing" | "fail";
+
+export interface LaunchOptions {
+  /** What the runner is to work on: an object that JSON can encode. */
+  readonly metadata?: JsonObject | undefined;
+  /** The same as JSON text, kept byte for byte; blank is none. Not together with `metadata`. */
+  readonly jsonMetadata?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** Default "restart". */
+  readonly ifActive?: IfActive | undefined;
+  /** Default "relaunch". */
+  readonly ifEnded?: IfEnded | undefined;
+  /** A name for this very launch: the same again within 24 h has no further effect. */
+  readonly requestId?: string | undefined;
+  /** Launch only if this is the revision of the task's last change. */
+  readonly ifRevision?: bigint | undefined;
+  /** Who launches it. */
+  readonly owner?: string | undefined;
+  /** For request_id: the server made the task id, so it is no part of the payload. */
+  readonly generatedTaskId?: boolean | undefined;
+  /** Called once, at the id's next end, after onTaskCompleted. Lives in the process only. */
+  readonly onState?: ((state: TaskState) => void) | undefined;
+  /** The same with the whole status, after onState. */
+  readonly onStatus?: ((status: TaskStatus) => void) | undefined;
+}
+
+export type LaunchOutcome = "launched" | "restarted" | "used-existing";
+
+export interface LaunchedTask extends TaskSnapshot {
+  readonly taskId: string;
+  /** The run that was launched or used. While a live run is being replaced, `status` is still that run's. */
+  readonly runId: string;
+  readonly outcome: LaunchOutcome;
+}
+
+export interface CancelOptions {
+  readonly reason?: string | undefined;
+  readonly requestedBy?: string | undefined;
+  /** Cancel only this run. */
+  readonly runId?: string | undefined;
+  readonly ifRevision?: bigint | undefined;
+  /** Wait so long for the end of the task, in ms; default 0. */
+  readonly waitMs?: number | undefined;
+  /** Stops the waiting, not the cancel. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type CancelStage = "requested" | "delivered" | "acknowledged" | "ended";
+
+export interface CanceledTask extends TaskSnapshot {
+  readonly stage: CancelStage;
+}
+
+export interface ReadOptions {
+  /** As it was at this revision; 0n or undefined: as it is. */
+  readonly revision?: bigint | undefined;
+  /** At most so many of the newest log entries, and 256 KiB; default 100. */
+  readonly logLimit?: number | undefined;
+}
+
+export interface TaskSnapshot {
+  readonly status: TaskStatus;
+  /** The revision of the task's last change. */
+  readonly revision: bigint;
+}
+
+export interface QueryOptions {
+  /** Default 100, at most 1,000. */
+  readonly pageSize?: number | undefined;
+  /** `nextPageToken` of the page before, with the same filters and order. */
+  readonly pageToken?: string | undefined;
+  readonly states?: readonly TaskState[] | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly idPrefix?: string | undefined;
+  /** Default "id". */
+  readonly order?: "id" | "newest" | undefined;
+  /** Fold these into the statuses; they are left out otherwise. */
+  readonly include?: { readonly metadata?: boolean; readonly result?: boolean; readonly logs?: boolean } | undefined;
+}
+
+export interface TaskPage {
+  readonly tasks: ReadonlyArray<TaskSnapshot & { readonly taskId: string }>;
+  /** Empty on the last page. */
+  readonly nextPageToken: string;
+  /** Set when filtered by states only, or not at all. */
+  readonly totalSize: bigint | undefined;
+  /** The store's revision when the first page was made. */
+  readonly revision: bigint;
+}
+
+export interface WatchTaskOptions {
+  /** Only what came after; 0n or undefined: begin with the status as it is. */
+  readonly sinceRevision?: bigint | undefined;
+  readonly includeLogs?: boolean | undefined;
+  readonly waitForLaunch?: boolean | undefined;
+  /** Watch only this run. */
+  readonly runId?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TaskChange {
+  readonly revision: bigint;
+  /** Without logs; undefined in a bookmark. */
+  readonly status: TaskStatus | undefined;
+  readonly logs: readonly LogEntry[];
+}

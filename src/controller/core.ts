@@ -1,0 +1,33 @@
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import type { Random } from "../random.ts";
+import type { Store } from "../store/store.ts";
+import type { TaskLimits } from "../task/limits.ts";
+import type { StoreGuard } from "./store-guard.ts";
+import type { TaskRunner } from "./task-runner.ts";
+import type { WatchHub } from "./watch-hub.ts";
+
+/** What a controller holds in memory and for how many, beside what a task may hold. */
+export interface ControllerLimits extends TaskLimits {
+  /** How many tasks may be offered to runners at one time. */
+  readonly activeMax: number;
+  /** How many tasks may wait for a runner. */
+  readonly waitingMax: number;
+  /** How many watches may be open. */
+  readonly watchersMax: number;
+}
+
+/** What every part of a controller is given. */
+export interface Core {
+  readonly name: string;
+  readonly store: Store;
+  readonly guard: StoreGuard;
+  readonly runner: TaskRunner;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly limits: ControllerLimits;
+  readonly hub: WatchHub;
+  /** Aborted when the controller begins to close. */
+  readonly closing: AbortSignal;
+}

@@ -1,0 +1,99 @@
+/** Deleting a task with all that belongs to it: in one commit what can be seen of it, then its log entries. */
+import { deliveryKey, trashKey } from "../store/keys.ts";
+import { type Change, StoreError } from "../store/store.ts";
+import { checkTaskId } from "../task/ids.ts";
+import { isActive, isEnded, stateName } from "../task/state.ts";
+import { type Task, timestampMs } from "../task/task.ts";
+import { type CommitMode, untilDone } from "./commit.ts";
+import { deleteDamaged } from "./delete-damaged.ts";
+import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
+import { checkOpen, checkRevision, type Parts } from "./parts.ts";
+import type { TaskActor } from "./task-actor.ts";
+
+const noBytes = new Uint8Array(0);
+
+/** See Controller.deleteTask. */
+export async function deleteTask(parts: Parts, taskId: string, ifRevision: bigint | undefined): Promise<void> {
+  checkOpen(parts);
+  const complaint = checkTaskId(taskId);
+  if (complaint !== undefined) throw invalidArgument([{ field: "task_id", description: complaint }]);
+  return parts.actors.use(taskId, (actor) =>
+    actor.serialize(async () => {
+      const entry = await loadForDeletion(parts, actor);
+      if (entry === "damaged") return;
+      if (entry.task === undefined) throw taskNotFound(parts.core.name, taskId);
+      checkRevision(entry, ifRevision);
+      if (isActive(entry.task.status.state) || actor.intent !== undefined) {
+        const state = stateName(entry.task.status.state);
+        throw new ControllerError(
+          "FAILED_PRECONDITION",
+          `task "${taskId}" is ${state}; only a task that has ended can be deleted`,
+        );
+      }
+      await actor.delivery;
+      await remove(parts, actor, "once");
+    }),
+  );
+}
+
+/** Which ended tasks are to be cleaned. */
+export interface Due {
+  /** Those that ended by then (ms since 1970). */
+  readonly endedBeforeMs: number;
+  /** Of those, the ones that have not changed since this revision. */
+  readonly upToRevision?: bigint;
+}
+
+/** Deletes the task if it is due and its runner was told; whether it did. */
+export function cleanTask(parts: Parts, taskId: string, when: Due): Promise<boolean> {
+  return parts.actors.use(taskId, (actor) =>
+    actor.serialize(async () => {
+      const { task, revision } = await actor.load("until-done");
+      if (task === undefined || !isEnded(task.status.state) || actor.intent !== undefined) return false;
+      // A status that a program put into the store itself may lack the time of its end.
+      const { endTime, transitions } = task.status;
+      if (timestampMs(endTime ?? transitions.at(-1)?.timestamp) > when.endedBeforeMs) return false;
+      if (when.upToRevision !== undefined && revision > when.upToRevision) return false;
+      const key = deliveryKey(parts.core.name, taskId, task.status.runId);
+      if (actor.delivery !== undefined || (await untilDone(parts.core, () => parts.core.store.get(key))) !== undefined)
+        return false;
+      return remove(parts, actor, "until-done");
+    }),
+  );
+}
+
+async function remove(parts: Parts, actor: TaskActor, mode: CommitMode): Promise<boolean> {
+  const { core, trash } = parts;
+  const { task } = await actor.load(mode);
+  if (task === undefined) return false;
+  const left = task.status.logCount > 0n ? trashOf(core.name, actor.taskId, task) : undefined;
+  const extra: Change[] = left === undefined ? [] : [{ type: "index", key: left, value: noBytes }];
+  try {
+    await actor.write(undefined, { waits: false, extra, mode });
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+    throw new ControllerError("ABORTED", `task "${actor.taskId}" changed while it was being deleted`, {
+      reason: "CONFLICT",
+    });
+  }
+  if (left !== undefined) trash.empty(left);
+  return true;
+}
+
+function trashOf(controller: string, taskId: string, task: Task): string {
+  return trashKey(controller, taskId, task.record.generation, task.record.logLastSeq);
+}
+
+/** A damaged record is deleted blindly: its revision is no longer looked at. */
+async function loadForDeletion(
+  parts: Parts,
+  actor: TaskActor,
+): Promise<"damaged" | { task: Task | undefined; revision: bigint }> {
+  try {
+    return await actor.load("once");
+  } catch (error) {
+    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
+    await deleteDamaged(parts, actor.taskId);
+    return "damaged";
+  }
+}

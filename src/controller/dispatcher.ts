@@ -1,0 +1,228 @@
+/**
+ * Hands tasks to the runner: at most `concurrency` at a time, the oldest first.
+ *
+ * 1. A place is reserved before the commit that offers a task, and given back when the run has let go or the commit failed.
+ * 2. A launch takes a place directly only when nobody waits.
+ * 3. Of the suspects of a crash loop one is offered at a time; the others are held until it has made progress or is gone.
+ */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
+import { leaseKey } from "../store/keys.ts";
+import { type Change, StoreError } from "../store/store.ts";
+import { isSuspect } from "../task/apply.ts";
+import { StatePending } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
+import type { Actors } from "./actors.ts";
+import type { Core } from "./core.ts";
+import type { TaskActor } from "./task-actor.ts";
+import { WaitingLine, type WaitingTask } from "./waiting-line.ts";
+
+/** Starts the run of a task whose offer is on disk under `fence`. */
+export type StartRun = (actor: TaskActor, fence: bigint) => void;
+
+export class Dispatcher {
+  readonly #core: Core;
+  readonly #actors: Actors;
+  readonly #start: StartRun;
+  readonly #line: WaitingLine;
+  readonly #concurrency: number;
+  #free: number;
+  #nextNumber: bigint;
+  #waiting = 0;
+  #held: WaitingTask[] = [];
+  #suspect: string | undefined;
+  #isOpen = false;
+  #isPumping = false;
+  #isPumpWanted = false;
+
+  constructor(core: Core, actors: Actors, options: { concurrency: number; start: StartRun }) {
+    this.#core = core;
+    this.#actors = actors;
+    this.#start = options.start;
+    this.#line = new WaitingLine(core);
+    this.#concurrency = options.concurrency;
+    this.#free = options.concurrency;
+    // Places in the queue rise over restarts too, as far as the clock does; seedWaiting covers what the clock does not.
+    this.#nextNumber = BigInt(Math.max(0, Math.floor(core.clock.wall()))) * 1_000n;
+  }
+
+  get concurrency(): number {
+    return this.#concurrency;
+  }
+
+  /** How many tasks wait. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** What is known at opening: how many wait, and the last place that is taken. */
+  seedWaiting(count: number, lastNumber: bigint): void {
+    this.#waiting = count;
+    if (lastNumber >= this.#nextNumber) this.#nextNumber = lastNumber + 1n;
+  }
+
+  /** The next place in the queue. */
+  takeNumber(): bigint {
+    this.#nextNumber += 1n;
+    return this.#nextNumber;
+  }
+
+  /** Takes a place for a task that is just being launched, if nobody waits. */
+  tryReserve(): boolean {
+    if (!this.#isOpen || this.#core.closing.aborted || this.#free <= 0 || !this.#line.isEmpty) return false;
+    this.#free -= 1;
+    return true;
+  }
+
+  /** Gives a place back. */
+  release(taskId: string): void {
+    this.#free += 1;
+    if (this.#suspect === taskId) this.#freeSuspect();
+    this.pump();
+  }
+
+  /** The task is no suspect any more. */
+  progressed(taskId: string): void {
+    if (this.#suspect !== taskId) return;
+    this.#freeSuspect();
+    this.pump();
+  }
+
+  /** A task that has just been stored as waiting. */
+  enqueue(task: WaitingTask): void {
+    this.#waiting += 1;
+    this.#line.push(task);
+    this.pump();
+  }
+
+  /** A task that is counted as waiting, and could not be offered when its turn came. */
+  requeue(task: WaitingTask): void {
+    this.#line.push(task);
+  }
+
+  /** A task that waited does so no more. */
+  forget(): void {
+    this.#waiting -= 1;
+  }
+
+  /** Begins to offer; before, tasks only gather. */
+  open(): void {
+    this.#isOpen = true;
+    this.pump();
+  }
+
+  /** Offers as many as there are places. */
+  pump(): void {
+    this.#isPumpWanted = true;
+    if (this.#isPumping || !this.#isOpen) return;
+    this.#isPumping = true;
+    void this.#pumpAll();
+  }
+
+  async #pumpAll(): Promise<void> {
+    try {
+      while (this.#isPumpWanted && !this.#core.closing.aborted) {
+        this.#isPumpWanted = false;
+        await this.#offerFree();
+      }
+    } catch (error) {
+      if (!this.#core.closing.aborted) this.#core.log.error({ err: error }, "waiting tasks could not be offered");
+    } finally {
+      // In the same tick as the last look: a wish that came after it would be lost.
+      this.#isPumping = false;
+    }
+  }
+
+  async #offerFree(): Promise<void> {
+    while (this.#free > 0 && !this.#core.closing.aborted) {
+      // The place is taken before the wait, so that no launch takes it meanwhile.
+      this.#free -= 1;
+      const task = await this.#takeOldest();
+      if (task === undefined) {
+        this.#free += 1;
+        return;
+      }
+      void this.#offer(task);
+    }
+  }
+
+  async #takeOldest(): Promise<WaitingTask | undefined> {
+    if (this.#suspect === undefined && this.#held.length > 0) return this.#held.shift();
+    try {
+      return await this.#line.take();
+    } catch (error) {
+      this.#free += 1;
+      throw error;
+    }
+  }
+
+  async #offer(waiting: WaitingTask): Promise<void> {
+    let isOffered = false;
+    try {
+      isOffered = await this.#actors.use(waiting.taskId, (actor) =>
+        actor.serialize(() => this.#offerTurn(actor, waiting)),
+      );
+    } catch (error) {
+      if (!this.#core.closing.aborted) {
+        this.#core.log.error({ err: error, taskId: waiting.taskId }, "a task could not be offered; it is left waiting");
+      }
+    }
+    if (!isOffered) {
+      this.#free += 1;
+      this.pump();
+    }
+  }
+
+  async #offerTurn(actor: TaskActor, waiting: WaitingTask): Promise<boolean> {
+    const { task } = await actor.load("until-done");
+    if (this.#core.closing.aborted || !isStillWaiting(actor, task, waiting)) return false;
+    const suspect = isSuspect(task);
+    if (suspect && this.#suspect !== undefined) {
+      this.#held.push(waiting);
+      return false;
+    }
+    if (suspect) this.#suspect = actor.taskId;
+    const fence = await this.#commitOffer(actor, task, suspect);
+    if (fence === undefined) {
+      if (suspect) this.#freeSuspect();
+      this.#line.push(waiting);
+      return false;
+    }
+    this.#waiting -= 1;
+    this.#start(actor, fence);
+    return true;
+  }
+
+  async #commitOffer(actor: TaskActor, task: Task, alone: boolean): Promise<bigint | undefined> {
+    try {
+      return await actor.writeBeside([leaseChange(this.#core.name, actor.taskId, task, alone)], {
+        waits: false,
+        mode: "until-done",
+      });
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "CONFLICT") return undefined;
+      throw error;
+    }
+  }
+
+  #freeSuspect(): void {
+    this.#suspect = undefined;
+  }
+}
+
+/** The entry that says that the attempt was offered. */
+export function leaseChange(controller: string, taskId: string, task: Task, alone: boolean): Change {
+  const { runId, attempt } = task.status;
+  const value = toBinary(LeaseSchema, create(LeaseSchema, { runId, attempt, alone }));
+  return { type: "index", key: leaseKey(controller, taskId, runId, attempt), value };
+}
+
+function isStillWaiting(actor: TaskActor, task: Task | undefined, waiting: WaitingTask): task is Task {
+  return (
+    task !== undefined &&
+    actor.waits &&
+    actor.run === undefined &&
+    task.status.state === StatePending &&
+    task.record.queueNumber === waiting.queueNumber
+  );
+}

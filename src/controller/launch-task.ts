@@ -1,0 +1,172 @@
+/** LaunchTask: what a launch does to the task as it is, decided and committed in the task's turn. */
+import { StoreError } from "../store/store.ts";
+import { decideLaunch } from "../task/relaunch.ts";
+import { isActive, stateName } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
+import type { LaunchedTask, LaunchOptions, LaunchOutcome } from "./controller.ts";
+import { afterEffect } from "./commit.ts";
+import { ControllerError, taskNotFound } from "./error.ts";
+import { createIntent } from "./intent.ts";
+import { type ResolvedLaunch, resolveLaunch } from "./launch-options.ts";
+import { checkOpen, checkRevision, type Parts, snapshot } from "./parts.ts";
+import { findRequest, requestChanges, type UsedRequest } from "./requests.ts";
+import type { ActorEntry, TaskActor } from "./task-actor.ts";
+
+interface Decided {
+  readonly runId: string;
+  readonly outcome: LaunchOutcome;
+}
+
+/** See Controller.launchTask. */
+export async function launchTask(parts: Parts, taskId: string, options: LaunchOptions): Promise<LaunchedTask> {
+  checkOpen(parts);
+  const launch = resolveLaunch(taskId, options, parts.core.limits);
+  const used = await findRequest(parts.core, taskId, launch);
+  if (used !== undefined) return repeated(parts, used, options);
+  return parts.actors.use(taskId, async (actor) => {
+    const launched = await actor.serialize(() => launchTurn(parts, actor, launch, options));
+    // Not in this task's turn: where the server made the id, the first time was of another task.
+    if ("generation" in launched) return repeated(parts, launched, options);
+    const { task, ...rest } = launched;
+    return afterEffect(async () => ({ taskId, ...(await snapshot(parts, taskId, task)), ...rest }));
+  });
+}
+
+interface LaunchedTurn extends Decided {
+  /** The task as the answer shows it. */
+  readonly task: ActorEntry;
+}
+
+async function launchTurn(
+  parts: Parts,
+  actor: TaskActor,
+  launch: ResolvedLaunch,
+  options: LaunchOptions,
+): Promise<LaunchedTurn | UsedRequest> {
+  for (;;) {
+    try {
+      // Checked again in the turn: the same request may have been under way.
+      const used = await findRequest(parts.core, actor.taskId, launch);
+      if (used !== undefined) return used;
+      const did = await launchOnce(parts, actor, launch);
+      parts.callbacks.add(actor.taskId, options);
+      return { ...did, task: await actor.load("once") };
+    } catch (error) {
+      // Somebody else wrote the task or used the request id meanwhile: look again.
+      if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+    }
+  }
+}
+
+async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch): Promise<Decided> {
+  checkOpen(parts);
+  const entry = await actor.load("once");
+  checkRevision(entry, launch.ifRevision);
+  const decision = decideLaunch(entry.task?.status.state, launch);
+  switch (decision) {
+    case "refuse":
+      throw alreadyThere(actor.taskId, entry.task);
+    case "use-existing":
+      return useExisting(parts, actor, entry, launch);
+    case "restart":
+      if (actor.run !== undefined) return storeIntent(parts, actor, entry, launch);
+      return newRun(parts, actor, launch, "restarted");
+    default:
+      // The runner is told of an end before the id has a new run.
+      await actor.delivery;
+      return newRun(parts, actor, launch, "launched");
+  }
+}
+
+async function newRun(
+  parts: Parts,
+  actor: TaskActor,
+  launch: ResolvedLaunch,
+  outcome: LaunchOutcome,
+): Promise<Decided> {
+  const { core, runs } = parts;
+  const entry = await actor.load("once");
+  // One that waits already makes the line no longer.
+  if (!actor.waits && runs.dispatcher.waiting >= core.limits.waitingMax) throw tooManyWait(core.limits.waitingMax);
+  const runId = core.random.id();
+  const generation = entry.task?.record.generation ?? runId;
+  const request = requestChanges(core, actor.taskId, launch, { runId, outcome, generation });
+  const decided = { runId, metadata: launch.metadata, labels: launch.labels, owner: launch.owner };
+  await runs.launch(actor, decided, {
+    extra: [...actor.intentChanges(), ...request.changes],
+    conditions: request.conditions,
+    mode: "once",
+  });
+  actor.intent = undefined;
+  return { runId, outcome };
+}
+
+/** The run that is alive has a runner: the launch is stored, and takes place when that has stopped. */
+async function storeIntent(
+  parts: Parts,
+  actor: TaskActor,
+  entry: ActorEntry,
+  launch: ResolvedLaunch,
+): Promise<Decided> {
+  const { core } = parts;
+  const runId = core.random.id();
+  const { intent, change } = createIntent(core.name, actor.taskId, {
+    runId,
+    metadata: launch.metadata,
+    labels: launch.labels,
+    owner: launch.owner,
+  });
+  const did = { runId, outcome: "restarted" as const };
+  const request = requestChanges(core, actor.taskId, launch, {
+    ...did,
+    generation: entry.task?.record.generation ?? runId,
+  });
+  const changes = [...actor.intentChanges(), change, ...request.changes];
+  await actor.writeBeside(changes, { conditions: request.conditions, mode: "once" });
+  actor.intent = intent;
+  actor.run?.abort("RESTART");
+  return did;
+}
+
+async function useExisting(
+  parts: Parts,
+  actor: TaskActor,
+  entry: ActorEntry,
+  launch: ResolvedLaunch,
+): Promise<Decided> {
+  const did = { runId: entry.task?.status.runId ?? "", outcome: "used-existing" as const };
+  const generation = entry.task?.record.generation ?? "";
+  const request = requestChanges(parts.core, actor.taskId, launch, { ...did, generation });
+  if (request.changes.length > 0) {
+    await actor.writeBeside(request.changes, { conditions: request.conditions, mode: "once" });
+  }
+  return did;
+}
+
+/** The answer of the first time, with today's status. */
+function repeated(parts: Parts, used: UsedRequest, options: LaunchOptions): Promise<LaunchedTask> {
+  const { taskId, runId, outcome } = used;
+  return parts.actors.use(taskId, async (actor) => {
+    const entry = await actor.serialize(async () => {
+      const loaded = await actor.load("once");
+      if (loaded.task?.record.generation !== used.generation) throw taskNotFound(parts.core.name, taskId);
+      // The caller may be one whose first answer was lost: its callbacks are waited for by nobody else.
+      if (isActive(loaded.task.status.state)) parts.callbacks.add(taskId, options);
+      return loaded;
+    });
+    return { taskId, ...(await snapshot(parts, taskId, entry)), runId, outcome };
+  });
+}
+
+function alreadyThere(taskId: string, task: Task | undefined): ControllerError {
+  const state = stateName(task?.status.state ?? 0);
+  return new ControllerError("ALREADY_EXISTS", `task "${taskId}" is there already, and is ${state}`);
+}
+
+function tooManyWait(max: number): ControllerError {
+  return new ControllerError("RESOURCE_EXHAUSTED", `${max} tasks of this controller wait already, which is the limit`, {
+    reason: "LIMIT",
+    metadata: { limit: "waiting_tasks_max", value: String(max) },
+    retryDelayMs: 5_000,
+  });
+}

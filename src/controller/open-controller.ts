@@ -1,0 +1,201 @@
+import { setMaxListeners } from "node:events";
+import { type Clock, sleep, systemClock } from "../clock.ts";
+import { onAbort } from "../async/signals.ts";
+import { type Log, silentLog } from "../log.ts";
+import { type Random, systemRandom } from "../random.ts";
+import type { Store } from "../store/store.ts";
+import { checkControllerName } from "../task/ids.ts";
+import { defaultTaskLimits } from "../task/limits.ts";
+import { parseTaskKey, taskKey } from "../store/keys.ts";
+import { Actors } from "./actors.ts";
+import { Callbacks } from "./callbacks.ts";
+import { cancelTask } from "./cancel-task.ts";
+import { once } from "./commit.ts";
+import type { Controller } from "./controller.ts";
+import type { ControllerLimits, Core } from "./core.ts";
+import { deleteTask } from "./delete-task.ts";
+import { Deliveries } from "./deliveries.ts";
+import { type FieldViolation, invalidArgument } from "./error.ts";
+import { launchTask } from "./launch-task.ts";
+import { checkOpen, type Parts } from "./parts.ts";
+import { countTasks, queryTasks } from "./query.ts";
+import { resume } from "./resume.ts";
+import { type Retention, sweepForever, sweepTasks } from "./retention.ts";
+import { Runs } from "./runs.ts";
+import { createStoreGuard, type StoreGuard } from "./store-guard.ts";
+import type { TaskRunner } from "./task-runner.ts";
+import { Trash } from "./trash.ts";
+import { WatchHub } from "./watch-hub.ts";
+import { watchTask } from "./watch-task.ts";
+import { readTask } from "./read-task.ts";
+
+export interface ControllerOptions {
+  /** 1 to 63 lower case letters, digits and "-". Only one open controller may have the name in a store. */
+  readonly name: string;
+  /** Where tasks are kept. The controller does not close it. */
+  readonly store: Store;
+  readonly runner: TaskRunner;
+  /** Closes the controller when aborted. */
+  readonly signal?: AbortSignal | undefined;
+  /** What is kept of ended tasks. Default: until the controller is opened next. */
+  readonly retention?: Retention | undefined;
+  /** How many tasks run at one time; the others wait, Pending. Default and at most `limits.activeMax`. */
+  readonly concurrency?: number | undefined;
+  /** How long `close` waits for runners that do not stop, in ms. Default 30,000. */
+  readonly closeGraceMs?: number | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
+  /** Default: says nothing. */
+  readonly log?: Log | undefined;
+  readonly limits?: Partial<ControllerLimits> | undefined;
+  /** Brings the store back when it fails; shared by controllers on one store. Default: one of its own. */
+  readonly guard?: StoreGuard | undefined;
+}
+
+export const defaultControllerLimits: ControllerLimits = {
+  ...defaultTaskLimits,
+  activeMax: 10_000,
+  waitingMax: 1_000_000,
+  watchersMax: 10_000,
+};
+
+/**
+ * Opens a controller: resumes what was Pending and Running, tells the runner of
+ * ends it was not told of, and cleans ended tasks, unless `retention` keeps them. Resolves when that is done.
+ * Throws INVALID_ARGUMENT that names every bad option, UNAVAILABLE where the signal is aborted while the store fails.
+ */
+export async function openController(options: ControllerOptions): Promise<Controller> {
+  const resolved = resolveOptions(options);
+  const ownGuard = options.guard === undefined;
+  const closing = new AbortController();
+  // Every watch, wait and delivery listens to it: no number of them is a leak.
+  setMaxListeners(0, closing.signal);
+  const core: Core = { ...resolved, closing: closing.signal, hub: new WatchHub() };
+  const parts = createParts(core, resolved.concurrency);
+  let closed: Promise<void> | undefined;
+  let sweeping: Promise<void> = Promise.resolve();
+
+  function close(): Promise<void> {
+    closed ??= closeParts(parts, closing, { graceMs: resolved.closeGraceMs, ownGuard, sweeping });
+    return closed;
+  }
+
+  const offSignal = options.signal === undefined ? () => {} : onAbort(options.signal, () => void close());
+  closing.signal.addEventListener("abort", offSignal, { once: true });
+  try {
+    const openedAt = core.store.revision();
+    await resume(parts);
+    if (resolved.retention.afterEndMs === undefined) await cleanAtOpening(parts, openedAt);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  sweeping = sweepForever(parts, resolved.retention);
+
+  return {
+    name: core.name,
+    launchTask: (taskId, launch = {}) => launchTask(parts, taskId, launch),
+    cancelTask: (taskId, cancel = {}) => cancelTask(parts, taskId, cancel),
+    listTasks: () => listTasks(parts),
+    queryTasks: (query = {}) => queryTasks(parts, query),
+    taskStatus: async (taskId, read = {}) => (await readTask(parts, taskId, read)).status,
+    readTask: (taskId, read = {}) => readTask(parts, taskId, read),
+    watchTask: (taskId, watch = {}) => watchTask(parts, taskId, watch),
+    deleteTask: (taskId, del = {}) => deleteTask(parts, taskId, del.ifRevision),
+    countTasks: async () => {
+      checkOpen(parts);
+      return countTasks(parts);
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function createParts(core: Core, concurrency: number): Parts {
+  const actors = new Actors(core);
+  const callbacks = new Callbacks(core.log);
+  const trash = new Trash(core);
+  const deliveries = new Deliveries(core, callbacks);
+  return { core, actors, callbacks, trash, runs: new Runs(core, { actors, deliveries, trash, concurrency }) };
+}
+
+function resolveOptions(options: ControllerOptions) {
+  const limits: ControllerLimits = { ...defaultControllerLimits, ...options.limits };
+  const { clock = systemClock, random = systemRandom, log = silentLog, store } = options;
+  const { concurrency = limits.activeMax, closeGraceMs = 30_000, retention = {} } = options;
+  const violations: FieldViolation[] = [];
+  const nameComplaint = checkControllerName(options.name ?? "");
+  if (nameComplaint !== undefined) violations.push({ field: "name", description: nameComplaint });
+  if (store === undefined)
+    violations.push({ field: "store", description: 'must be set: openStore("level:DIR") opens one' });
+  if (typeof options.runner?.onTaskRunning !== "function") {
+    violations.push({ field: "runner", description: "must have a function onTaskRunning" });
+  }
+  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > limits.activeMax) {
+    violations.push({ field: "concurrency", description: `must be a whole number from 1 to ${limits.activeMax}` });
+  }
+  if (!(closeGraceMs >= 0)) {
+    violations.push({ field: "closeGraceMs", description: "must be a number of ms, not negative" });
+  }
+  if (retention.afterEndMs !== undefined && !(retention.afterEndMs >= 0)) {
+    violations.push({ field: "retention.afterEndMs", description: "must be a number of ms, not negative" });
+  }
+  if (violations.length > 0) throw invalidArgument(violations);
+  const guard = options.guard ?? createStoreGuard({ store, clock, random, log });
+  const { name, runner } = options;
+  return { name, store, runner, clock, random, log, limits, guard, concurrency, closeGraceMs, retention };
+}
+
+/**
+ * The library's default: what has ended is gone when the controller is opened next, after the runner was told. What
+ * ends in this opening, by a stored cancel or soon after its resume, nobody has seen yet: it stays until the next.
+ */
+async function cleanAtOpening(parts: Parts, upToRevision: bigint): Promise<void> {
+  await Promise.all([...parts.actors.all()].map((actor) => actor.delivery));
+  await sweepTasks(parts, { endedBeforeMs: Number.MAX_SAFE_INTEGER, upToRevision });
+}
+
+/** How long the store has to take that runs are given up. */
+const abandonMs = 2_000;
+
+interface Closing {
+  readonly graceMs: number;
+  readonly ownGuard: boolean;
+  readonly sweeping: Promise<void>;
+}
+
+/**
+ * Tells the runners to stop and waits for them, and for what else is under way; after the grace time the
+ * rest is left as it is on disk, to be resumed at the next opening.
+ */
+async function closeParts(parts: Parts, closing: AbortController, options: Closing): Promise<void> {
+  const { core, actors, runs, trash } = parts;
+  closing.abort();
+  for (const actor of actors.all()) actor.run?.abort("SHUTDOWN");
+  const done = new AbortController();
+  // An end is told after its run is over, and a call under way may still start a run: it is over when nobody holds a task.
+  const all = Promise.all([options.sweeping, actors.idle()])
+    .then(() => trash.settled())
+    .then(() => done.abort());
+  await Promise.race([all, sleep(core.clock, options.graceMs, done.signal)]);
+  if (!done.signal.aborted) core.log.warn({}, `controller "${core.name}": runners that did not stop in time are left`);
+  // What still runs writes no more: its run is over, and a store that fails is waited for no longer.
+  const left = [...actors.all()].flatMap(({ run }) => (run === undefined ? [] : [runs.abandon(run)]));
+  const abandoned = new AbortController();
+  const leaving = Promise.all(left).then(() => abandoned.abort());
+  await Promise.race([leaving, sleep(core.clock, abandonMs, abandoned.signal)]);
+  if (options.ownGuard) core.guard.close();
+}
+
+async function listTasks(parts: Parts): Promise<string[]> {
+  checkOpen(parts);
+  const { core } = parts;
+  const ids: string[] = [];
+  let after: string | undefined;
+  for (;;) {
+    const page = await once(core, () => core.store.scan({ prefix: taskKey(core.name, ""), after, limit: 1_000 }));
+    for (const entry of page) ids.push(parseTaskKey(entry.key)?.taskId ?? "");
+    if (page.length < 1_000) return ids;
+    after = page.at(-1)?.key;
+  }
+}

@@ -1,0 +1,51 @@
+import { StoreError } from "../store/store.ts";
+import { checkTaskId } from "../task/ids.ts";
+import { once } from "./commit.ts";
+import type { ReadOptions, TaskSnapshot } from "./controller.ts";
+import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
+import { checkOpen, type Parts, snapshot } from "./parts.ts";
+import { type Folding, foldStatus, loadTask } from "./task-reader.ts";
+
+const logLimitMax = 1_000;
+
+/** See Controller.readTask. */
+export async function readTask(parts: Parts, taskId: string, options: ReadOptions): Promise<TaskSnapshot> {
+  checkOpen(parts);
+  const complaint = checkTaskId(taskId);
+  if (complaint !== undefined) throw invalidArgument([{ field: "task_id", description: complaint }]);
+  const folding: Folding = { metadata: true, result: true, logs: Math.min(options.logLimit ?? 100, logLimitMax) };
+  const { core } = parts;
+  const { revision = 0n } = options;
+  if (revision > 0n) return readAsOf(parts, taskId, revision, folding);
+  const loaded = await once(core, () => loadTask(core, taskId));
+  return snapshot(parts, taskId, { task: loaded?.task, revision: loaded?.revision ?? 0n }, folding);
+}
+
+async function readAsOf(parts: Parts, taskId: string, revision: bigint, folding: Folding): Promise<TaskSnapshot> {
+  const { core } = parts;
+  try {
+    const loaded = await once(core, () => loadTask(core, taskId, revision));
+    if (loaded === undefined) throw taskNotFound(core.name, taskId);
+    const status = await once(core, () => foldStatus(core, taskId, loaded, folding, revision));
+    if (status === undefined) throw taskNotFound(core.name, taskId);
+    return { status, revision: loaded.revision };
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    if (error.code === "FUTURE") {
+      throw new ControllerError(
+        "OUT_OF_RANGE",
+        `revision ${revision} lies ahead; the store is at ${core.store.revision()}`,
+      );
+    }
+    if (error.code !== "COMPACTED") throw error;
+    const first = error.firstRevision ?? core.store.firstRevision();
+    throw new ControllerError(
+      "OUT_OF_RANGE",
+      `the history at revision ${revision} is gone; the first there is is ${first}`,
+      {
+        reason: "COMPACTED",
+        metadata: { first_revision: String(first) },
+      },
+    );
+  }
+}

@@ -1,0 +1,228 @@
+/**
+ * Opening a controller: makes of what the last process left what the contract says, before anything is offered.
+ *
+ * 1. A run that was offered and has not ended goes back to Pending with one attempt more, in its old place in the queue;
+ *    unless a cancel is stored (it ends as Canceled), a launch is stored (that takes its place), or it is the one that kills the process (CRASH_LOOP).
+ * 2. A run that was never offered waits on as it is.
+ * 3. An end that the runner was not told of is told.
+ * 4. A stored launch whose run before has ended takes place after the runner was told of that end.
+ * 5. Each step is one commit, so that a crash in the middle of opening leaves only less to do.
+ */
+import { fromBinary } from "@bufbuild/protobuf";
+import { Code } from "#gen/google/rpc/code_pb.js";
+import { LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
+import {
+  listedTaskId,
+  listPrefix,
+  parseIndexKey,
+  parseWaitingKey,
+  statePrefix,
+  type TaskListName,
+} from "../store/keys.ts";
+import type { Change, Entry } from "../store/store.ts";
+import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
+import { isActive, StatePending, StateRunning } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
+import { commit, untilDone } from "./commit.ts";
+import { createTaskError } from "./describe-error.ts";
+import { ControllerError } from "./error.ts";
+import { decodeIntent } from "./intent.ts";
+import type { Parts } from "./parts.ts";
+import { readCounts } from "./query.ts";
+import type { TaskActor } from "./task-actor.ts";
+
+const pageSize = 256;
+const reasons = {
+  died: "resumed: the process died during the attempt before",
+  stopped: "resumed: the controller was opened again",
+} as const;
+
+/** Brings everything into order and begins to offer. Throws UNAVAILABLE when closed meanwhile. */
+export async function resume(parts: Parts): Promise<void> {
+  const held: TaskActor[] = [];
+  try {
+    await loadIntents(parts, held);
+    await resumeAll(parts);
+  } finally {
+    for (const actor of held) parts.actors.release(actor);
+  }
+  parts.runs.dispatcher.open();
+}
+
+async function resumeAll(parts: Parts): Promise<void> {
+  const { core } = parts;
+  const left = { resumed: 0, told: 0 };
+  await forEachEntry(parts, "leases", async (entry) => {
+    left.resumed += await resumeOffered(parts, entry, "died");
+  });
+  await forEachEntry(parts, "released", async (entry) => {
+    left.resumed += await resumeOffered(parts, entry, "stopped");
+  });
+  left.resumed += await resumeRunning(parts);
+  await seedWaiting(parts);
+  await forEachEntry(parts, "deliveries", (entry) => {
+    left.told += 1;
+    return deliverAgain(parts, entry);
+  });
+  await launchIntents(parts);
+  await forEachEntry(parts, "trash", async (entry) => parts.trash.empty(entry.key));
+  if (left.resumed > 0 || left.told > 0) core.log.info(left, `controller "${core.name}": took up what was left`);
+}
+
+/** The stored launches are given to their actors, which are held until the launches have taken place or wait for a delivery. */
+async function loadIntents(parts: Parts, held: TaskActor[]): Promise<void> {
+  await forEachEntry(parts, "intents", async (entry) => {
+    if (entry.corrupt) return parts.core.log.error({ key: entry.key }, "a stored launch is damaged, and is left alone");
+    const actor = parts.actors.acquire(listedTaskId(entry.key));
+    held.push(actor);
+    actor.intent = decodeIntent(entry);
+  });
+}
+
+/** A task whose attempt was offered before; 1 when it was resumed or ended. */
+async function resumeOffered(parts: Parts, entry: Entry, how: keyof typeof reasons): Promise<number> {
+  const { core } = parts;
+  const lease = how === "died" ? fromBinary(LeaseSchema, entry.value) : undefined;
+  return withTask(parts, listedTaskId(entry.key), async (actor) => {
+    const { task } = await actor.load("until-done");
+    const gone: Change = { type: "unindex", key: entry.key };
+    const isCurrent =
+      task !== undefined &&
+      isActive(task.status.state) &&
+      entry.key.endsWith(`/${task.status.runId}/${task.status.attempt}`);
+    if (!isCurrent) {
+      await commit(core, [gone], [], "until-done");
+      return 0;
+    }
+    actor.offered();
+    await resumeTask(parts, actor, { how, alone: lease?.alone ?? false, extra: [gone] });
+    return 1;
+  });
+}
+
+/** Running tasks that nobody was offered: a program put them into the store itself. */
+async function resumeRunning(parts: Parts): Promise<number> {
+  const { core } = parts;
+  let count = 0;
+  const prefix = statePrefix(core.name, StateRunning);
+  await forEachKey(parts, prefix, async (entry) => {
+    await withTask(parts, parseIndexKey(entry.key).taskId, async (actor) => {
+      const { task } = await actor.load("until-done");
+      if (task?.status.state !== StateRunning) return 0;
+      await resumeTask(parts, actor, { how: "stopped", alone: false, extra: [] });
+      count += 1;
+      return 1;
+    });
+  });
+  return count;
+}
+
+async function resumeTask(
+  parts: Parts,
+  actor: TaskActor,
+  options: { how: keyof typeof reasons; alone: boolean; extra: readonly Change[] },
+): Promise<void> {
+  const { core, runs } = parts;
+  const { task } = await actor.load("until-done");
+  if (task === undefined) return;
+  const { how, extra } = options;
+  if (task.status.cancel !== undefined)
+    return runs.endWithoutRun(actor, task, [{ type: "cancel" }], extra, "until-done");
+  const { intent } = actor;
+  if (intent !== undefined) {
+    actor.intent = undefined;
+    await runs.launch(actor, intent, { extra: [...extra, { type: "unindex", key: intent.key }], mode: "until-done" });
+    return;
+  }
+  const resumed = apply(
+    task,
+    { type: "resume", reason: reasons[how], died: how === "died" },
+    core.clock.wall(),
+    core.limits,
+  );
+  if (resumed.kind === "rejected") return;
+  if (isCrashLoop(resumed.task, options.alone)) {
+    // One transition, from the state it died in: a commit of two would show watchers only the second.
+    const { crashCount } = resumed.task.status;
+    const parked: Task = { status: { ...task.status, crashCount }, record: task.record };
+    const park: TaskEvent = { type: "error", error: crashLoop(crashCount), reason: "parked" };
+    return runs.endWithoutRun(actor, parked, [park], extra, "until-done");
+  }
+  await actor.write(resumed.task, { waits: true, extra, mode: "until-done" });
+}
+
+function crashLoop(crashCount: number): ReturnType<typeof createTaskError> {
+  return createTaskError(
+    Code.ABORTED,
+    "CRASH_LOOP",
+    `the process died ${crashCount} times in a row while it ran this task, without any progress; launch it again to try once more`,
+  );
+}
+
+/** Launches whose run before has ended already. */
+async function launchIntents(parts: Parts): Promise<void> {
+  for (const actor of [...parts.actors.all()]) {
+    const { intent } = actor;
+    if (intent === undefined) continue;
+    await withTask(parts, actor.taskId, async () => {
+      await actor.load("until-done");
+      if (actor.intent !== intent || actor.delivery !== undefined) return 0;
+      actor.intent = undefined;
+      await parts.runs.launch(actor, intent, { extra: [{ type: "unindex", key: intent.key }], mode: "until-done" });
+      return 1;
+    });
+  }
+}
+
+async function seedWaiting(parts: Parts): Promise<void> {
+  const { core, runs } = parts;
+  const [last] = await untilDone(core, () =>
+    core.store.scan({ prefix: listPrefix("waiting", core.name), limit: 1, reverse: true }),
+  );
+  const counts = await untilDone(core, () => readCounts(core));
+  runs.dispatcher.seedWaiting(
+    Number(counts.get(StatePending) ?? 0n),
+    last ? parseWaitingKey(last.key).queueNumber : 0n,
+  );
+}
+
+async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
+  const { core } = parts;
+  const taskId = listedTaskId(entry.key);
+  const isTold = await withTask(parts, taskId, async (actor) => {
+    const { task } = await actor.load("until-done");
+    if (actor.delivery !== undefined) return 1;
+    if (core.runner.onTaskCompleted === undefined) return 0;
+    if (task === undefined || isActive(task.status.state) || !entry.key.endsWith(`/${task.status.runId}`)) return 0;
+    parts.runs.deliver(actor, 0n);
+    return 1;
+  });
+  if (isTold === 0) await commit(core, [{ type: "unindex", key: entry.key }], [], "until-done");
+}
+
+/** Runs `step` in the task's turn; a damaged task is left as it is, and stops nothing. */
+async function withTask(parts: Parts, taskId: string, step: (actor: TaskActor) => Promise<number>): Promise<number> {
+  try {
+    return await parts.actors.use(taskId, (actor) => actor.serialize(() => step(actor)));
+  } catch (error) {
+    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
+    parts.core.log.error({ err: error, taskId }, "a task whose record is damaged is not resumed");
+    return 1;
+  }
+}
+
+function forEachEntry(parts: Parts, list: TaskListName, step: (entry: Entry) => Promise<void>): Promise<void> {
+  return forEachKey(parts, listPrefix(list, parts.core.name), step);
+}
+
+/** Runs `step` for every entry, a page of them side by side, so that their commits share groups. */
+async function forEachKey(parts: Parts, prefix: string, step: (entry: Entry) => Promise<void>): Promise<void> {
+  const { core } = parts;
+  let after: string | undefined;
+  for (;;) {
+    const page = await untilDone(core, () => core.store.scan({ prefix, after, limit: pageSize }));
+    await Promise.all(page.map(step));
+    if (page.length < pageSize) return;
+    after = page.at(-1)?.key;
+  }
+}

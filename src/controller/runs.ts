@@ -1,0 +1,440 @@
+/**
+ * The runs that are offered in this process: starts them, takes what their
+ * runners say to disk, and ends them by the rules of src/task.
+ *
+ * A run: offered (lease on disk) -> onTaskPending -> started -> onTaskRunning -> over.
+ * Over is one of: ended (the end is on disk, the runner is told), replaced (a launch took its place), left (the
+ * controller closes: resumed at the next opening), lost (its fence is void).
+ *
+ * 1. Every write of a run is committed under the condition that its lease is still there with its fence.
+ * 2. What the outcome of a phase means is judged in the turn that writes it, by why the run was aborted up to then.
+ * 3. A run of an id starts only after the one before it has let go, however long that takes.
+ * 4. Whatever a runner throws or never does stays with its task.
+ */
+import type { Progress } from "#gen/core/v1/core_pb.js";
+import { releasedKey, trashKey } from "../store/keys.ts";
+import { type Change, type Condition, StoreError } from "../store/store.ts";
+import { judge } from "../task/abort.ts";
+import { apply, type TaskEvent } from "../task/apply.ts";
+import { relaunch } from "../task/relaunch.ts";
+import { isActive } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
+import { createActiveTask } from "./active-task.ts";
+import type { Actors } from "./actors.ts";
+import { commit, type CommitMode, untilDone } from "./commit.ts";
+import type { Core } from "./core.ts";
+import type { Deliveries } from "./deliveries.ts";
+import { Dispatcher, leaseChange } from "./dispatcher.ts";
+import { ControllerError } from "./error.ts";
+import type { PendingIntent } from "./intent.ts";
+import { endEvent, settlePhase, type Settled } from "./phase.ts";
+import { Run } from "./run.ts";
+import { appendLogEntry, applyBatch, type Batch, rejectBatch, resolveBatch } from "./run-writes.ts";
+import type { TaskActor } from "./task-actor.ts";
+import { loadPayload } from "./task-reader.ts";
+import type { ActiveTask, TaskContext } from "./task-runner.ts";
+import type { Trash } from "./trash.ts";
+
+/** A launch that has been decided on. */
+export type DecidedLaunch = Omit<PendingIntent, "key">;
+
+/** What else belongs to the commit of a launch. */
+export interface LaunchWrite {
+  readonly extra: readonly Change[];
+  readonly conditions?: readonly Condition[];
+  readonly mode: CommitMode;
+}
+
+const noBytes = new Uint8Array(0);
+/** As many as all the entries that may wait need. */
+const flushesMax = 2_000;
+
+export class Runs {
+  readonly dispatcher: Dispatcher;
+  readonly #core: Core;
+  readonly #actors: Actors;
+  readonly #deliveries: Deliveries;
+  readonly #trash: Trash;
+
+  constructor(core: Core, parts: { actors: Actors; deliveries: Deliveries; trash: Trash; concurrency: number }) {
+    this.#core = core;
+    this.#actors = parts.actors;
+    this.#deliveries = parts.deliveries;
+    this.#trash = parts.trash;
+    this.dispatcher = new Dispatcher(core, parts.actors, {
+      concurrency: parts.concurrency,
+      start: (actor, fence) => this.#start(actor, fence),
+    });
+  }
+
+  /**
+   * In the actor's turn: commits a new run of the task, offered at once if there is a place, and waiting otherwise.
+   * Throws StoreError CONFLICT, ControllerError UNAVAILABLE.
+   */
+  async launch(actor: TaskActor, launch: DecidedLaunch, options: LaunchWrite): Promise<bigint> {
+    const before = (await actor.load(options.mode)).task;
+    const waited = actor.waits;
+    // Where the task was written past the controller a lost run may still be there: the new one waits until it has let go.
+    const zombie = actor.run;
+    const isReserved = zombie === undefined && this.dispatcher.tryReserve();
+    try {
+      const queueNumber = this.dispatcher.takeNumber();
+      const nowMs = this.#core.clock.wall();
+      const launched = relaunch(before, { ...launch, queueNumber }, nowMs, this.#core.limits);
+      const extra: Change[] = [...options.extra];
+      let { task } = launched;
+      if (launched.logEntry !== undefined) {
+        const appended = await appendLogEntry(this.#core, actor.taskId, task, launched.logEntry);
+        // The launch is what this version is; the entry comes with it.
+        task = { status: appended.task.status, record: { ...appended.task.record, isTransition: true } };
+        extra.push(...appended.changes);
+      }
+      const trash = launched.clearsLogs && before !== undefined ? this.#trashOf(actor.taskId, before) : undefined;
+      if (trash !== undefined) extra.push({ type: "index", key: trash, value: noBytes });
+      if (isReserved) extra.push(leaseChange(this.#core.name, actor.taskId, task, false));
+      const revision = await actor.write(task, {
+        waits: !isReserved,
+        extra,
+        conditions: options.conditions ?? [],
+        mode: options.mode,
+      });
+      if (zombie !== undefined) this.#lose(zombie);
+      if (waited) this.dispatcher.forget();
+      if (trash !== undefined) this.#trash.empty(trash);
+      if (isReserved) this.#start(actor, revision);
+      else this.dispatcher.enqueue({ queueNumber, taskId: actor.taskId });
+      return revision;
+    } catch (error) {
+      if (isReserved) this.dispatcher.release(actor.taskId);
+      throw error;
+    }
+  }
+
+  /** In the actor's turn: ends a task that no runner has. Throws as `launch`. */
+  async endWithoutRun(
+    actor: TaskActor,
+    task: Task,
+    events: readonly TaskEvent[],
+    extra: readonly Change[],
+    mode: CommitMode,
+  ): Promise<void> {
+    const ended = this.#apply(task, events);
+    const waited = actor.waits;
+    await actor.write(ended, {
+      waits: false,
+      extra: [...extra, ...this.#deliveries.changesAtEnd(actor.taskId, ended.status.runId)],
+      mode,
+    });
+    if (waited) this.dispatcher.forget();
+    this.deliver(actor, 0n);
+  }
+
+  /** Tells of the end that is on disk, and launches what waited for it. */
+  deliver(actor: TaskActor, fence: bigint): void {
+    const { task, revision } = actor.known ?? { task: undefined, revision: 0n };
+    if (task === undefined) return;
+    const held = this.#actors.acquire(actor.taskId);
+    const delivery = this.#deliveries.deliver(actor.taskId, { task, revision }, fence).then(() => {
+      if (actor.delivery === delivery) actor.delivery = undefined;
+    });
+    actor.delivery = delivery;
+    void delivery.then(() => this.#launchIntent(actor)).finally(() => this.#actors.release(held));
+  }
+
+  /** In the actor's turn: commits that the task, which has a run, is to be canceled. Throws as `launch`. */
+  async requestCancel(actor: TaskActor, task: Task, request: TaskEvent, extra: readonly Change[]): Promise<void> {
+    await actor.write(this.#apply(task, [request]), { waits: false, extra, mode: "once" });
+  }
+
+  /** In the actor's turn: commits that the runner's signal was fired because of a cancel. */
+  async recordCancelDelivered(actor: TaskActor, run: Run): Promise<void> {
+    if (run.isOver) return;
+    const delivered: TaskEvent = { type: "deliver-cancel" };
+    await this.#write(actor, run, (task) => ({
+      task: this.#apply(task, [delivered]),
+      changes: [],
+    }));
+  }
+
+  /** What the events make of the task. One that does not apply is a bug, and throws. */
+  #apply(task: Task, events: readonly TaskEvent[]): Task {
+    const { clock, limits } = this.#core;
+    let after = task;
+    for (const event of events) {
+      const outcome = apply(after, event, clock.wall(), limits);
+      if (outcome.kind === "rejected") throw new Error(outcome.reason);
+      after = outcome.task;
+    }
+    return after;
+  }
+
+  #trashOf(taskId: string, before: Task): string {
+    return trashKey(this.#core.name, taskId, before.record.generation, before.record.logLastSeq);
+  }
+
+  #start(actor: TaskActor, fence: bigint): void {
+    const task = actor.known?.task;
+    if (task === undefined) throw new Error("a task that was offered is known");
+    const { runId, attempt } = task.status;
+    const run = new Run(this.#core.name, { taskId: actor.taskId, runId, attempt, fence });
+    actor.run = run;
+    this.#actors.acquire(actor.taskId);
+    run.finished = this.#execute(actor, run).finally(() => this.#actors.release(actor));
+    if (this.#core.closing.aborted) run.abort("SHUTDOWN");
+  }
+
+  async #execute(actor: TaskActor, run: Run): Promise<void> {
+    try {
+      const settled = await this.#runPhases(actor, run);
+      if (settled !== undefined) await actor.serialize(() => this.#finish(actor, run, settled));
+    } catch (error) {
+      // The store failed until the controller was closed, or an invariant was about to break: nothing more is written.
+      this.#core.log.error({ err: error, taskId: run.taskId, runId: run.runId }, "a run was left as it is on disk");
+    }
+    run.end();
+    rejectBatch(run.writes.takeAll(), runIsOver(run));
+    this.#letGo(actor, run);
+  }
+
+  #letGo(actor: TaskActor, run: Run): void {
+    if (actor.run !== run) return;
+    actor.run = undefined;
+    const task = actor.known?.task;
+    if (actor.waits && task !== undefined) {
+      this.dispatcher.requeue({ queueNumber: task.record.queueNumber, taskId: actor.taskId });
+    }
+    this.dispatcher.release(actor.taskId);
+  }
+
+  /** Runs the phases; how the last one settled, or undefined when the run was lost in between. */
+  async #runPhases(actor: TaskActor, run: Run): Promise<Settled | undefined> {
+    const { runner } = this.#core;
+    const active = this.#activeTask(actor, run);
+    const context: TaskContext = { signal: run.signal, attempt: run.attempt, runId: run.runId, fence: run.fence };
+    const pending = await settlePhase("pending", run.signal, () => runner.onTaskPending?.(active, context));
+    const goesOn = await actor.serialize(async () => {
+      await this.#flushDown(actor, run);
+      if (judge("pending", run.kind, pending.outcome) !== "start") return false;
+      return this.#write(actor, run, (task) => this.#withWrites(actor, run, task, [{ type: "start" }]));
+    });
+    if (run.isOver) return undefined;
+    if (!goesOn) return pending;
+    return settlePhase("running", run.signal, () => runner.onTaskRunning(active, context));
+  }
+
+  #activeTask(actor: TaskActor, run: Run): ActiveTask {
+    const write = (say: () => Promise<void>): Promise<void> => {
+      if (run.isOver) return Promise.reject(runIsOver(run));
+      const said = say();
+      this.#arrangeFlush(actor, run);
+      return said;
+    };
+    const port = {
+      loadMetadata: async () => {
+        const task = actor.known?.task ?? (await actor.serialize(() => actor.load("until-done"))).task;
+        if (task === undefined) throw runIsOver(run);
+        return task.record.metadataBytes > 0
+          ? ((await untilDone(this.#core, () => loadPayload(this.#core, actor.taskId, "metadata"))) ?? "")
+          : task.status.metadata;
+      },
+      getProgress: (): Promise<Progress | undefined> =>
+        Promise.resolve(run.writes.progress ?? actor.known?.task?.status.progress),
+      setProgress: (progress: Progress) => write(() => run.writes.setProgress(progress)),
+      addLogEntry: (level: number, msg: string) =>
+        write(() => run.writes.addLogEntry(level, msg, this.#core.clock.wall())),
+    };
+    return createActiveTask(actor.taskId, port, this.#core.limits);
+  }
+
+  #arrangeFlush(actor: TaskActor, run: Run): void {
+    if (run.isFlushArranged) return;
+    run.isFlushArranged = true;
+    void actor.serialize(async () => {
+      run.isFlushArranged = false;
+      await this.#flush(actor, run);
+    });
+  }
+
+  /** In the actor's turn: commits what the runner has said. */
+  async #flush(actor: TaskActor, run: Run): Promise<void> {
+    if (run.writes.isEmpty) return;
+    const batch = run.writes.take();
+    await this.#tellBatch(run, batch, () =>
+      this.#write(actor, run, (task) => applyBatch(this.#core, actor.taskId, task, batch)),
+    );
+    if (batch.progress !== undefined) this.dispatcher.progressed(actor.taskId);
+    if (!run.writes.isEmpty && !run.isOver) this.#arrangeFlush(actor, run);
+  }
+
+  /** In the actor's turn: commits what the runner has said, down to what the next commit takes. */
+  async #flushDown(actor: TaskActor, run: Run): Promise<void> {
+    // What a runner goes on to say after its phase has settled is not waited for without end.
+    for (let i = 0; i < flushesMax && run.writes.isOverfull && !run.isOver; i += 1) await this.#flush(actor, run);
+  }
+
+  async #tellBatch(run: Run, batch: Batch, write: () => Promise<boolean>): Promise<void> {
+    try {
+      if (await write()) resolveBatch(batch);
+      else rejectBatch(batch, runIsOver(run));
+    } catch (error) {
+      rejectBatch(batch, error);
+    }
+  }
+
+  /** Events with what the runner has said before them, for one commit. */
+  async #withWrites(actor: TaskActor, run: Run, task: Task, events: readonly TaskEvent[]): Promise<BuiltWrite> {
+    if (run.writes.isEmpty) return { task: this.#apply(task, events), changes: [] };
+    const batch = run.writes.take();
+    try {
+      const written = await applyBatch(this.#core, actor.taskId, task, batch);
+      return { task: this.#apply(written.task, events), changes: written.changes, batch };
+    } catch (error) {
+      rejectBatch(batch, error);
+      throw error;
+    }
+  }
+
+  /**
+   * In the actor's turn: commits the version that `build` makes of the task, under the
+   * run's fence. False when the run is lost.
+   */
+  async #write(actor: TaskActor, run: Run, build: (task: Task) => BuiltWrite | Promise<BuiltWrite>): Promise<boolean> {
+    for (;;) {
+      if (run.isOver) return false;
+      const { task } = await actor.load("until-done");
+      if (task?.status.runId !== run.runId || task.status.attempt !== run.attempt || !isActive(task.status.state)) {
+        this.#lose(run);
+        return false;
+      }
+      const built = await build(task);
+      if (built.task === task && built.changes.length === 0) return true;
+      try {
+        await actor.write(built.task, {
+          waits: false,
+          extra: built.changes,
+          conditions: [{ key: run.leaseKey, revision: run.fence }],
+          mode: "until-done",
+        });
+        if (built.batch !== undefined) resolveBatch(built.batch);
+        if (built.batch?.progress !== undefined) this.dispatcher.progressed(actor.taskId);
+        return true;
+      } catch (error) {
+        const isConflict = error instanceof StoreError && error.code === "CONFLICT";
+        const isLost = isConflict && error.key === run.leaseKey;
+        if (isConflict && !isLost) {
+          // Somebody else wrote the task: what the runner has said goes into the next try.
+          if (built.batch !== undefined) run.writes.putBack(built.batch);
+          continue;
+        }
+        if (built.batch !== undefined) rejectBatch(built.batch, isLost ? runIsOver(run) : error);
+        if (!isLost) throw error;
+        this.#lose(run);
+        return false;
+      }
+    }
+  }
+
+  #lose(run: Run): void {
+    run.abort("LOST_FENCE");
+    run.end();
+    this.#core.log.warn({ taskId: run.taskId, runId: run.runId, attempt: run.attempt }, "a run lost its fence");
+  }
+
+  /** In the actor's turn: does what the outcome of the last phase means. */
+  async #finish(actor: TaskActor, run: Run, settled: Settled): Promise<void> {
+    await this.#flushDown(actor, run);
+    const verdict = judge(settled.phase, run.kind, settled.outcome);
+    if (verdict === "discard" || verdict === "leave") return this.#giveUp(actor, run, verdict);
+    const event = endEvent(verdict, settled.value, this.#core.limits);
+    const isEnded = await this.#write(actor, run, async (task) => {
+      const built = await this.#withWrites(actor, run, task, [event]);
+      return {
+        ...built,
+        changes: [
+          ...built.changes,
+          { type: "unindex", key: run.leaseKey },
+          ...this.#deliveries.changesAtEnd(actor.taskId, run.runId),
+        ],
+      };
+    });
+    if (!isEnded) return;
+    run.end();
+    this.#letGo(actor, run);
+    this.deliver(actor, run.fence);
+  }
+
+  /** The run stops without an end: a launch takes its place, or it is left to the next opening, or it was lost. */
+  async #giveUp(actor: TaskActor, run: Run, verdict: "discard" | "leave"): Promise<void> {
+    if (run.isOver || run.kind === "LOST_FENCE") return;
+    await this.#flush(actor, run);
+    if (run.isOver) return;
+    run.end();
+    const { intent } = actor;
+    if (verdict === "discard" && intent !== undefined && !this.#core.closing.aborted) {
+      this.#letGo(actor, run);
+      actor.intent = undefined;
+      const extra: Change[] = [
+        { type: "unindex", key: run.leaseKey },
+        { type: "unindex", key: intent.key },
+      ];
+      await this.launch(actor, intent, { extra, mode: "until-done" });
+      return;
+    }
+    await actor.writeBeside(this.#releaseChanges(run), {
+      conditions: [{ key: run.leaseKey, revision: run.fence }],
+      mode: "until-done",
+    });
+  }
+
+  /** When the controller closes: gives up a run that does not stop, so that the next opening takes it for no death. */
+  async abandon(run: Run): Promise<void> {
+    if (run.isOver) return;
+    run.end();
+    if (!this.#core.guard.healthy) return;
+    try {
+      await commit(this.#core, this.#releaseChanges(run), [{ key: run.leaseKey, revision: run.fence }], "once");
+    } catch (error) {
+      this.#core.log.warn({ err: error, taskId: run.taskId }, "a run that did not stop is left as it is on disk");
+    }
+  }
+
+  #releaseChanges({ taskId, runId, attempt, leaseKey }: Run): Change[] {
+    const key = releasedKey(this.#core.name, taskId, runId, attempt);
+    return [
+      { type: "unindex", key: leaseKey },
+      { type: "index", key, value: noBytes },
+    ];
+  }
+
+  /** Launches what waited for the end of the run before. */
+  async #launchIntent(actor: TaskActor): Promise<void> {
+    if (actor.intent === undefined || this.#core.closing.aborted) return;
+    try {
+      await actor.serialize(async () => {
+        const { intent } = actor;
+        if (intent === undefined || actor.run !== undefined) return;
+        actor.intent = undefined;
+        await this.launch(actor, intent, { extra: [{ type: "unindex", key: intent.key }], mode: "until-done" });
+      });
+    } catch (error) {
+      this.#core.log.error({ err: error, taskId: actor.taskId }, "a stored launch is left to the next opening");
+    }
+  }
+}
+
+interface BuiltWrite {
+  readonly task: Task;
+  readonly changes: Change[];
+  /** The runner's writes that are in it. */
+  readonly batch?: Batch;
+}
+
+function runIsOver(run: Run): ControllerError {
+  return new ControllerError(
+    "FAILED_PRECONDITION",
+    `run ${run.runId} of task "${run.taskId}" is over; nothing more is written to it`,
+    {
+      reason: "STALE_FENCE",
+    },
+  );
+}

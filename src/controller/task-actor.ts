@@ -1,0 +1,192 @@
+/**
+ * The one writer of a task. Whatever changes a task takes its turn here, works
+ * on the newest version and commits under the condition that it still is.
+ *
+ * States: unloaded -> loaded (absent | present) -> ... The actor stays in
+ * memory while somebody uses it or a run of the task is offered in this process.
+ *
+ * 1. Turns never overlap (`serialize`).
+ * 2. `entry`, once loaded, is what is on disk: it changes only after a commit.
+ * 3. Every version names the transition before it, so that watchers can walk back (previous_transition_revision).
+ * 4. After a lost race (somebody wrote the key past the controller) the entry is dropped and loaded anew.
+ */
+import assert from "node:assert/strict";
+import type { LogEntry } from "#gen/core/v1/core_pb.js";
+import { taskChanges } from "../store/codec.ts";
+import { taskKey, waitingKey } from "../store/keys.ts";
+import { type Change, type Condition, StoreError } from "../store/store.ts";
+import { StatePending } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
+import { adopt, adoptedLogChanges } from "./adopt.ts";
+import { commit, type CommitMode, once, untilDone } from "./commit.ts";
+import type { Core } from "./core.ts";
+import type { PendingIntent } from "./intent.ts";
+import type { Run } from "./run.ts";
+import { loadTask } from "./task-reader.ts";
+
+export interface ActorEntry {
+  readonly task: Task | undefined;
+  /** The revision of the task's last change; 0n when there is none. */
+  readonly revision: bigint;
+}
+
+export interface WriteOptions {
+  /** The run waits for a runner: Pending and offered to none. */
+  readonly waits: boolean;
+  /** What else belongs to the commit. */
+  readonly extra?: readonly Change[];
+  readonly conditions?: readonly Condition[];
+  readonly mode: CommitMode;
+}
+
+export class TaskActor {
+  readonly taskId: string;
+  /** The run that is offered in this process. */
+  run: Run | undefined;
+  /** A launch that waits for `run` to stop. */
+  intent: PendingIntent | undefined;
+  /** Settles when the runner was told of the end. */
+  delivery: Promise<void> | undefined;
+  /** How many hold the actor; see Actors. */
+  users = 0;
+
+  readonly #core: Core;
+  #entry: ActorEntry | undefined;
+  /** The task of `entry` to the byte, as what it was adopted from. */
+  #stored: Task | undefined;
+  #adoptedLogs: readonly LogEntry[] = [];
+  #waits = false;
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(core: Core, taskId: string) {
+    this.#core = core;
+    this.taskId = taskId;
+  }
+
+  /** What is on disk, if it is known. */
+  get known(): ActorEntry | undefined {
+    return this.#entry;
+  }
+
+  /** The run waits for a runner. */
+  get waits(): boolean {
+    return this.#waits;
+  }
+
+  /** The run was offered to a runner, as its lease says; what is loaded cannot tell. */
+  offered(): void {
+    this.#waits = false;
+  }
+
+  /** Runs `turn` when all turns before it are over. */
+  serialize<T>(turn: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(turn);
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  /** What is on disk. Throws DATA_LOSS; with mode "once", UNAVAILABLE. */
+  async load(mode: CommitMode): Promise<ActorEntry> {
+    if (this.#entry !== undefined) return this.#entry;
+    const read = (): ReturnType<typeof loadTask> => loadTask(this.#core, this.taskId);
+    const loaded = await (mode === "once" ? once(this.#core, read) : untilDone(this.#core, read));
+    this.#stored = loaded?.task;
+    const adopted = loaded && adopt(this.#core, loaded.task);
+    this.#adoptedLogs = adopted?.logs ?? [];
+    this.#entry = { task: adopted?.task, revision: loaded?.revision ?? 0n };
+    this.#waits = this.run === undefined && loaded?.task.status.state === StatePending;
+    return this.#entry;
+  }
+
+  /**
+   * Commits `after` (undefined: delete the task) as the next version. Resolves to the commit's
+   * revision. Throws StoreError CONFLICT when the race was lost, ControllerError UNAVAILABLE.
+   */
+  async write(after: Task | undefined, options: WriteOptions): Promise<bigint> {
+    const entry = this.#entry;
+    assert(entry !== undefined, "a task is loaded before it is written");
+    checkInvariants(after);
+    const { changes, stored } = taskChanges(
+      this.#core.name,
+      this.taskId,
+      this.#stored,
+      after && chained(entry, after),
+      {
+        waitedBefore: this.#waits,
+        waitsAfter: options.waits,
+      },
+    );
+    const conditions = [
+      { key: taskKey(this.#core.name, this.taskId), revision: entry.revision },
+      ...(options.conditions ?? []),
+    ];
+    const logs = adoptedLogChanges(this.#core, this.taskId, this.#adoptedLogs, after);
+    const revision = await this.#commit([...changes, ...logs, ...(options.extra ?? [])], conditions, options.mode);
+    this.#adoptedLogs = [];
+    this.#stored = stored;
+    this.#entry = { task: stored, revision: stored === undefined ? 0n : revision };
+    this.#waits = options.waits;
+    this.#core.hub.wake(this.taskId);
+    return revision;
+  }
+
+  /**
+   * Commits changes beside the task, under the condition that the task has not changed. What a task that was
+   * adopted was given, such as its run, is written with the first of them: nothing may refer to what is not on disk.
+   */
+  async writeBeside(
+    changes: readonly Change[],
+    options: { waits?: boolean; conditions?: readonly Condition[]; mode: CommitMode },
+  ): Promise<bigint> {
+    const entry = this.#entry;
+    assert(entry !== undefined, "a task is loaded before it is written beside");
+    const { waits = this.#waits } = options;
+    const { task } = entry;
+    if (task !== undefined && task !== this.#stored) {
+      const isTransition = task.status.transitions.length !== this.#stored?.status.transitions.length;
+      const first = { status: task.status, record: { ...task.record, isTransition } };
+      return this.write(first, { ...options, waits, extra: changes });
+    }
+    const conditions = [
+      { key: taskKey(this.#core.name, this.taskId), revision: entry.revision },
+      ...(options.conditions ?? []),
+    ];
+    const moves: Change[] = [];
+    if (this.#waits && !waits && task !== undefined) {
+      moves.push({ type: "unindex", key: waitingKey(this.#core.name, task.record.queueNumber, this.taskId) });
+    }
+    const revision = await this.#commit([...moves, ...changes], conditions, options.mode);
+    this.#waits = waits;
+    return revision;
+  }
+
+  /** The changes that take away a stored launch which a newer call replaces. */
+  intentChanges(): Change[] {
+    return this.intent === undefined ? [] : [{ type: "unindex", key: this.intent.key }];
+  }
+
+  async #commit(changes: readonly Change[], conditions: readonly Condition[], mode: CommitMode): Promise<bigint> {
+    try {
+      return await commit(this.#core, changes, conditions, mode);
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "CONFLICT") this.#entry = undefined;
+      throw error;
+    }
+  }
+}
+
+function chained(entry: ActorEntry, after: Task): Task {
+  const before = entry.task;
+  const previousTransitionRevision =
+    before === undefined ? 0n : before.record.isTransition ? entry.revision : before.record.previousTransitionRevision;
+  return { status: after.status, record: { ...after.record, previousTransitionRevision } };
+}
+
+/** The invariants of src/task/apply.ts, asserted in production too: a bug must not reach the disk. */
+function checkInvariants(after: Task | undefined): void {
+  if (after === undefined) return;
+  const { status } = after;
+  assert(status.transitions.at(-1)?.state === status.state, "the last transition equals the state");
+  assert(status.logs.length === 0, "log entries are records of their own");
+  assert(status.runId !== "" && status.attempt > 0, "a task has a run and an attempt");
+}

@@ -1,0 +1,80 @@
+/**
+ * The tasks that wait for a runner, oldest first. The line is in the store (index
+ * entries under /waiting); in memory is only a window of its head, so that a million tasks may wait.
+ *
+ * 1. The window is a part of the line without gaps, from the last one taken on; `#complete`
+ *    says that it reaches to the line's end.
+ * 2. What is pushed while the window does not reach the end is found in the store later.
+ * 3. Nobody is taken twice.
+ */
+import { listPrefix, parseWaitingKey, waitingKey } from "../store/keys.ts";
+import { untilDone } from "./commit.ts";
+import type { Core } from "./core.ts";
+
+export interface WaitingTask {
+  readonly queueNumber: bigint;
+  readonly taskId: string;
+}
+
+export class WaitingLine {
+  readonly #core: Core;
+  readonly #windowMax: number;
+  #window: WaitingTask[] = [];
+  #complete = false;
+  #pushes = 0;
+  #lastKey: string | undefined;
+  #lastNumber = -1n;
+
+  constructor(core: Core, windowMax = 1_024) {
+    this.#core = core;
+    this.#windowMax = windowMax;
+  }
+
+  /** Nobody waits, as far as is known; false while that is not known. */
+  get isEmpty(): boolean {
+    return this.#complete && this.#window.length === 0;
+  }
+
+  /** A task that has just been stored as waiting. */
+  push(task: WaitingTask): void {
+    this.#pushes += 1;
+    if (task.queueNumber <= this.#lastNumber) this.#insert(task);
+    else if (!this.#complete) return;
+    else if (this.#window.length < this.#windowMax) this.#append(task);
+    else this.#complete = false;
+  }
+
+  /** Takes the oldest; undefined when nobody waits. Throws UNAVAILABLE when the controller closes. */
+  async take(): Promise<WaitingTask | undefined> {
+    while (this.#window.length === 0) {
+      if (this.#complete) return undefined;
+      await this.#loadWindow();
+    }
+    return this.#window.shift();
+  }
+
+  async #loadWindow(): Promise<void> {
+    const pushes = this.#pushes;
+    const page = await untilDone(this.#core, () =>
+      this.#core.store.scan({
+        prefix: listPrefix("waiting", this.#core.name),
+        after: this.#lastKey,
+        limit: this.#windowMax,
+      }),
+    );
+    for (const entry of page) this.#append(parseWaitingKey(entry.key));
+    // What was pushed while the page was read may not be in it: look again before the line counts as complete.
+    this.#complete = page.length < this.#windowMax && pushes === this.#pushes;
+  }
+
+  #append(task: WaitingTask): void {
+    this.#window.push(task);
+    this.#lastNumber = task.queueNumber;
+    this.#lastKey = waitingKey(this.#core.name, task.queueNumber, task.taskId);
+  }
+
+  #insert(task: WaitingTask): void {
+    const at = this.#window.findIndex((each) => each.queueNumber > task.queueNumber);
+    this.#window.splice(at < 0 ? this.#window.length : at, 0, task);
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Wakes whoever watches a task when the task has changed on disk. It carries no
+ * changes, only the news that there are some: a watcher reads them itself, so a slow one costs nothing.
+ */
+export interface Wakeup {
+  /** Rises with each change. Take it before reading, and wait for the one after it. */
+  readonly version: number;
+  /** Resolves when `version` is no longer this one, or the wakeup is closed. */
+  after(version: number): Promise<void>;
+  /** Lets go, and wakes who still waits. */
+  close(): void;
+}
+
+class Waiter implements Wakeup {
+  version = 0;
+  readonly #hub: Map<string, Set<Waiter>>;
+  readonly #taskId: string;
+  readonly #onClose: () => void;
+  #pending: { promise: Promise<void>; resolve: () => void } | undefined;
+
+  constructor(hub: Map<string, Set<Waiter>>, taskId: string, onClose: () => void) {
+    this.#hub = hub;
+    this.#taskId = taskId;
+    this.#onClose = onClose;
+  }
+
+  after(version: number): Promise<void> {
+    if (version !== this.version) return Promise.resolve();
+    this.#pending ??= pendingPromise();
+    return this.#pending.promise;
+  }
+
+  wake(): void {
+    this.version += 1;
+    this.#pending?.resolve();
+    this.#pending = undefined;
+  }
+
+  close(): void {
+    const waiters = this.#hub.get(this.#taskId);
+    if (waiters?.delete(this) !== true) return;
+    if (waiters.size === 0) this.#hub.delete(this.#taskId);
+    this.#onClose();
+    this.wake();
+  }
+}
+
+export class WatchHub {
+  readonly #waiters = new Map<string, Set<Waiter>>();
+  #count = 0;
+
+  /** How many watches there are. */
+  get size(): number {
+    return this.#count;
+  }
+
+  watch(taskId: string): Wakeup {
+    const waiter = new Waiter(this.#waiters, taskId, () => {
+      this.#count -= 1;
+    });
+    const waiters = this.#waiters.get(taskId);
+    if (waiters === undefined) this.#waiters.set(taskId, new Set([waiter]));
+    else waiters.add(waiter);
+    this.#count += 1;
+    return waiter;
+  }
+
+  /** The task has changed. */
+  wake(taskId: string): void {
+    for (const waiter of this.#waiters.get(taskId) ?? []) waiter.wake();
+  }
+}
+
+function pendingPromise(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = (): void => {};
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}

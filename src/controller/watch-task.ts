@@ -1,0 +1,374 @@
+/**
+ * WatchTask: a position in a task's history that moves on when the task
+ * changes. Nothing is queued for a watcher: what it has not seen is on disk.
+ *
+ * 1. Every transition after the position is sent once, in order, as the status was then; they are found by walking
+ *    back the chain of transitions from the newest version.
+ *    That holds over a deletion too: what came before it is shown first.
+ * 2. What lies between two transitions (progress, log entries) is sent as the newest at the time; at most every
+ *    `progressIntervalMs` where it is not a transition.
+ * 3. A log entry is sent once; its message's revision is not below the entry's, so the position covers it.
+ * 4. The stream ends right after the first end state after the position it began with.
+ * 5. Whatever way it ends, nothing of it stays behind.
+ */
+import type { LogEntry } from "#gen/core/v1/core_pb.js";
+import { sleep } from "../clock.ts";
+import { onAbort } from "../async/signals.ts";
+import { StoreError } from "../store/store.ts";
+import { checkRequestId, checkTaskId } from "../task/ids.ts";
+import { isEnded } from "../task/state.ts";
+import { firstLogSeq } from "../task/task.ts";
+import { notTheRun } from "./cancel-task.ts";
+import { once } from "./commit.ts";
+import type { TaskChange, WatchTaskOptions } from "./controller.ts";
+import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
+import { checkOpen, type Parts, waitingFor } from "./parts.ts";
+import { chunkEntries, foldStatus, type LoadedTask, loadTask, scanLogChunks } from "./task-reader.ts";
+import type { Wakeup } from "./watch-hub.ts";
+
+const bookmarkMs = 15_000;
+const progressIntervalMs = 100;
+const firstLogs = 100n;
+const messageLogMaxBytes = 256 * 1024;
+const logPageChunks = 64;
+
+interface Position {
+  /** Everything up to here was sent. */
+  revision: bigint;
+  /** Nothing was sent, and nothing is known of before: the status as it is comes first. */
+  isBlank: boolean;
+  /** The last log entry that was sent, and of which generation of the task. */
+  logSeq: bigint;
+  generation: string;
+}
+
+/** See Controller.watchTask. Checked when this returns, and begun by the first `next`. */
+export function watchTask(parts: Parts, taskId: string, options: WatchTaskOptions): AsyncIterable<TaskChange> {
+  checkOpen(parts);
+  const { core } = parts;
+  checkWatch(parts, taskId, options);
+  return {
+    async *[Symbol.asyncIterator]() {
+      if (core.hub.size >= core.limits.watchersMax) throw tooManyWatchers(core.limits.watchersMax);
+      const leaving = new AbortController();
+      const offs = [onAbort(core.closing, () => leaving.abort())];
+      if (options.signal !== undefined) offs.push(onAbort(options.signal, () => leaving.abort()));
+      const wakeup = core.hub.watch(taskId);
+      const offWakeup = onAbort(leaving.signal, () => wakeup.close());
+      try {
+        yield* watch(parts, taskId, options, { signal: leaving.signal, wakeup });
+      } finally {
+        offWakeup();
+        wakeup.close();
+        for (const off of offs) off();
+        leaving.abort();
+      }
+      if (core.closing.aborted && options.signal?.aborted !== true) checkOpen(parts);
+    },
+  };
+}
+
+function checkWatch(parts: Parts, taskId: string, options: WatchTaskOptions): void {
+  const violations = [
+    { field: "task_id", description: checkTaskId(taskId) },
+    { field: "run_id", description: checkRequestId(options.runId ?? "", parts.core.limits.idMaxBytes) },
+  ].flatMap(({ field, description }) => (description === undefined ? [] : [{ field, description }]));
+  if (violations.length > 0) throw invalidArgument(violations);
+  checkHistory(parts, options.sinceRevision ?? 0n);
+}
+
+function checkHistory(parts: Parts, since: bigint): void {
+  if (since === 0n) return;
+  const { store } = parts.core;
+  if (since > store.revision()) {
+    throw new ControllerError(
+      "OUT_OF_RANGE",
+      `since_revision ${since} lies ahead; the store is at ${store.revision()}`,
+    );
+  }
+  if (since < store.firstRevision()) throw compacted(since, store.firstRevision());
+}
+
+function compacted(since: bigint, first: bigint): ControllerError {
+  return new ControllerError(
+    "OUT_OF_RANGE",
+    `the history at revision ${since} is gone; the first revision there is is ${first}: watch again without since_revision`,
+    { reason: "COMPACTED", metadata: { first_revision: String(first) } },
+  );
+}
+
+interface Waiting {
+  /** Aborted when the watcher leaves or the controller closes. */
+  readonly signal: AbortSignal;
+  readonly wakeup: Wakeup;
+}
+
+async function* watch(
+  parts: Parts,
+  taskId: string,
+  options: WatchTaskOptions,
+  waiting: Waiting,
+): AsyncGenerator<TaskChange> {
+  const { core } = parts;
+  const since = options.sinceRevision ?? 0n;
+  const position: Position = { revision: since, isBlank: since === 0n, logSeq: -1n, generation: "" };
+  let sentMs = Number.NEGATIVE_INFINITY;
+  for (let isFirst = true; !waiting.signal.aborted; isFirst = false) {
+    const { version } = waiting.wakeup;
+    // Taken before the read: whatever a bookmark with it covers, the read has shown.
+    const upTo = core.store.revision();
+    const newest = await (isFirst ? once(core, () => loadTask(core, taskId)) : readNewest(parts, taskId));
+    const shown = newest ?? (await beforeDeletion(parts, taskId, position));
+    const isPast = shown === undefined || shown.revision <= position.revision;
+    if (shown !== undefined && isFirst) await begin(parts, taskId, shown, position);
+    for await (const change of isPast
+      ? []
+      : changesUpTo(parts, taskId, options, { shown, isNewest: shown === newest }, position)) {
+      yield change;
+      position.revision = change.revision;
+      position.isBlank = false;
+      sentMs = core.clock.mono();
+      if (change.status !== undefined && isEnded(change.status.state)) return;
+    }
+    if (newest === undefined && options.waitForLaunch !== true) throw taskNotFound(core.name, taskId);
+    if (newest !== undefined) checkRun(taskId, options.runId, newest);
+    if (isFirst && isPast) {
+      yield bookmark(upTo);
+      position.isBlank = false;
+      if (newest === undefined) position.revision = upTo;
+      else if (isEnded(newest.task.status.state) && options.waitForLaunch !== true) return;
+    }
+    yield* idle(parts, waiting, version);
+    await waitOutProgress(parts, taskId, position, { ...waiting, untilMs: sentMs + progressIntervalMs });
+  }
+}
+
+/** Bookmarks, until the task has changed since `version`. */
+async function* idle(parts: Parts, { signal, wakeup }: Waiting, version: number): AsyncGenerator<TaskChange> {
+  const { core } = parts;
+  while (wakeup.version === version && !signal.aborted) {
+    const timer = new AbortController();
+    // Whatever is durable by now is either of another task or wakes this watch.
+    const revision = core.store.revision();
+    await Promise.race([wakeup.after(version), sleep(core.clock, bookmarkMs, timer.signal)]);
+    timer.abort();
+    // While the store fails a commit may be in doubt that `revision` covers.
+    if (wakeup.version === version && !signal.aborted && core.guard.healthy) yield bookmark(revision);
+  }
+}
+
+/** Waits until `untilMs` where only progress is new, so that it is not sent too often; a transition ends the wait. */
+async function waitOutProgress(
+  parts: Parts,
+  taskId: string,
+  position: Position,
+  { signal, wakeup, untilMs }: Waiting & { untilMs: number },
+): Promise<void> {
+  const { clock } = parts.core;
+  if (clock.mono() >= untilMs) return;
+  const over = new AbortController();
+  const timer = sleep(clock, untilMs - clock.mono(), over.signal).then(() => over.abort());
+  const off = onAbort(signal, () => over.abort());
+  try {
+    while (!over.signal.aborted) {
+      const { version } = wakeup;
+      const newest = await readNewest(parts, taskId);
+      if (newest === undefined || lastTransition(newest) > position.revision) return;
+      await Promise.race([wakeup.after(version), timer]);
+    }
+  } finally {
+    off();
+    over.abort();
+  }
+}
+
+function bookmark(revision: bigint): TaskChange {
+  return { revision, status: undefined, logs: [] };
+}
+
+/** The newest version: from memory where the task is there. */
+async function readNewest(parts: Parts, taskId: string): Promise<LoadedTask | undefined> {
+  const known = parts.actors.peek(taskId)?.known;
+  if (known?.task !== undefined) return { task: known.task, revision: known.revision, previous: 0n };
+  return once(parts.core, () => loadTask(parts.core, taskId));
+}
+
+function checkRun(taskId: string, runId: string | undefined, newest: LoadedTask): void {
+  if (runId === undefined || runId === "" || runId === newest.task.status.runId) return;
+  throw notTheRun(taskId, runId, newest.task.status.runId);
+}
+
+/** Where the log begins for this watch. */
+async function begin(parts: Parts, taskId: string, newest: LoadedTask, position: Position): Promise<void> {
+  position.generation = newest.task.record.generation;
+  if (position.revision > 0n) {
+    const then = await asOf(parts, taskId, position.revision);
+    position.logSeq = then?.task.record.generation === position.generation ? then.task.record.logLastSeq : 0n;
+    return;
+  }
+  const last = newest.task.record.logLastSeq;
+  const first = firstLogSeq(newest.task);
+  position.logSeq = last - first + 1n > firstLogs ? last - firstLogs : first - 1n;
+}
+
+/** The messages from the position up to the version; those of another run than the one that is watched are left out. */
+async function* changesUpTo(
+  parts: Parts,
+  taskId: string,
+  options: WatchTaskOptions,
+  { shown, isNewest }: { shown: LoadedTask; isNewest: boolean },
+  position: Position,
+): AsyncGenerator<TaskChange> {
+  const revisions = position.isBlank ? [] : await missedTransitions(parts, taskId, shown, position.revision);
+  for (const revision of revisions) {
+    const version = await asOf(parts, taskId, revision);
+    if (version !== undefined && isWatched(version, options))
+      yield* messagesOf(parts, taskId, options, version, position, revision);
+  }
+  if (revisions.at(-1) === shown.revision || !isWatched(shown, options)) return;
+  yield* messagesOf(parts, taskId, options, shown, position, isNewest ? undefined : shown.revision);
+}
+
+function isWatched({ task }: LoadedTask, { runId }: WatchTaskOptions): boolean {
+  return runId === undefined || runId === "" || runId === task.status.runId;
+}
+
+/** The version's message, and before it, where its log entries are too many for one, messages with entries only. */
+async function* messagesOf(
+  parts: Parts,
+  taskId: string,
+  options: WatchTaskOptions,
+  version: LoadedTask,
+  position: Position,
+  asOfRevision: bigint | undefined,
+): AsyncGenerator<TaskChange> {
+  const { core } = parts;
+  const folding = { metadata: true, result: true, logs: 0 };
+  const status = await inHistory(parts, version.revision, () =>
+    foldStatus(core, taskId, version, folding, asOfRevision),
+  );
+  // Undefined where a newer launch has just replaced the metadata: the version after this one comes next.
+  if (status === undefined) return;
+  let logs: LogEntry[] = [];
+  if (options.includeLogs === true) {
+    let bytes = 0;
+    let revision = 0n;
+    for await (const chunk of newChunks(parts, taskId, version, position)) {
+      const size = chunk.entries.reduce((sum, entry) => sum + entry.msg.length + 32, 0);
+      // Only between commits: a position covers whole ones.
+      if (logs.length > 0 && bytes + size > messageLogMaxBytes && chunk.revision !== revision) {
+        yield { revision, status: undefined, logs };
+        logs = [];
+        bytes = 0;
+      }
+      logs.push(...chunk.entries);
+      bytes += size;
+      revision = chunk.revision;
+    }
+  }
+  const waits = asOfRevision === undefined ? waitingFor(parts, taskId, version.task) : "";
+  yield { revision: version.revision, status: { ...status, waitingFor: waits }, logs };
+}
+
+interface NewChunk {
+  readonly entries: LogEntry[];
+  readonly revision: bigint;
+}
+
+/** The log chunks up to the version that were not sent; moves the position's log on. */
+async function* newChunks(
+  parts: Parts,
+  taskId: string,
+  version: LoadedTask,
+  position: Position,
+): AsyncGenerator<NewChunk> {
+  const { core } = parts;
+  const { generation, logLastSeq } = version.task.record;
+  if (position.generation !== generation) {
+    position.generation = generation;
+    position.logSeq = 0n;
+  }
+  while (position.logSeq < logLastSeq) {
+    const page = await once(core, () => scanLogChunks(core, taskId, generation, position.logSeq, logPageChunks));
+    for (const chunk of page) {
+      const entries = chunkEntries(core.name, taskId, chunk).filter(
+        ({ seq }) => seq > position.logSeq && seq <= logLastSeq,
+      );
+      if (entries.length === 0) return;
+      position.logSeq = entries.at(-1)?.seq ?? position.logSeq;
+      yield { entries, revision: chunk.revision };
+    }
+    if (page.length < logPageChunks) return;
+  }
+}
+
+/** The revision of the newest transition of a version or before it; 0n for none. */
+function lastTransition({ task, revision }: LoadedTask): bigint {
+  return task.record.isTransition ? revision : task.record.previousTransitionRevision;
+}
+
+/** The revisions of the transitions after `since` up to the newest version, oldest first. */
+async function missedTransitions(parts: Parts, taskId: string, newest: LoadedTask, since: bigint): Promise<bigint[]> {
+  const revisions: bigint[] = [];
+  let version: LoadedTask | undefined = newest;
+  while (version !== undefined) {
+    const at = lastTransition(version);
+    if (at === 0n || at <= since) break;
+    revisions.push(at);
+    const made: LoadedTask | undefined =
+      at === version.revision && version.previous !== 0n ? version : await asOf(parts, taskId, at);
+    version = made && (await before(parts, taskId, made, since));
+  }
+  return revisions.reverse();
+}
+
+/** The version that holds the transition before the one that `made` made; over a deletion, of the task before it. */
+async function before(parts: Parts, taskId: string, made: LoadedTask, since: bigint): Promise<LoadedTask | undefined> {
+  const { previousTransitionRevision } = made.task.record;
+  if (previousTransitionRevision > since) return asOf(parts, taskId, previousTransitionRevision);
+  const isCreation = previousTransitionRevision === 0n;
+  return isCreation && made.previous > since + 1n ? asOf(parts, taskId, made.previous - 1n) : undefined;
+}
+
+/**
+ * The last version of a task that was deleted after the position, or undefined: a watch that had not seen its
+ * end shows that first. No chain leads from a deletion back, so it is searched for by halves; where more than one
+ * task of the id came and went meanwhile and none is there now, this may find none of them.
+ */
+async function beforeDeletion(parts: Parts, taskId: string, position: Position): Promise<LoadedTask | undefined> {
+  if (position.isBlank || position.revision === 0n) return undefined;
+  const { store } = parts.core;
+  const floor = store.firstRevision();
+  let there = position.revision < floor ? floor : position.revision;
+  let version = await asOf(parts, taskId, there);
+  if (version === undefined) return undefined;
+  for (let gone = store.revision() + 1n; gone - there > 1n; ) {
+    const middle = (there + gone) / 2n;
+    const found = await asOf(parts, taskId, middle);
+    if (found === undefined) gone = middle;
+    else [there, version] = [middle, found];
+  }
+  return version;
+}
+
+/** The task as of a revision. Throws OUT_OF_RANGE where that history is gone. */
+function asOf(parts: Parts, taskId: string, revision: bigint): Promise<LoadedTask | undefined> {
+  return inHistory(parts, revision, () => loadTask(parts.core, taskId, revision));
+}
+
+async function inHistory<T>(parts: Parts, revision: bigint, read: () => Promise<T>): Promise<T> {
+  try {
+    return await once(parts.core, read);
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "COMPACTED") throw error;
+    throw compacted(revision, error.firstRevision ?? parts.core.store.firstRevision());
+  }
+}
+
+function tooManyWatchers(max: number): ControllerError {
+  return new ControllerError("RESOURCE_EXHAUSTED", `${max} watches are open already, which is the limit`, {
+    reason: "LIMIT",
+    metadata: { limit: "watchers_max", value: String(max) },
+    retryDelayMs: 5_000,
+  });
+}

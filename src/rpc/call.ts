@@ -1,0 +1,96 @@
+/**
+ * What every call has in common: it is refused while the server cannot serve, it
+ * ends with its signal whatever it waits for, and it fails by the one table.
+ */
+import type { HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { onAbort } from "../async/signals.ts";
+import { ControllerError } from "../controller/error.ts";
+import type { Log } from "../log.ts";
+import { type Availability, drainingError } from "./availability.ts";
+import { toConnectError } from "./errors.ts";
+
+export interface CallPolicy {
+  readonly availability: Availability;
+  readonly log: Log;
+}
+
+/**
+ * Resolves as `promise` does, or rejects with the signal's reason as soon as it is
+ * aborted: what ignores the signal goes on, and nobody waits for it.
+ */
+export async function raceSignal<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let off = (): void => {};
+  const aborted = new Promise<never>((_, reject) => {
+    off = onAbort(signal, () => reject(abortError(signal)));
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    off();
+  }
+}
+
+/** Why the signal of a call was aborted, as the error of the call: DEADLINE_EXCEEDED, DRAINING or CANCELED. */
+export function abortError(signal: AbortSignal): ConnectError | ControllerError {
+  const reason: unknown = signal.reason;
+  if (reason instanceof ConnectError || reason instanceof ControllerError) return reason;
+  return new ConnectError("the call was canceled", Code.Canceled);
+}
+
+/** A signal that is aborted when that of the call is, with its reason, and when the server drains. */
+export function endOnDrain({ availability }: CallPolicy, signal: AbortSignal): { signal: AbortSignal } & Disposable {
+  const ending = new AbortController();
+  const onChange = (): void => {
+    if (availability.draining) ending.abort(drainingError());
+  };
+  const offChange = availability.onChange(onChange);
+  const offAbort = onAbort(signal, () => ending.abort(signal.reason));
+  onChange();
+  return {
+    signal: ending.signal,
+    [Symbol.dispose]() {
+      offChange();
+      offAbort();
+    },
+  };
+}
+
+/** A unary method by the policy. `always`: also answered while the server cannot serve others. */
+export function unaryCall<I, O>(
+  policy: CallPolicy,
+  handle: (request: I, context: HandlerContext) => Promise<O>,
+  options: { always?: boolean } = {},
+): (request: I, context: HandlerContext) => Promise<O> {
+  return async (request, context) => {
+    try {
+      if (context.signal.aborted) throw abortError(context.signal);
+      if (options.always !== true) refuseUnlessServing(policy);
+      return await raceSignal(handle(request, context), context.signal);
+    } catch (error) {
+      throw toConnectError(error, policy.log, context.method.name);
+    }
+  };
+}
+
+/** A server-streaming method by the policy. */
+export function streamCall<I, O>(
+  policy: CallPolicy,
+  handle: (request: I, context: HandlerContext) => AsyncIterable<O>,
+  options: { always?: boolean } = {},
+): (request: I, context: HandlerContext) => AsyncGenerator<O> {
+  return async function* stream(request, context) {
+    try {
+      if (context.signal.aborted) throw abortError(context.signal);
+      if (options.always !== true) refuseUnlessServing(policy);
+      yield* handle(request, context);
+    } catch (error) {
+      throw toConnectError(error, policy.log, context.method.name);
+    }
+  };
+}
+
+function refuseUnlessServing({ availability }: CallPolicy): void {
+  const refusal = availability.refusal();
+  if (refusal !== undefined) throw refusal;
+}

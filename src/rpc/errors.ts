@@ -1,0 +1,102 @@
+import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  ResourceInfoSchema,
+  RetryInfoSchema,
+} from "#gen/google/rpc/error_details_pb.js";
+import { ControllerError, type ControllerErrorCode, type FieldViolation } from "../controller/error.ts";
+import type { Log } from "../log.ts";
+import { byteLength, cutText } from "../task/limits.ts";
+
+/** The domain of every google.rpc.ErrorInfo that is sent. */
+export const errorDomain = "stint.v1";
+
+/** The one table from the errors of the domain to the codes of gRPC. */
+const codes: Readonly<Record<ControllerErrorCode, Code>> = {
+  INVALID_ARGUMENT: Code.InvalidArgument,
+  NOT_FOUND: Code.NotFound,
+  ALREADY_EXISTS: Code.AlreadyExists,
+  FAILED_PRECONDITION: Code.FailedPrecondition,
+  ABORTED: Code.Aborted,
+  OUT_OF_RANGE: Code.OutOfRange,
+  RESOURCE_EXHAUSTED: Code.ResourceExhausted,
+  UNAVAILABLE: Code.Unavailable,
+  DATA_LOSS: Code.DataLoss,
+};
+
+// A status travels in headers, the message escaped to up to three times its size, the
+// details as base64, and clients refuse more than 8 KiB of them.
+const messageMaxBytes = 512;
+const detailsMaxBytes = 3 * 1024;
+
+/**
+ * What is sent for `error`. A ControllerError goes by the table, with its details;
+ * a ConnectError is sent as it is; anything else is a bug: it is logged, and the caller
+ * gets INTERNAL and none of its text.
+ */
+export function toConnectError(error: unknown, log: Log, rpc: string): ConnectError {
+  if (error instanceof ConnectError) return boundMessage(error);
+  if (error instanceof ControllerError) return fromControllerError(error);
+  log.error({ err: error, rpc }, "a call failed for a reason that was not expected");
+  return new ConnectError("internal error", Code.Internal);
+}
+
+/** The ConnectError of a ControllerError, with its google.rpc details. */
+export function fromControllerError(error: ControllerError): ConnectError {
+  const { violations, resource, reason, metadata, retryDelayMs } = error.details;
+  const details: OutgoingDetail[] = [];
+  if (reason !== undefined) {
+    details.push(detail(ErrorInfoSchema, { reason, domain: errorDomain, metadata: { ...metadata } }));
+  }
+  if (violations !== undefined)
+    details.push(detail(BadRequestSchema, { fieldViolations: boundViolations(violations) }));
+  if (resource !== undefined) {
+    const { type, name } = resource;
+    details.push(
+      detail(ResourceInfoSchema, { resourceType: type, resourceName: name, description: cutText(error.message, 256) }),
+    );
+  }
+  if (retryDelayMs !== undefined) details.push(detail(RetryInfoSchema, { retryDelay: durationFromMs(retryDelayMs) }));
+  return new ConnectError(cutText(error.message, messageMaxBytes), codes[error.code], undefined, details, error);
+}
+
+/** RESOURCE_EXHAUSTED because of a limit. */
+export function limitError(name: string, value: number, message: string, retryDelayMs?: number): ControllerError {
+  return new ControllerError("RESOURCE_EXHAUSTED", message, {
+    reason: "LIMIT",
+    metadata: { limit: name, value: String(value) },
+    ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
+  });
+}
+
+type OutgoingDetail = { desc: DescMessage; value: MessageInitShape<DescMessage> };
+
+function detail<D extends DescMessage>(desc: D, value: MessageInitShape<D>): OutgoingDetail {
+  return { desc, value };
+}
+
+function boundMessage(error: ConnectError): ConnectError {
+  if (byteLength(error.rawMessage) <= messageMaxBytes && error.rawMessage.isWellFormed()) return error;
+  const bounded = new ConnectError(cutText(error.rawMessage, messageMaxBytes), error.code, error.metadata);
+  bounded.details = error.details;
+  return bounded;
+}
+
+/** As many as fit; the last says how many do not. */
+function boundViolations(violations: readonly FieldViolation[]): FieldViolation[] {
+  const kept: FieldViolation[] = [];
+  let bytes = 0;
+  for (const { field, description } of violations) {
+    const violation = { field: cutText(field, 128), description: cutText(description, 256) };
+    bytes += byteLength(violation.field) + byteLength(violation.description) + 8;
+    if (bytes > detailsMaxBytes) {
+      kept.push({ field: "", description: `and ${violations.length - kept.length} more` });
+      break;
+    }
+    kept.push(violation);
+  }
+  return kept;
+}

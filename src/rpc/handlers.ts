@@ -1,0 +1,150 @@
+/**
+ * The handlers of the served methods, each for gRPC, gRPC-Web and Connect.
+ *
+ * connect calls a message that it cannot decode INTERNAL, which is for the server's
+ * own faults. For gRPC and gRPC-Web every method is therefore served as one that
+ * streams (on the wire they are the same): only then do interceptors see what goes
+ * wrong while the request is read. For Connect's unary calls the answer is put right.
+ */
+import type { DescMessage, DescService } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  createMethodImplSpec,
+  type Interceptor,
+  type MethodImplSpec,
+  type ServiceImpl,
+} from "@connectrpc/connect";
+import {
+  createAsyncIterable,
+  createUniversalMethodHandler,
+  type ProtocolHandlerFactory,
+  type UniversalHandler,
+  type UniversalHandlerFn,
+  type UniversalServerResponse,
+} from "@connectrpc/connect/protocol";
+import {
+  codeToHttpStatus,
+  createHandlerFactory as createConnectFactory,
+  errorFromJsonBytes,
+  errorToJsonBytes,
+} from "@connectrpc/connect/protocol-connect";
+import { createHandlerFactory as createGrpcFactory } from "@connectrpc/connect/protocol-grpc";
+import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
+import { gzip } from "./gzip.ts";
+import { fromInputError } from "./input-error.ts";
+
+/** A service with what implements it. */
+export interface Route {
+  readonly service: DescService;
+  readonly implementation: Partial<ServiceImpl<DescService>>;
+}
+
+/** Pairs a service with what implements it, checked against it. */
+export function route<S extends DescService>(service: S, implementation: ServiceImpl<S>): Route {
+  return { service, implementation: implementation as Partial<ServiceImpl<DescService>> };
+}
+
+/** The handlers by path, such as "/stint.v1.TaskControllerService/LaunchTask". */
+export function createHandlers(
+  routes: readonly Route[],
+  limits: { requestMaxBytes: number; responseMaxBytes: number },
+): Map<string, UniversalHandler> {
+  const options = {
+    acceptCompression: [gzip],
+    // Answers are never compressed: it would take the threads that the store syncs on.
+    compressMinBytes: Number.MAX_SAFE_INTEGER,
+    // The name of a value that an enum does not have would be dropped with the keys that nobody knows, and its
+    // default taken: "FAIL" for IF_ACTIVE_FAIL would restart a task.
+    jsonOptions: { ignoreUnknownFields: false },
+    readMaxBytes: limits.requestMaxBytes,
+    writeMaxBytes: limits.responseMaxBytes,
+    // A deadline above the maximum is clamped before a handler sees it.
+    maxTimeoutMs: Number.MAX_SAFE_INTEGER,
+    interceptors: [blameInputOnClient],
+  };
+  const grpc = createGrpcFactory(options);
+  const grpcWeb = createGrpcWebFactory(options);
+  const connect = createConnectFactory(options);
+  const protocols: ProtocolHandlerFactory[] = [
+    Object.assign((spec: MethodImplSpec) => grpc(asStreaming(spec)), { protocolName: grpc.protocolName }),
+    Object.assign((spec: MethodImplSpec) => grpcWeb(asStreaming(spec)), { protocolName: grpcWeb.protocolName }),
+    Object.assign((spec: MethodImplSpec) => repairing(connect(spec)), { protocolName: connect.protocolName }),
+  ];
+  const handlers = new Map<string, UniversalHandler>();
+  for (const { service, implementation } of routes) {
+    for (const method of service.methods) {
+      const implement = implementation[method.localName] as Function | undefined;
+      if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
+      const spec = createMethodImplSpec(method, implement.bind(implementation) as never);
+      const handler = createUniversalMethodHandler(spec, protocols);
+      handlers.set(handler.requestPath, handler);
+    }
+  }
+  return handlers;
+}
+
+function asStreaming(spec: MethodImplSpec): MethodImplSpec {
+  if (spec.kind !== "unary") return spec;
+  const { impl } = spec;
+  async function* stream(...call: Parameters<typeof impl>) {
+    yield await impl(...call);
+  }
+  return { ...spec, kind: "server_streaming", impl: stream } as unknown as MethodImplSpec;
+}
+
+/** Whatever fails while the messages of a request are read is the client's mistake, or its leaving. */
+const blameInputOnClient: Interceptor = (next) => (request) => {
+  return request.stream
+    ? next({ ...request, message: readMessages(request.message, request.method.input) })
+    : next(request);
+};
+
+async function* readMessages<T>(messages: AsyncIterable<T>, input: DescMessage): AsyncGenerator<T> {
+  const iterator = messages[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      let next: IteratorResult<T>;
+      try {
+        next = await iterator.next();
+      } catch (error) {
+        throw fromInputError(error, input);
+      }
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    iterator.return?.().catch(() => {});
+  }
+}
+
+/** The same handler; for a unary call, its answer to a message that cannot be decoded is INVALID_ARGUMENT, and no longer than it should be. */
+function repairing(handler: UniversalHandler): UniversalHandler {
+  if (handler.method.methodKind !== "unary") return handler;
+  const repaired: UniversalHandlerFn = async (request) => repairAnswer(await handler(request), handler.method.input);
+  const { service, method, requestPath, supportedContentType, protocolNames, allowedMethods } = handler;
+  return Object.assign(repaired, {
+    service,
+    method,
+    requestPath,
+    supportedContentType,
+    protocolNames,
+    allowedMethods,
+  });
+}
+
+async function repairAnswer(response: UniversalServerResponse, input: DescMessage): Promise<UniversalServerResponse> {
+  if (response.status < 400 || response.body === undefined) return response;
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of response.body) chunks.push(chunk);
+  const bytes = Buffer.concat(chunks);
+  const error = errorFromJsonBytes(bytes, undefined, new ConnectError("", Code.Unknown));
+  // What has details was made here; what has none may be the library's, about a message.
+  const undecodable = error.rawMessage.startsWith("parse binary: ") || error.code === Code.InvalidArgument;
+  const repaired = undecodable && error.details.length === 0 ? fromInputError(error, input) : undefined;
+  const body = repaired === undefined ? bytes : errorToJsonBytes(repaired, {});
+  const header = new Headers(response.header);
+  header.set("content-length", String(body.byteLength));
+  const status = repaired === undefined ? response.status : codeToHttpStatus(repaired.code);
+  return { ...response, status, header, body: createAsyncIterable([body]) };
+}

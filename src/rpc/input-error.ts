@@ -1,0 +1,33 @@
+import type { DescMessage } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { invalidArgument } from "../controller/error.ts";
+import { cutText } from "../task/limits.ts";
+import { fromControllerError } from "./errors.ts";
+
+/**
+ * What is sent for a request of the type `input` that could not be read. The libraries
+ * below call some of these INTERNAL; they are all the client's. Where the library
+ * says which field it is about, that is a bad field like any other.
+ */
+export function fromInputError(error: unknown, input: DescMessage): ConnectError {
+  const source = ConnectError.from(error, Code.InvalidArgument);
+  const blame = source.code === Code.Internal || source.code === Code.Unknown ? Code.InvalidArgument : source.code;
+  const message = cutText(source.rawMessage, 512);
+  const field = findField(message, input);
+  if (blame === Code.InvalidArgument && source.details.length === 0 && field !== undefined) {
+    const violation = fromControllerError(invalidArgument([{ field, description: message }]));
+    return new ConnectError(message, blame, source.metadata, violation.details as never);
+  }
+  const blamed = new ConnectError(message, blame, source.metadata);
+  blamed.details = source.details;
+  return blamed;
+}
+
+/** The field that a message of the decoder is about: named in it, or the only one of the type that is. */
+function findField(message: string, input: DescMessage): string | undefined {
+  const named = /^cannot decode (?:field|oneof) [\w.]+\.(\w+) from|: key "(\w{1,64})" is unknown$/.exec(message);
+  if (named !== null) return named[1] ?? named[2];
+  const typeName = /^cannot decode (?:enum|message) ([\w.]+) from/.exec(message)?.[1];
+  const fields = input.fields.filter((field) => (field.enum ?? field.message)?.typeName === typeName);
+  return typeName !== undefined && fields.length === 1 ? fields[0]?.name : undefined;
+}

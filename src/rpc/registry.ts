@@ -1,0 +1,39 @@
+import type { RunnerKind } from "#gen/stint/v1/controller_pb.js";
+import type { Controller } from "../controller/controller.ts";
+import { ControllerError } from "../controller/error.ts";
+
+/** A controller as the service shows it. */
+export interface ServedController {
+  readonly controller: Controller;
+  readonly runnerKind: RunnerKind;
+  /** How many runners are connected; 1 for one that the server hosts. */
+  readonly runnersConnected: number;
+}
+
+/** The controllers that the service serves. */
+export interface ControllerRegistry {
+  get(name: string): ServedController | undefined;
+  /** All of them, by name. */
+  list(): readonly ServedController[];
+}
+
+const namesShown = 20;
+
+/** The controller of that name. Throws NOT_FOUND that names those there are. */
+export function findController(registry: ControllerRegistry, name: string): Controller {
+  const found = registry.get(name);
+  if (found !== undefined) return found.controller;
+  const names = registry.list().map((each) => each.controller.name);
+  const shown = names.slice(0, namesShown).join(", ") + (names.length > namesShown ? ", ..." : "");
+  const known = names.length === 0 ? "there are none" : `there are: ${shown}`;
+  throw new ControllerError("NOT_FOUND", `there is no controller "${name}"; ${known}`, {
+    resource: { type: "controller", name },
+  });
+}
+
+/** A registry over a list that does not change. */
+export function createRegistry(served: readonly ServedController[]): ControllerRegistry {
+  const byName = new Map(served.map((each) => [each.controller.name, each]));
+  const list = [...served].sort((a, b) => (a.controller.name < b.controller.name ? -1 : 1));
+  return { get: (name) => byName.get(name), list: () => list };
+}

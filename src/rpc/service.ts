@@ -1,0 +1,154 @@
+/** TaskControllerService: requests in, the controller's answers out. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import {
+  CancelStage,
+  type CancelTaskRequest,
+  type CancelTaskResponseSchema,
+  type GetServerInfoResponseSchema,
+  type GetTaskStatusRequest,
+  type GetTaskStatusResponseSchema,
+  type LaunchTaskRequest,
+  type LaunchTaskResponseSchema,
+  LaunchOutcome,
+  type ListControllersResponseSchema,
+  type ListTasksRequest,
+  type ListTasksResponseSchema,
+  type TaskControllerService,
+  type WatchTaskRequest,
+} from "#gen/stint/v1/controller_pb.js";
+import type * as Domain from "../controller/controller.ts";
+import type { Random } from "../random.ts";
+import type { TaskLimits } from "../task/limits.ts";
+import { type CallPolicy, endOnDrain, streamCall, unaryCall } from "./call.ts";
+import { applyReadMask } from "./read-mask.ts";
+import { type ControllerRegistry, findController, type ServedController } from "./registry.ts";
+import { checkCancel, checkGet, checkLaunch, checkList, checkWatch } from "./validate.ts";
+import { watchTask } from "./watch-task.ts";
+
+export interface TaskControllerServiceOptions extends CallPolicy {
+  readonly registry: ControllerRegistry;
+  readonly limits: TaskLimits;
+  readonly random: Random;
+  /** The longest that CancelTask waits, in ms. */
+  readonly waitMaxMs: number;
+  /** What GetServerInfo answers. */
+  readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
+}
+
+const outcomes: Readonly<Record<Domain.LaunchOutcome, LaunchOutcome>> = {
+  launched: LaunchOutcome.LAUNCHED,
+  restarted: LaunchOutcome.RESTARTED,
+  "used-existing": LaunchOutcome.USED_EXISTING,
+};
+
+const stages: Readonly<Record<Domain.CancelStage, CancelStage>> = {
+  requested: CancelStage.REQUESTED,
+  delivered: CancelStage.DELIVERED,
+  acknowledged: CancelStage.ACKNOWLEDGED,
+  ended: CancelStage.ENDED,
+};
+
+export function createTaskControllerService(
+  options: TaskControllerServiceOptions,
+): ServiceImpl<typeof TaskControllerService> {
+  return {
+    launchTask: unaryCall(options, (request: LaunchTaskRequest) => launchTask(options, request)),
+    cancelTask: unaryCall(options, (request: CancelTaskRequest, context) => cancelTask(options, request, context)),
+    getTaskStatus: unaryCall(options, (request: GetTaskStatusRequest) => getTaskStatus(options, request)),
+    listTasks: unaryCall(options, (request: ListTasksRequest) => listTasks(options, request)),
+    watchTask: streamCall(options, (request: WatchTaskRequest, { signal }) => {
+      const watch = checkWatch(request, options.limits);
+      const controller = findController(options.registry, request.controller);
+      return watchTask(controller, request.taskId, watch, { policy: options, signal });
+    }),
+    listControllers: unaryCall(options, () => listControllers(options)),
+    getServerInfo: unaryCall(options, async () => options.describeServer(), { always: true }),
+  };
+}
+
+async function launchTask(
+  { registry, limits, random }: TaskControllerServiceOptions,
+  request: LaunchTaskRequest,
+): Promise<MessageInitShape<typeof LaunchTaskResponseSchema>> {
+  const launch = checkLaunch(request, limits);
+  const controller = findController(registry, request.controller);
+  const generatedTaskId = launch.taskId === undefined;
+  const taskId = launch.taskId ?? random.id();
+  const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });
+  return {
+    taskId: launched.taskId,
+    runId: launched.runId,
+    status: launched.status,
+    revision: launched.revision,
+    outcome: outcomes[launched.outcome],
+  };
+}
+
+async function cancelTask(
+  options: TaskControllerServiceOptions,
+  request: CancelTaskRequest,
+  context: HandlerContext,
+): Promise<MessageInitShape<typeof CancelTaskResponseSchema>> {
+  const { waitMs, ...cancel } = checkCancel(request, options.limits);
+  const controller = findController(options.registry, request.controller);
+  // Where the caller leaves or the server drains, the wait is over, and the cancel stands.
+  using ending = endOnDrain(options, context.signal);
+  const canceled = await controller.cancelTask(request.taskId, {
+    ...cancel,
+    waitMs: Math.min(waitMs, options.waitMaxMs, waitWithin(context)),
+    signal: ending.signal,
+  });
+  return { status: canceled.status, revision: canceled.revision, stage: stages[canceled.stage] };
+}
+
+async function getTaskStatus(
+  { registry }: TaskControllerServiceOptions,
+  request: GetTaskStatusRequest,
+): Promise<MessageInitShape<typeof GetTaskStatusResponseSchema>> {
+  const { options: read, mask } = checkGet(request);
+  const { status, revision } = await findController(registry, request.controller).readTask(request.taskId, read);
+  return { status: mask === undefined ? status : applyReadMask(status, mask), revision };
+}
+
+async function listTasks(
+  { registry, limits }: TaskControllerServiceOptions,
+  request: ListTasksRequest,
+): Promise<MessageInitShape<typeof ListTasksResponseSchema>> {
+  const { options: query, mask } = checkList(request, limits);
+  const page = await findController(registry, request.controller).queryTasks(query);
+  return {
+    tasks: page.tasks.map(({ taskId, status, revision }) => ({
+      taskId,
+      status: mask === undefined ? status : applyReadMask(status, mask),
+      revision,
+    })),
+    nextPageToken: page.nextPageToken,
+    totalSize: page.totalSize,
+    revision: page.revision,
+  };
+}
+
+async function listControllers({
+  registry,
+}: TaskControllerServiceOptions): Promise<MessageInitShape<typeof ListControllersResponseSchema>> {
+  const controllers = [];
+  for (const served of registry.list()) controllers.push(await describeController(served));
+  return { controllers };
+}
+
+async function describeController({ controller, runnerKind, runnersConnected }: ServedController) {
+  const counts = await controller.countTasks();
+  const tasks = [...counts]
+    .filter(([, count]) => count > 0n)
+    .sort(([a], [b]) => a - b)
+    .map(([state, count]) => ({ state, count }));
+  return { name: controller.name, runnerKind, tasks, runnersConnected };
+}
+
+/** How long a call may wait so that its answer still arrives before its deadline. */
+function waitWithin(context: HandlerContext): number {
+  const leftMs = context.timeoutMs();
+  if (leftMs === undefined) return Number.POSITIVE_INFINITY;
+  return Math.max(0, leftMs - Math.min(500, leftMs * 0.2));
+}

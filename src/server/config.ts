@@ -1,0 +1,50 @@
+/** The configuration file: what may stand in it. */
+import { z } from "zod";
+import { controllerNamePattern } from "../task/ids.ts";
+
+const controllerSchema = z.strictObject({
+  name: z
+    .string()
+    .regex(controllerNamePattern, "must be 1 to 63 lower case letters, digits and - with a letter or digit first")
+    .describe("The controller's name."),
+  runner: z
+    .strictObject({
+      module: z.string().min(1).describe("A TypeScript or JavaScript file that exports a TaskRunner."),
+    })
+    .describe("Who runs its tasks."),
+  concurrency: z.int().min(1).max(10_000).optional().describe("How many of its tasks run at one time."),
+  retentionHours: z.number().min(0).optional().describe("How long ended tasks are kept, for this controller."),
+});
+
+/** The schema of the file. Paths in it are relative to the file. */
+export const configSchema = z.strictObject({
+  listen: z.string().optional().describe("HOST:PORT to listen on. Default 127.0.0.1:7846."),
+  dataDir: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("Where the store is. Default ./stint-data, where the server is started."),
+  insecure: z
+    .boolean()
+    .optional()
+    .describe("Allows an address that other machines can reach, without TLS. Default false."),
+  reflection: z.boolean().optional().describe("Whether clients can ask what is served, and how. Default true."),
+  logLevel: z.enum(["debug", "info", "warn", "error"]).optional().describe("What is logged. Default info."),
+  historyHours: z
+    .number()
+    .positive()
+    .optional()
+    .describe("How long history is kept, for watches that continue. Default 1."),
+  historyBytes: z.int().positive().optional().describe("How many bytes of history are kept. Default 1 GiB."),
+  retentionHours: z.number().min(0).optional().describe("How long ended tasks are kept after their end. Default 24."),
+  controllers: z.array(controllerSchema).max(1_000).optional().describe("The controllers that the server hosts."),
+});
+
+/** What stands in a file, with its paths made absolute. */
+export type Config = z.infer<typeof configSchema>;
+export type ControllerConfig = z.infer<typeof controllerSchema>;
+
+/** The schema of the file as JSON Schema, for editors. */
+export function configJsonSchema(): object {
+  return z.toJSONSchema(configSchema);
+}

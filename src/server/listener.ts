@@ -1,0 +1,103 @@
+/**
+ * One port for gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2 in the clear:
+ * the first bytes of a connection tell which of the two it speaks.
+ *
+ * It owns the port and every connection on it.
+ *
+ * States: listening -> draining -> closed.
+ *
+ * 1. A connection is in `sockets` from when it is accepted until it is closed, so
+ *    that nothing survives `close`.
+ * 2. A connection that does not say in time what it speaks is destroyed.
+ * 3. Draining: no new connection, no new calls on the old ones (GOAWAY, or the end of
+ *    keep-alive), those under way go on until the grace is over.
+ */
+import type { Server as Http1Server } from "node:http";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createHttp1Server } from "./http1-server.ts";
+import { Http2Connections, type Http2Options } from "./http2-server.ts";
+import { sniffProtocol } from "./sniff-protocol.ts";
+
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+  /** Stops accepting, lets what is under way finish for at most `graceMs`, and ends the rest. Idempotent. */
+  close(graceMs: number): Promise<void>;
+}
+
+export interface ListenerOptions extends Http2Options {
+  readonly host: string;
+  /** 0: any that is free. */
+  readonly port: number;
+}
+
+/** Resolves when the port is open; rejects when it cannot be had. */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const { requests, limits, clock, log } = options;
+  const sockets = new Set<Socket>();
+  const http2 = new Http2Connections(options);
+  const net = createServer({ allowHalfOpen: true, noDelay: true });
+  net.maxConnections = limits.sessionsMax;
+  net.on("drop", () => log.warn({ limit: limits.sessionsMax }, "a connection was refused: there are too many"));
+  await listen(net, options);
+  const http1 = createHttp1Server(requests, limits);
+  net.on("error", (error) => log.error({ err: error }, "the port fails"));
+  net.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    // Without a listener, a connection that breaks ends the process.
+    socket.on("error", () => {});
+    sniffProtocol(socket, { clock, timeoutMs: limits.firstRequestMaxMs }, (protocol) => {
+      if (protocol === "http2") http2.accept(socket);
+      else http1.emit("connection", socket);
+    });
+  });
+  const { address, port } = net.address() as AddressInfo;
+  let closing: Promise<void> | undefined;
+  return {
+    host: address,
+    port,
+    close(graceMs) {
+      closing ??= closeAll({ net, http1, http2, sockets }, options, graceMs);
+      return closing;
+    },
+  };
+}
+
+interface Connections {
+  readonly net: Server;
+  readonly http1: Http1Server;
+  readonly http2: Http2Connections;
+  readonly sockets: ReadonlySet<Socket>;
+}
+
+async function closeAll(
+  { net, http1, http2, sockets }: Connections,
+  { requests, clock, log }: ListenerOptions,
+  graceMs: number,
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    net.close(() => resolve());
+  });
+  requests.stopKeepAlive();
+  http1.closeIdleConnections();
+  http2.close();
+  const cancelGrace = clock.after(graceMs, () => {
+    if (sockets.size > 0) log.warn({ connections: sockets.size }, "connections were cut off: their grace is over");
+    http2.destroy();
+    for (const socket of sockets) socket.destroy();
+  });
+  await closed;
+  cancelGrace();
+  http1.close();
+}
+
+function listen(net: Server, { host, port }: ListenerOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    net.once("error", reject);
+    net.listen({ host, port }, () => {
+      net.off("error", reject);
+      resolve();
+    });
+  });
+}

@@ -1,0 +1,100 @@
+import { resolve } from "node:path";
+import { type Clock, systemClock } from "../clock.ts";
+import { type Log, silentLog } from "../log.ts";
+import { type Random, systemRandom } from "../random.ts";
+import type { ControllerConfig } from "./config.ts";
+import { ServerError } from "./error.ts";
+import { defaultServerLimits, type ServerLimits } from "./limits.ts";
+import { isLoopback, type ListenAddress, parseListenAddress } from "./listen-address.ts";
+
+/** What startServer takes: the keys of the configuration file, and what no file can have. */
+export interface ServerOptions {
+  /** HOST:PORT; port 0 is any that is free. Default 127.0.0.1:7846. */
+  readonly listen?: string | undefined;
+  /** Where the store is; relative to the working directory. Default ./stint-data. */
+  readonly dataDir?: string | undefined;
+  /** The store as openStore takes it, such as "memory:"; instead of dataDir. */
+  readonly store?: string | undefined;
+  /** Allows an address that other machines can reach, without TLS. */
+  readonly insecure?: boolean | undefined;
+  /** Default 1. */
+  readonly historyHours?: number | undefined;
+  /** Default 1 GiB. */
+  readonly historyBytes?: number | undefined;
+  /** How long ended tasks are kept, where a controller says nothing else. Default 24: a client must find its task after a restart. */
+  readonly retentionHours?: number | undefined;
+  /** Default none. */
+  readonly controllers?: readonly ControllerConfig[] | undefined;
+  /** Whether clients can ask what is served, and how. Default true. */
+  readonly reflection?: boolean | undefined;
+  /** Shown by GetServerInfo. */
+  readonly version?: string | undefined;
+  readonly limits?: Partial<ServerLimits> | undefined;
+  /** How long runners that were told to stop may take, in ms; those that take longer are left, and resumed at the next start. Default 4,000. */
+  readonly runnerGraceMs?: number | undefined;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
+  /** Default: says nothing. */
+  readonly log?: Log | undefined;
+}
+
+export interface ResolvedServerOptions {
+  readonly address: ListenAddress;
+  /** As openStore takes it. */
+  readonly store: string;
+  readonly loopback: boolean;
+  readonly reflection: boolean;
+  readonly historyMs: number;
+  readonly historyBytes: number;
+  readonly controllers: ReadonlyArray<ControllerConfig & { readonly afterEndMs: number }>;
+  readonly version: string;
+  readonly limits: ServerLimits;
+  readonly runnerGraceMs: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export const defaultListen = "127.0.0.1:7846";
+export const defaultDataDir = "stint-data";
+const msPerHour = 3_600_000;
+
+/** Every option with its default. Throws ServerError OPTION that names the option. */
+export function resolveServerOptions(options: ServerOptions): ResolvedServerOptions {
+  const { dataDir = defaultDataDir, historyHours = 1, retentionHours = 24, controllers = [] } = options;
+  const address = parseListenAddress(options.listen ?? defaultListen);
+  const loopback = isLoopback(address.host);
+  if (!loopback && options.insecure !== true) {
+    throw new ServerError(
+      "OPTION",
+      `listen: other machines can reach ${options.listen}, and what is sent is not encrypted; allow that with insecure (--insecure), or listen on 127.0.0.1`,
+    );
+  }
+  if (options.store !== undefined && options.dataDir !== undefined) {
+    throw new ServerError("OPTION", "store and dataDir cannot both be set");
+  }
+  for (const [name, value] of Object.entries({ historyHours, retentionHours })) {
+    if (!(value >= 0)) throw new ServerError("OPTION", `${name} must be a number of hours, not negative`);
+  }
+  const names = controllers.map((controller) => controller.name);
+  const twice = names.find((name, index) => names.indexOf(name) < index);
+  if (twice !== undefined) throw new ServerError("OPTION", `controllers: there are two of the name "${twice}"`);
+  return {
+    address,
+    loopback,
+    reflection: options.reflection ?? true,
+    store: options.store ?? `level:${resolve(dataDir)}`,
+    historyMs: historyHours * msPerHour,
+    historyBytes: options.historyBytes ?? 1024 * 1024 * 1024,
+    controllers: controllers.map((controller) => ({
+      ...controller,
+      afterEndMs: (controller.retentionHours ?? retentionHours) * msPerHour,
+    })),
+    version: options.version ?? "unknown",
+    limits: { ...defaultServerLimits, ...options.limits },
+    runnerGraceMs: options.runnerGraceMs ?? 4_000,
+    clock: options.clock ?? systemClock,
+    random: options.random ?? systemRandom,
+    log: options.log ?? silentLog,
+  };
+}

@@ -1,0 +1,74 @@
+/**
+ * Answers that are given without a handler: the path is not served, the request is
+ * not one, or there are too many. Each in the protocol that the caller speaks,
+ * so that it reads the status, and never waits.
+ */
+import type { ServerResponse } from "node:http";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { fromControllerError, limitError } from "../rpc/errors.ts";
+import { quoteInput } from "../task/quote-input.ts";
+import { http2Stream, type NodeRequest, type NodeResponse, requestPath, wireProtocol } from "./node-http.ts";
+
+/** Answers with `error`; where HTTP's own statuses are used, with that of its code, or `httpStatus`. */
+export function refuse(request: NodeRequest, response: NodeResponse, error: ConnectError, httpStatus?: number): void {
+  const status = httpStatus ?? (error.code === Code.Unimplemented ? 404 : codeToHttpStatus(error.code));
+  const protocol = wireProtocol(request.headers["content-type"]);
+  if (protocol === "grpc" || protocol === "grpc-web") {
+    const contentType = protocol === "grpc" ? "application/grpc" : "application/grpc-web+proto";
+    const trailers = Object.fromEntries(setTrailerStatus(new Headers(), error));
+    send(response, { status: 200, headers: { "content-type": contentType, ...trailers }, body: undefined });
+  } else if (protocol === "connect") {
+    const body = Buffer.from(errorToJsonBytes(error, {}));
+    send(response, { status, headers: { "content-type": "application/json" }, body });
+  } else {
+    const text = `${status === 404 ? "not found" : error.rawMessage}\n`;
+    const body = request.method === "HEAD" ? undefined : Buffer.from(text);
+    send(response, { status, headers: { "content-type": "text/plain; charset=utf-8" }, body });
+  }
+}
+
+/** Answers a request for a path that is not served: UNIMPLEMENTED, which is 404 where HTTP's own statuses are used. */
+export function refusePath(request: NodeRequest, response: NodeResponse): void {
+  const path = quoteInput(requestPath(request), 160);
+  refuse(request, response, new ConnectError(`${path} is not served here`, Code.Unimplemented));
+}
+
+/** Answers a request that is not fit to be looked at. */
+export function refuseMalformed(request: NodeRequest, response: NodeResponse, message: string): void {
+  refuse(request, response, new ConnectError(message, Code.InvalidArgument));
+}
+
+/** Answers a request that is beyond a limit: RESOURCE_EXHAUSTED, with the limit and, where that helps, when to try again. */
+export function refuseOverLimit(
+  request: NodeRequest,
+  response: NodeResponse,
+  limit: { name: string; value: number; retryDelayMs?: number; httpStatus?: number },
+): void {
+  const { name, value, retryDelayMs } = limit;
+  const error = limitError(name, value, `the limit ${name} is ${value}`, retryDelayMs);
+  refuse(request, response, fromControllerError(error), limit.httpStatus);
+}
+
+interface WholeAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer | undefined;
+}
+
+function send(response: NodeResponse, { status, headers, body }: WholeAnswer): void {
+  const stream = http2Stream(response);
+  if (stream !== undefined) {
+    if (stream.destroyed || stream.headersSent) return;
+    // For gRPC the status must be in the only header block: an answer of writeHead and end is not understood.
+    stream.respond({ ":status": status, ...headers }, { endStream: body === undefined });
+    if (body !== undefined) stream.end(body);
+    return;
+  }
+  if (response.headersSent) return;
+  // What is left of the request is not read; the connection cannot be used again.
+  const h1 = response as ServerResponse;
+  h1.writeHead(status, { ...headers, connection: "close", "content-length": body?.byteLength ?? 0 });
+  h1.end(body);
+}

@@ -1,0 +1,143 @@
+/**
+ * The body of a request, message by message, within its limits.
+ *
+ * It owns the reading of one request.
+ *
+ * 1. A message that says it is longer than the limit is refused when its five bytes
+ *    of prefix are there: nothing is allocated for it.
+ * 2. A message is passed on when it is whole. What is under way is counted, for all
+ *    requests together, and given back when the reading ends in whatever way.
+ * 3. A message that is not whole `receiveMaxMs` after it was begun (the first one: after
+ *    the request was begun) fails with DEADLINE_EXCEEDED.
+ * 4. Ending early leaves the request as it is: HTTP/1.1's would take the connection with
+ *    it, and the answer.
+ */
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Clock } from "../clock.ts";
+import { fromControllerError, limitError } from "../rpc/errors.ts";
+import type { NodeRequest } from "./node-http.ts";
+
+/** Counts the bytes that all requests hold together. */
+export class ByteBudget {
+  #usedBytes = 0;
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  add(bytes: number): void {
+    this.#usedBytes += bytes;
+  }
+}
+
+export interface BodyOptions {
+  readonly clock: Clock;
+  readonly budget: ByteBudget;
+  readonly messageMaxBytes: number;
+  readonly receiveMaxMs: number;
+  /** Whether messages have a prefix of five bytes; else the body is one message. */
+  readonly enveloped: boolean;
+  /** Whether the client may be silent between messages: only where both sides stream. */
+  readonly mayPause: boolean;
+}
+
+const prefixBytes = 5;
+
+/** The body's messages, prefix included, each in one piece; the rest of a message that the client did not finish comes as it is. */
+export async function* readBody(request: NodeRequest, options: BodyOptions): AsyncGenerator<Uint8Array> {
+  const { budget, messageMaxBytes, enveloped, mayPause } = options;
+  const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
+  const pending = new PendingBytes();
+  let deadline = mayPause ? undefined : startDeadline(options);
+  try {
+    for (;;) {
+      const next = await (deadline === undefined ? chunks.next() : Promise.race([chunks.next(), deadline.expired]));
+      if (next.done === true) break;
+      deadline ??= startDeadline(options);
+      pending.append(next.value);
+      budget.add(next.value.byteLength);
+      if (!enveloped) checkSize(pending.byteLength, messageMaxBytes);
+      for (let size = messageSize(pending, options); size !== undefined; size = messageSize(pending, options)) {
+        budget.add(-size);
+        yield pending.take(size);
+      }
+      if (mayPause && pending.byteLength === 0) {
+        deadline.cancel();
+        deadline = undefined;
+      }
+    }
+    if (pending.byteLength > 0) yield pending.peek(pending.byteLength);
+  } catch (error) {
+    if (error instanceof ConnectError) throw error;
+    throw new ConnectError("the request was not sent to its end", Code.Canceled, undefined, undefined, error);
+  } finally {
+    deadline?.cancel();
+    budget.add(-pending.byteLength);
+    chunks.return?.().catch(() => {});
+  }
+}
+
+/** The size, prefix included, of the message that `pending` begins with; undefined while it is not whole. */
+function messageSize(pending: PendingBytes, { enveloped, messageMaxBytes }: BodyOptions): number | undefined {
+  if (!enveloped || pending.byteLength < prefixBytes) return undefined;
+  const messageBytes = pending.peek(prefixBytes).readUInt32BE(1);
+  checkSize(messageBytes, messageMaxBytes);
+  const size = prefixBytes + messageBytes;
+  return pending.byteLength < size ? undefined : size;
+}
+
+/** Bytes in one piece, at a cost that grows with the bytes and not with the number of chunks they came in. */
+class PendingBytes {
+  #bytes: Buffer = Buffer.alloc(0);
+  #length = 0;
+
+  get byteLength(): number {
+    return this.#length;
+  }
+
+  append(chunk: Buffer): void {
+    const length = this.#length + chunk.byteLength;
+    if (length > this.#bytes.byteLength) {
+      const grown = Buffer.allocUnsafe(Math.max(length, this.#length === 0 ? 0 : this.#bytes.byteLength * 2));
+      this.#bytes.copy(grown, 0, 0, this.#length);
+      this.#bytes = grown;
+    }
+    chunk.copy(this.#bytes, this.#length);
+    this.#length = length;
+  }
+
+  peek(count: number): Buffer {
+    return this.#bytes.subarray(0, count);
+  }
+
+  /** The first bytes, which are the caller's from now on. */
+  take(count: number): Buffer {
+    const taken = this.#bytes.subarray(0, count);
+    this.#bytes = Buffer.from(this.#bytes.subarray(count, this.#length));
+    this.#length -= count;
+    return taken;
+  }
+}
+
+function checkSize(bytes: number, maxBytes: number): void {
+  if (bytes <= maxBytes) return;
+  const message = `a message of the request may have at most ${maxBytes} bytes, and has ${bytes}`;
+  throw fromControllerError(limitError("request_max_bytes", maxBytes, message));
+}
+
+interface Deadline {
+  readonly expired: Promise<never>;
+  cancel(): void;
+}
+
+function startDeadline({ clock, receiveMaxMs }: BodyOptions): Deadline {
+  let cancel = (): void => {};
+  const expired = new Promise<never>((_, reject) => {
+    cancel = clock.after(receiveMaxMs, () => {
+      reject(new ConnectError(`the request was not received within ${receiveMaxMs} ms`, Code.DeadlineExceeded));
+    });
+  });
+  // It may pass when nobody waits for it, between two messages that were taken slowly.
+  expired.catch(() => {});
+  return { expired, cancel: () => cancel() };
+}

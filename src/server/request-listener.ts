@@ -1,0 +1,194 @@
+/**
+ * From a request of Node's to the handler of its method, and back. Nothing that a
+ * client sends gets past here as an exception.
+ *
+ * It owns the calls that are under way.
+ *
+ * 1. What could make the adapter below throw outside of a handler is refused first:
+ *    an authority that no URL can have kills the process there.
+ * 2. A deadline above the maximum is clamped, and a unary call without one gets the
+ *    server's: the library would refuse the first, and never end the second.
+ * 3. A call whose request is not read to its end is cut off soon after its answer:
+ *    otherwise its stream, or the connection of HTTP/1.1, would stay for the rest.
+ */
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
+import { constants } from "node:http2";
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { quoteInput } from "../task/quote-input.ts";
+import type { ServerLimits } from "./limits.ts";
+import {
+  http2Stream,
+  type NodeRequest,
+  type NodeResponse,
+  requestAuthority,
+  requestPath,
+  wireProtocol,
+} from "./node-http.ts";
+import { refuse, refuseMalformed, refuseOverLimit, refusePath } from "./refuse.ts";
+import { ByteBudget, readBody } from "./request-body.ts";
+import { writeResponse } from "./write-response.ts";
+
+export interface RequestListenerOptions {
+  /** By path. */
+  readonly handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly limits: ServerLimits;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** How long after its answer a request that was not read to its end may stay. */
+const lingerMs = 500;
+
+export class RequestListener {
+  readonly #options: RequestListenerOptions;
+  readonly #budget = new ByteBudget();
+  #keepAlive = true;
+
+  constructor(options: RequestListenerOptions) {
+    this.#options = options;
+  }
+
+  /** Answers the request, now or later. Never throws. */
+  handle(request: NodeRequest, response: NodeResponse): void {
+    // A stream that breaks emits errors at any time; without listeners they end the process.
+    request.on("error", () => {});
+    response.on("error", () => {});
+    try {
+      const handler = this.#accept(request, response);
+      if (handler !== undefined) void this.#serve(handler, request, response);
+    } catch (error) {
+      const path = quoteInput(requestPath(request));
+      this.#options.log.warn({ err: error, path }, "a request could not be answered");
+      cutOff(request);
+    }
+  }
+
+  /** From now on a connection of HTTP/1.1 ends with the answer it is on. */
+  stopKeepAlive(): void {
+    this.#keepAlive = false;
+  }
+
+  /** The handler of the request; undefined when it was refused. */
+  #accept(request: NodeRequest, response: NodeResponse): UniversalHandler | undefined {
+    const exceeded = this.#exceededLimit(request);
+    const handler = this.#options.handlers.get(requestPath(request));
+    if (exceeded !== undefined) refuseOverLimit(request, response, exceeded);
+    else if (requestAuthority(request) === undefined) {
+      refuseMalformed(request, response, "the authority (or Host) of the request is not valid");
+    } else if (handler === undefined) refusePath(request, response);
+    else return handler;
+    this.#finishReading(request, response);
+    return undefined;
+  }
+
+  #exceededLimit({ rawHeaders }: NodeRequest): Parameters<typeof refuseOverLimit>[2] | undefined {
+    const { headerPairsMax, headerListMaxBytes, inFlightMaxBytes } = this.#options.limits;
+    const httpStatus = 431;
+    if (rawHeaders.length > headerPairsMax * 2) return { name: "header_pairs_max", value: headerPairsMax, httpStatus };
+    // Of HTTP/2 only the compressed size is bounded below. Counted as its SETTINGS do: RFC 9113, section 6.5.2.
+    const listBytes = rawHeaders.reduce((sum, text) => sum + text.length + 16, 0);
+    if (listBytes > headerListMaxBytes) return { name: "header_list_max_bytes", value: headerListMaxBytes, httpStatus };
+    if (this.#budget.usedBytes < inFlightMaxBytes) return undefined;
+    return { name: "in_flight_max_bytes", value: inFlightMaxBytes, retryDelayMs: 1_000 };
+  }
+
+  /** Never rejects. */
+  async #serve(handler: UniversalHandler, request: NodeRequest, response: NodeResponse): Promise<void> {
+    const { limits, clock, log } = this.#options;
+    const rpc = handler.method.name;
+    try {
+      const answer = await handler(this.#toUniversalRequest(handler, request, response));
+      if (!this.#keepAlive || !isWhole(request)) closeAfterAnswer(response);
+      const outcome = await writeResponse(answer, response, { clock, stallMaxMs: limits.writeStallMaxMs });
+      if (outcome === "stalled") {
+        log.warn({ rpc }, "a client did not read its answer, and was cut off");
+        cutOff(request);
+      }
+    } catch (error) {
+      log.error({ err: error, rpc }, "a call could not be answered");
+      if (!response.headersSent) refuse(request, response, new ConnectError("internal error", Code.Internal));
+      else cutOff(request);
+    }
+    this.#finishReading(request, response);
+  }
+
+  #toUniversalRequest(
+    { method }: UniversalHandler,
+    request: NodeRequest,
+    response: NodeResponse,
+  ): UniversalServerRequest {
+    const { limits, clock } = this.#options;
+    const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
+    const protocol = wireProtocol(request.headers["content-type"]);
+    const unary = method.methodKind === "unary";
+    clampDeadline(universal.header, protocol === "connect" || protocol === "none", {
+      maxMs: unary ? limits.unaryDeadlineMs : limits.timeoutMaxMs,
+      required: unary,
+    });
+    // No answer is compressed; it must not say that it might be.
+    for (const name of ["accept-encoding", "grpc-accept-encoding", "connect-accept-encoding"]) {
+      universal.header.delete(name);
+    }
+    const body = readBody(request, {
+      clock,
+      budget: this.#budget,
+      messageMaxBytes: limits.requestMaxBytes,
+      receiveMaxMs: limits.receiveMaxMs,
+      enveloped: protocol !== "connect" || !unary,
+      mayPause: method.methodKind === "bidi_streaming" || method.methodKind === "client_streaming",
+    });
+    return { ...universal, body };
+  }
+
+  /** Gives the client a moment to read the answer, then ends what it may still be sending. */
+  #finishReading(request: NodeRequest, response: NodeResponse): void {
+    if (isWhole(request) || response.destroyed) return;
+    const cancel = this.#options.clock.after(lingerMs, () => cutOff(request));
+    request.once("close", cancel);
+    response.once("close", cancel);
+  }
+}
+
+const deadlineUnits: Readonly<Record<string, number>> = {
+  H: 3_600_000,
+  M: 60_000,
+  S: 1_000,
+  m: 1,
+  u: 0.001,
+  n: 0.000_001,
+};
+
+/** Clamps the deadline in the headers, and sets one where there must be one. A malformed one is left: the handler refuses it. */
+function clampDeadline(header: Headers, connect: boolean, limit: { maxMs: number; required: boolean }): void {
+  const name = connect ? "connect-timeout-ms" : "grpc-timeout";
+  const value = header.get(name);
+  let askedMs: number | undefined;
+  if (value !== null) {
+    const match = connect ? /^(\d{1,10})$/.exec(value) : /^(\d{1,8})([HMSmun])$/.exec(value);
+    if (match === null) return;
+    askedMs = Number(match[1]) * (deadlineUnits[match[2] ?? "m"] as number);
+  }
+  if (askedMs === undefined ? limit.required : askedMs > limit.maxMs) {
+    header.set(name, connect ? String(limit.maxMs) : `${limit.maxMs}m`);
+  }
+}
+
+/** Whether the client has sent all of the request. */
+function isWhole(request: NodeRequest): boolean {
+  return http2Stream(request)?.readableEnded ?? request.complete;
+}
+
+/** On HTTP/1.1 nothing can follow an answer before the end of its request. */
+function closeAfterAnswer(response: NodeResponse): void {
+  if ("shouldKeepAlive" in response) response.shouldKeepAlive = false;
+}
+
+function cutOff(request: NodeRequest): void {
+  const stream = http2Stream(request);
+  if (stream === undefined) request.socket.destroy();
+  else if (!stream.destroyed)
+    stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
+}

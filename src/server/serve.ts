@@ -1,0 +1,94 @@
+/**
+ * The network side of the server: the services over a registry of controllers,
+ * behind one port.
+ *
+ * States: starting (calls are refused) -> serving -> draining -> closed.
+ *
+ * 1. Health says NOT_SERVING before anything else is taken away.
+ * 2. While draining, every call is answered: a new one with UNAVAILABLE (DRAINING), a
+ *    watch with that and where to continue.
+ */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Health } from "#gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
+import { ServerReflection as ServerReflectionV1Alpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { type GetServerInfoResponseSchema, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import type { Random } from "../random.ts";
+import type { Availability } from "../rpc/availability.ts";
+import type { CallPolicy } from "../rpc/call.ts";
+import { createDescriptorIndex } from "../rpc/descriptor-index.ts";
+import { createHandlers, type Route, route } from "../rpc/handlers.ts";
+import { createHealthService } from "../rpc/health.ts";
+import { createReflectionServices } from "../rpc/reflection.ts";
+import type { ControllerRegistry } from "../rpc/registry.ts";
+import { createTaskControllerService } from "../rpc/service.ts";
+import type { TaskLimits } from "../task/limits.ts";
+import type { ServerLimits } from "./limits.ts";
+import { type Listener, openListener } from "./listener.ts";
+import { RequestListener } from "./request-listener.ts";
+
+export interface ServeOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly registry: ControllerRegistry;
+  readonly availability: Availability;
+  readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
+  /** A google.protobuf.FileDescriptorSet with comments, for reflection; undefined: no reflection. */
+  readonly descriptors: Uint8Array | undefined;
+  readonly taskLimits: TaskLimits;
+  readonly serverLimits: ServerLimits;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** What errors carry beside what the services import: reflection shows it too, so that clients can read details. */
+const detailFiles = ["google/rpc/error_details.proto", "google/rpc/status.proto"];
+
+/** Resolves when the port is open. Calls are refused until `availability` enters "serving". */
+export async function serve(options: ServeOptions): Promise<Listener> {
+  const { availability, registry, descriptors, serverLimits, clock, random, log } = options;
+  const policy = { availability, log };
+  const service = createTaskControllerService({
+    ...policy,
+    registry,
+    random,
+    limits: options.taskLimits,
+    waitMaxMs: serverLimits.waitMaxMs,
+    describeServer: options.describeServer,
+  });
+  const routes = [
+    route(TaskControllerService, service),
+    route(Health, createHealthService(policy, [TaskControllerService.typeName])),
+  ];
+  if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
+  const handlers = createHandlers(routes, serverLimits);
+  const requests = new RequestListener({ handlers, limits: serverLimits, clock, log });
+  const listener = await openListener({
+    host: options.host,
+    port: options.port,
+    requests,
+    limits: serverLimits,
+    clock,
+    log,
+  });
+  return {
+    host: listener.host,
+    port: listener.port,
+    close(graceMs) {
+      availability.enter("draining");
+      return listener.close(graceMs);
+    },
+  };
+}
+
+/** Reflection over the services of `routes`, and itself. */
+function reflectionRoutes(policy: CallPolicy, routes: readonly Route[], descriptors: Uint8Array): Route[] {
+  const services = [...routes.map((each) => each.service), ServerReflection, ServerReflectionV1Alpha];
+  const names = services.map((service) => service.typeName);
+  const index = createDescriptorIndex(descriptors, { services: names, also: detailFiles });
+  const { v1, v1alpha } = createReflectionServices(policy, index, names);
+  return [route(ServerReflection, v1), route(ServerReflectionV1Alpha, v1alpha)];
+}

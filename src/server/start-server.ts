@@ -1,0 +1,203 @@
+/**
+ * The composition root: the store, the controllers on it, and the port.
+ *
+ * It owns all three, and gives them up in this order: calls, controllers, store.
+ *
+ * States: starting -> serving -> draining -> closed; from any of them to closed.
+ *
+ * 1. The port is open before the store is, and refuses calls until all is there: an
+ *    address that is taken is found out before any task is resumed.
+ * 2. What was opened when a start fails is closed again.
+ * 3. Closing ends within `closeMaxMs`, whatever a client or a runner does. Nothing that was
+ *    acknowledged is lost by that: it is on disk already.
+ */
+import { readFile } from "node:fs/promises";
+import { RunnerKind } from "#gen/stint/v1/controller_pb.js";
+import { sleep } from "../clock.ts";
+import { defaultControllerLimits, openController } from "../controller/open-controller.ts";
+import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
+import type { TaskRunner } from "../controller/task-runner.ts";
+import { type Availability, createAvailability } from "../rpc/availability.ts";
+import { type ControllerRegistry, createRegistry, type ServedController } from "../rpc/registry.ts";
+import { openStore } from "../store/open.ts";
+import type { Store } from "../store/store.ts";
+import { createServerDescription } from "./describe-server.ts";
+import { ServerError } from "./error.ts";
+import { formatAddress } from "./listen-address.ts";
+import type { Listener } from "./listener.ts";
+import { loadRunner } from "./load-runner.ts";
+import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from "./options.ts";
+import { serve } from "./serve.ts";
+
+export interface RunningServer {
+  /** HOST:PORT, the port as it is. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** The names of the controllers that it hosts. */
+  readonly controllers: readonly string[];
+  /** The store as openStore took it. */
+  readonly store: string;
+  /** Stops: refuses calls, ends watches, lets the calls under way finish for at most `graceMs` (default 3,000), stops runners, closes the store. Idempotent. */
+  close(options?: { graceMs?: number }): Promise<void>;
+  /** Resolves when it is closed, and rejects where closing failed. */
+  readonly closed: Promise<void>;
+}
+
+/** The longest that closing takes. */
+const closeMaxMs = 10_000;
+const closeGraceMs = 3_000;
+
+/** As far from src/server/ as from dist/server/. */
+const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
+
+/**
+ * Starts a server: resolves when it serves. Throws ServerError for what is wrong with
+ * the options, StoreError (LOCKED, DAMAGED) for a store that cannot be opened.
+ */
+export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
+  const resolved = resolveServerOptions(options);
+  const { log, address, clock } = resolved;
+  const runners = new Map<string, TaskRunner>();
+  for (const { name, runner } of resolved.controllers) runners.set(name, await loadRunner(runner.module));
+
+  const parts = new ServerParts(resolved);
+  try {
+    await parts.listen();
+    await parts.openStore();
+    for (const [name, runner] of runners) await parts.openController(name, runner);
+    parts.availability.enter("serving");
+  } catch (error) {
+    await parts.close(0);
+    throw error;
+  }
+  const { port } = parts.listener;
+  if (!resolved.loopback)
+    log.warn({ address: options.listen }, "other machines can reach the server, and nothing is encrypted");
+  log.info({ address: formatAddress({ host: address.host, port }), store: resolved.store }, "the server is up");
+
+  let settle: (closed: Promise<void>) => void = () => {};
+  const closed = new Promise<void>((resolve) => {
+    settle = resolve;
+  });
+  // Who closes sees a failure too; nobody has to wait for this one.
+  closed.catch(() => {});
+  let closing: Promise<void> | undefined;
+  return {
+    address: formatAddress({ host: address.host, port }),
+    host: address.host,
+    port,
+    controllers: [...runners.keys()],
+    store: resolved.store,
+    close({ graceMs = closeGraceMs } = {}) {
+      if (closing === undefined) {
+        closing = withinTime(parts.close(graceMs), { clock, log, maxMs: closeMaxMs });
+        settle(closing);
+      }
+      return closing;
+    },
+    closed,
+  };
+}
+
+/** What is open; each part is there from when it was opened. */
+class ServerParts {
+  readonly availability: Availability = createAvailability();
+  readonly #options: ResolvedServerOptions;
+  readonly #served: ServedController[] = [];
+  #registry: ControllerRegistry = createRegistry([]);
+  #listener: Listener | undefined;
+  #store: Store | undefined;
+  #guard: StoreGuard | undefined;
+
+  constructor(options: ResolvedServerOptions) {
+    this.#options = options;
+  }
+
+  get listener(): Listener {
+    if (this.#listener === undefined) throw new Error("the server does not listen yet");
+    return this.#listener;
+  }
+
+  async listen(): Promise<void> {
+    const { address, clock, random, log, limits, version, loopback, reflection } = this.#options;
+    const descriptors = reflection ? await readFile(descriptorsUrl) : undefined;
+    try {
+      this.#listener = await serve({
+        ...address,
+        registry: { get: (name) => this.#registry.get(name), list: () => this.#registry.list() },
+        availability: this.availability,
+        describeServer: createServerDescription({
+          version,
+          clock,
+          loopback,
+          reflection,
+          limits: { ...defaultControllerLimits, ...limits },
+          store: () => this.#store,
+        }),
+        descriptors,
+        taskLimits: defaultControllerLimits,
+        serverLimits: limits,
+        clock,
+        random,
+        log,
+      });
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      const why = code === "EADDRINUSE" ? "something else listens there" : (code ?? String(error));
+      throw new ServerError("LISTEN", `cannot listen on ${formatAddress(address)}: ${why}`, error);
+    }
+  }
+
+  async openStore(): Promise<void> {
+    const { store, clock, random, log, historyMs, historyBytes } = this.#options;
+    this.#store = await openStore(store, { clock, log, historyMs, historyBytes });
+    this.#guard = createStoreGuard({ store: this.#store, clock, random, log });
+    this.#guard.onChange((healthy) => this.availability.setStoreHealthy(healthy));
+  }
+
+  async openController(name: string, runner: TaskRunner): Promise<void> {
+    const { clock, random, log, controllers, runnerGraceMs } = this.#options;
+    const config = controllers.find((each) => each.name === name);
+    const controller = await openController({
+      name,
+      runner,
+      store: this.#store as Store,
+      guard: this.#guard,
+      retention: { afterEndMs: config?.afterEndMs },
+      concurrency: config?.concurrency,
+      closeGraceMs: runnerGraceMs,
+      clock,
+      random,
+      log,
+    });
+    this.#served.push({ controller, runnerKind: RunnerKind.MODULE, runnersConnected: 1 });
+    this.#registry = createRegistry(this.#served);
+  }
+
+  async close(graceMs: number): Promise<void> {
+    this.availability.enter("draining");
+    await this.#listener?.close(graceMs);
+    // A controller that fails to close must not keep the others, or the store, open.
+    const closings = await Promise.allSettled(this.#served.map(({ controller }) => controller.close()));
+    for (const closing of closings) {
+      if (closing.status === "rejected")
+        this.#options.log.error({ err: closing.reason as unknown }, "a controller did not close");
+    }
+    this.#guard?.close();
+    await this.#store?.close();
+  }
+}
+
+async function withinTime(
+  work: Promise<void>,
+  { clock, log, maxMs }: Pick<ResolvedServerOptions, "clock" | "log"> & { maxMs: number },
+): Promise<void> {
+  const done = new AbortController();
+  const ended = work.finally(() => done.abort());
+  const timeout = sleep(clock, maxMs, done.signal).then(() => {
+    if (!done.signal.aborted)
+      log.error({ maxMs }, "closing took too long, and was given up; all that was acknowledged is on disk");
+  });
+  await Promise.race([ended, timeout.then(() => (done.signal.aborted ? ended : undefined))]);
+}

@@ -1,0 +1,184 @@
+/**
+ * How a task lies in the store: which bytes its status has, and which index
+ * entries and counters belong to it. Whoever writes a task's key writes what `taskChanges`
+ * says, in the same commit; so the indexes are always what the statuses say.
+ *
+ * Metadata and results above `inlineMaxBytes` are records of their own, so that a step of
+ * progress costs what progress costs; log entries are too, in chunks.
+ */
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { type LogEntry, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import * as keys from "./keys.ts";
+import type { Change } from "./store.ts";
+
+/** A task as it is stored: the status without logs and without the payloads that are records of their own. */
+export interface StoredTask {
+  readonly status: TaskStatus;
+  readonly record: TaskRecord;
+}
+
+const inlineMaxBytes = 1024;
+const readOptions = { readUnknownFields: false };
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const noBytes = new Uint8Array(0);
+
+/** The bytes of a task's key. */
+export function encodeTask(task: StoredTask): Uint8Array {
+  const status = toBinary(TaskStatusSchema, task.status);
+  const record = toBinary(TaskRecordSchema, task.record);
+  const bytes = new Uint8Array(status.length + record.length);
+  bytes.set(status);
+  bytes.set(record, status.length);
+  return bytes;
+}
+
+/** Throws where the bytes are not those of a task. */
+export function decodeTask(bytes: Uint8Array): StoredTask {
+  return {
+    status: fromBinary(TaskStatusSchema, bytes, readOptions),
+    record: fromBinary(TaskRecordSchema, bytes, readOptions),
+  };
+}
+
+/** The bytes of a chunk of log entries. */
+export function encodeLogChunk(entries: readonly LogEntry[]): Uint8Array {
+  return toBinary(TaskStatusSchema, create(TaskStatusSchema, { logs: [...entries] }));
+}
+
+export function decodeLogChunk(bytes: Uint8Array): LogEntry[] {
+  return fromBinary(TaskStatusSchema, bytes, readOptions).logs;
+}
+
+/** The text of a payload record. */
+export function decodePayload(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+/** Whether the task's run waits for a runner: Pending and offered to none. */
+export interface Offering {
+  readonly waitedBefore: boolean;
+  readonly waitsAfter: boolean;
+}
+
+export interface TaskChanges {
+  readonly changes: Change[];
+  /** The task as it is stored, with its large payloads taken out; undefined when deleted. */
+  readonly stored: StoredTask | undefined;
+}
+
+/** All changes that make `before` (undefined: absent) into `after` (undefined: deleted). */
+export function taskChanges(
+  controller: string,
+  taskId: string,
+  before: StoredTask | undefined,
+  after: StoredTask | undefined,
+  offering: Offering,
+): TaskChanges {
+  const changes: Change[] = [];
+  const stored = after === undefined ? undefined : splitPayloads(controller, taskId, before, after, changes);
+  if (before !== undefined && after === undefined) deletePayloads(controller, taskId, before.record, changes);
+
+  moveEntry(
+    changes,
+    offering.waitedBefore ? waitingOf(controller, taskId, before) : undefined,
+    offering.waitsAfter ? waitingOf(controller, taskId, after) : undefined,
+  );
+  moveEntry(changes, newestOf(controller, taskId, before), newestOf(controller, taskId, after));
+  moveEntry(changes, stateOf(controller, taskId, before), stateOf(controller, taskId, after));
+  moveEntry(changes, endedOf(controller, taskId, before), endedOf(controller, taskId, after));
+  if (before?.status.labels !== after?.status.labels) moveLabels(controller, taskId, before, after, changes);
+  moveCount(controller, before, after, changes);
+
+  const key = keys.taskKey(controller, taskId);
+  if (stored !== undefined) changes.push({ type: "put", key, value: encodeTask(stored) });
+  else if (before !== undefined) changes.push({ type: "delete", key });
+  return { changes, stored };
+}
+
+function splitPayloads(
+  controller: string,
+  taskId: string,
+  before: StoredTask | undefined,
+  after: StoredTask,
+  changes: Change[],
+): StoredTask {
+  let { status, record } = after;
+  for (const payload of ["metadata", "result"] as const) {
+    const text = status[payload];
+    const key = keys.payloadKey(controller, taskId, payload);
+    const field = payload === "metadata" ? "metadataBytes" : "resultBytes";
+    // Three bytes a unit is the most that UTF-8 takes: short texts need no encoding to know.
+    const bytes = text !== undefined && text.length * 3 > inlineMaxBytes ? encoder.encode(text) : noBytes;
+    if (bytes.length > inlineMaxBytes) {
+      changes.push({ type: "put", key, value: bytes });
+      status = { ...status, [payload]: payload === "metadata" ? "" : undefined };
+      record = { ...record, [field]: bytes.length };
+    } else if (record[field] === 0 && (before?.record[field] ?? 0) > 0) {
+      changes.push({ type: "delete", key });
+    }
+  }
+  return { status, record };
+}
+
+function deletePayloads(controller: string, taskId: string, record: TaskRecord, changes: Change[]): void {
+  if (record.metadataBytes > 0) changes.push({ type: "delete", key: keys.payloadKey(controller, taskId, "metadata") });
+  if (record.resultBytes > 0) changes.push({ type: "delete", key: keys.payloadKey(controller, taskId, "result") });
+}
+
+function moveEntry(changes: Change[], before: string | undefined, after: string | undefined): void {
+  if (before === after) return;
+  if (before !== undefined) changes.push({ type: "unindex", key: before });
+  if (after !== undefined) changes.push({ type: "index", key: after, value: noBytes });
+}
+
+function waitingOf(controller: string, taskId: string, task: StoredTask | undefined): string | undefined {
+  return task && keys.waitingKey(controller, task.record.queueNumber, taskId);
+}
+
+function newestOf(controller: string, taskId: string, task: StoredTask | undefined): string | undefined {
+  return task && keys.newestKey(controller, milliseconds(task.status.createTime), taskId);
+}
+
+function stateOf(controller: string, taskId: string, task: StoredTask | undefined): string | undefined {
+  return task && keys.stateKey(controller, task.status.state, taskId);
+}
+
+function endedOf(controller: string, taskId: string, task: StoredTask | undefined): string | undefined {
+  if (task === undefined || task.status.state < 3) return undefined;
+  return keys.endedKey(controller, milliseconds(task.status.endTime), taskId);
+}
+
+function moveLabels(
+  controller: string,
+  taskId: string,
+  before: StoredTask | undefined,
+  after: StoredTask | undefined,
+  changes: Change[],
+): void {
+  const old = labelKeys(controller, taskId, before);
+  const now = labelKeys(controller, taskId, after);
+  for (const key of old) if (!now.has(key)) changes.push({ type: "unindex", key });
+  for (const key of now) if (!old.has(key)) changes.push({ type: "index", key, value: noBytes });
+}
+
+function labelKeys(controller: string, taskId: string, task: StoredTask | undefined): Set<string> {
+  const labels = Object.entries(task?.status.labels ?? {});
+  return new Set(labels.map(([name, value]) => keys.labelKey(controller, name, value, taskId)));
+}
+
+function moveCount(
+  controller: string,
+  before: StoredTask | undefined,
+  after: StoredTask | undefined,
+  changes: Change[],
+): void {
+  if (before?.status.state === after?.status.state) return;
+  if (before) changes.push({ type: "add", key: keys.countKey(controller, before.status.state), delta: -1n });
+  if (after) changes.push({ type: "add", key: keys.countKey(controller, after.status.state), delta: 1n });
+}
+
+function milliseconds(timestamp: { seconds: bigint; nanos: number } | undefined): number {
+  return timestamp === undefined ? 0 : Number(timestamp.seconds) * 1000 + Math.floor(timestamp.nanos / 1e6);
+}

@@ -1,0 +1,130 @@
+/**
+ * Knows of most keys that have no version in LevelDB that they have none, so
+ * that making a new key costs no seek: Bloom filters, each twice the one before.
+ *
+ * States: filling (by a walk over what an opening found; nothing is known yet) -> complete.
+ *
+ * 1. Once complete, every key that has a version in LevelDB is in it: rounds add theirs before they write.
+ * 2. Keys are never taken out. What was deleted costs room, and a seek, until the next opening.
+ * 3. Its size is bounded; beyond that it knows less and less.
+ */
+import { keyBytes, valueSpace } from "./level-keys.ts";
+import type { LevelSession } from "./level-session.ts";
+
+const bitsPerKey = 10;
+const probes = 7;
+const firstKeys = 1 << 16;
+const maxLayers = 9;
+const pageEntries = 1_000;
+const pageOptions = { values: false, limit: pageEntries, highWaterMarkBytes: 1 << 20 };
+
+interface Layer {
+  readonly words: Int32Array;
+  readonly mask: number;
+  room: number;
+}
+
+export class KeyFilter {
+  readonly #layers: Layer[] = [makeLayer(0)];
+  #complete = false;
+
+  /** Adds a key that gets its first version. */
+  add(key: string): void {
+    this.#add(hash(key));
+  }
+
+  /** Whether the key certainly has no version in LevelDB. */
+  excludes(key: string): boolean {
+    if (!this.#complete) return false;
+    const hashed = hash(key);
+    return this.#layers.every((layer) => !has(layer, hashed));
+  }
+
+  /** Adds what LevelDB has, a page at a time, for as long as the session is sound. */
+  async fill(session: LevelSession): Promise<void> {
+    const range = valueSpace();
+    while (session.failure === undefined) {
+      let entries: [Buffer, Buffer][];
+      try {
+        entries = await session.iterate({ ...range, ...pageOptions }, (iterator) => iterator.nextv(pageEntries));
+      } catch (error) {
+        // It only saves time: without it every lookup seeks.
+        if (session.failure === undefined) session.options.log.warn({ err: error }, "the filter of keys is not filled");
+        return;
+      }
+      for (const [levelKey] of entries) this.#add(hashBytes(keyBytes(levelKey)));
+      const last = entries.at(-1)?.[0];
+      // Only a page of nothing is the end: LevelDB hands out less than was asked for when it likes.
+      if (last === undefined) {
+        this.#complete = true;
+        return;
+      }
+      // The key that comes next after it.
+      range.gte = Buffer.concat([last, Buffer.of(0)]);
+      await new Promise(setImmediate);
+    }
+  }
+
+  #add(hashed: number): void {
+    const layer = this.#layers.at(-1)!;
+    // Not twice: the versions of a key, and keys that were deleted and made again.
+    if (this.#layers.some((each) => has(each, hashed))) return;
+    if (layer.room === 0 && this.#layers.length < maxLayers) {
+      this.#layers.push(makeLayer(this.#layers.length));
+      return this.#add(hashed);
+    }
+    layer.room = Math.max(0, layer.room - 1);
+    const step = stepOf(hashed);
+    for (let i = 0, bit = hashed; i < probes; i += 1, bit += step) {
+      const at = (bit & layer.mask) >>> 0;
+      layer.words[at >>> 5]! |= 1 << (at & 31);
+    }
+  }
+}
+
+function makeLayer(number: number): Layer {
+  const room = firstKeys << number;
+  // A power of two, so that a mask is all it takes to find a place.
+  const bits = 2 ** Math.ceil(Math.log2(room * bitsPerKey));
+  return { words: new Int32Array(bits >>> 5), mask: bits - 1, room: Math.floor(bits / bitsPerKey) };
+}
+
+function has({ words, mask }: Layer, hashed: number): boolean {
+  const step = stepOf(hashed);
+  for (let i = 0, bit = hashed; i < probes; i += 1, bit += step) {
+    const at = (bit & mask) >>> 0;
+    if ((words[at >>> 5]! & (1 << (at & 31))) === 0) return false;
+  }
+  return true;
+}
+
+/** FNV-1a over the key's UTF-8 bytes, mixed. */
+function hash(key: string): number {
+  let state = fnvOffset;
+  for (let i = 0; i < key.length; i += 1) {
+    const unit = key.charCodeAt(i);
+    if (unit >= 0x80) return hashBytes(Buffer.from(key, "utf8"));
+    state = Math.imul(state ^ unit, fnvPrime);
+  }
+  return mix(state);
+}
+
+function hashBytes(bytes: Buffer): number {
+  let state = fnvOffset;
+  for (let i = 0; i < bytes.length; i += 1) state = Math.imul(state ^ bytes[i]!, fnvPrime);
+  return mix(state);
+}
+
+const fnvOffset = 0x811c9dc5 | 0;
+const fnvPrime = 0x01000193;
+
+function mix(state: number): number {
+  let mixed = state;
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
+}
+
+function stepOf(hashed: number): number {
+  return (Math.imul(hashed, 0x9e3779b1) >>> 0) | 1;
+}

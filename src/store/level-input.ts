@@ -1,0 +1,51 @@
+/** Checks of what callers hand in; each throws StoreError INVALID. */
+import { type Change, StoreError } from "./store.ts";
+
+/** Above this many changes a set is quicker than comparing each with each. */
+const fewChanges = 8;
+
+export function checkText(what: string, text: string): void {
+  if (typeof text !== "string" || !text.isWellFormed()) throw invalid(`${what} must be a well-formed string`);
+}
+
+export function checkKey(key: string): void {
+  checkText("a key", key);
+  if (key === "") throw invalid("a key has at least one character");
+}
+
+/** The revision as a number. One that no store ever reaches becomes the highest number there is. */
+export function checkRevision(revision: bigint): number {
+  if (typeof revision !== "bigint" || revision < 0n) throw invalid("a revision is a bigint from 0n up");
+  return Number(revision > maxRevision ? maxRevision : revision);
+}
+
+const maxRevision = BigInt(Number.MAX_SAFE_INTEGER);
+
+/**
+ * The changes of one commit: well-formed, and no key twice, but counters, and
+ * an index entry that is taken out and put in again.
+ */
+export function checkChanges(changes: readonly Change[]): void {
+  const seen = changes.length > fewChanges ? new Map<string, Change["type"]>() : undefined;
+  for (let i = 0; i < changes.length; i += 1) {
+    const change = changes[i]!;
+    const { type, key } = change;
+    checkKey(key);
+    if ((type === "put" || type === "index") && !(change.value instanceof Uint8Array)) {
+      throw invalid(`the value of ${JSON.stringify(key)} is not a Uint8Array`, key);
+    }
+    const before = seen === undefined ? lastTypeOf(changes, key, i) : seen.get(key);
+    seen?.set(key, type);
+    const isAgain = (before === "unindex" && type === "index") || (before === "add" && type === "add");
+    if (before !== undefined && !isAgain) throw invalid(`${JSON.stringify(key)} is changed twice in one commit`, key);
+  }
+}
+
+function lastTypeOf(changes: readonly Change[], key: string, before: number): Change["type"] | undefined {
+  for (let i = before - 1; i >= 0; i -= 1) if (changes[i]!.key === key) return changes[i]!.type;
+  return undefined;
+}
+
+export function invalid(message: string, key?: string): StoreError {
+  return new StoreError("INVALID", message, key === undefined ? {} : { key });
+}

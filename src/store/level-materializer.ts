@@ -1,0 +1,334 @@
+/**
+ * Brings what is committed into LevelDB's ordered entries, in rounds behind
+ * the commits, and lets history go from checkpoint to checkpoint.
+ *
+ * States: idle -> working (a round, or a piece of collecting, at a time) -> idle; stopped once closed or fenced.
+ *
+ * 1. A round writes the newest version of every key that changed up to its watermark, and the watermark, in one batch.
+ * 2. The floor only ever is the watermark of a checkpoint; F is on disk before anything below it goes.
+ * 3. A version that a floor to come may need is not deleted before that floor has passed
+ *    (docs/storage.md, "Versions and history").
+ * 4. Each step is bounded: a round by the overlay's bounds, a piece of collecting by `pieceEntries`.
+ */
+import {
+  encodeCell,
+  encodeKeyList,
+  garbageKey,
+  garbageRange,
+  decodeKeyList,
+  keyNumber,
+  numberedKey,
+  numberedRange,
+  valueKey,
+  versionsRange,
+} from "./level-keys.ts";
+import type { LevelOperation } from "./level-database.ts";
+import { noBase, type OverlayEntry, unknownBase } from "./level-overlay.ts";
+import type { LevelSession } from "./level-session.ts";
+import { isVersioned, recordTypes, type StoredRecord } from "./record.ts";
+
+const seeksAtOnce = 64;
+const pieceEntries = 512;
+const garbagePartKeys = 1_000;
+/** Checkpoints in the time, and in the bytes, that history is kept for. */
+const checkpointsKept = 8;
+
+export class Materializer {
+  readonly #session: LevelSession;
+  #working: Promise<void> | undefined;
+  #roundWanted = false;
+  #collecting = true;
+  /** Where collecting goes on: what was deleted lies in its way until LevelDB has compacted it. */
+  readonly #collected = { garbage: garbageKey(0, 0), checkpoint: 0, journal: 0 };
+  #stopped = false;
+  #cancelRoundTimer: (() => void) | undefined;
+  #cancelHistoryTimer: (() => void) | undefined;
+  #lastCheckpointWallMs: number;
+  #waitingForRoom: (() => void)[] = [];
+
+  constructor(session: LevelSession) {
+    this.#session = session;
+    this.#lastCheckpointWallMs = session.checkpoints.at(-1)?.wallMs ?? session.options.clock.wall();
+  }
+
+  /** Begins: what an opening left to collect is collected. */
+  start(): void {
+    this.changed();
+    this.#work();
+  }
+
+  /** Looks at what has changed: starts a round now, or by its timer. */
+  changed(): void {
+    const { overlay, options, revision, lastCheckpoint } = this.#session;
+    if (this.#stopped || this.#session.failure !== undefined) return;
+    if (overlay.activeKeys >= options.roundKeys || overlay.activeBytes * 4 >= options.unmaterializedMaxBytes) {
+      this.#roundWanted = true;
+      this.#work();
+    } else if (overlay.activeKeys > 0 || this.#session.materialized < revision) {
+      this.#cancelRoundTimer ??= options.clock.after(options.roundDelayMs, () => {
+        this.#cancelRoundTimer = undefined;
+        this.#roundWanted = true;
+        this.#work();
+      });
+    }
+    // Without commits time passes all the same, and history with it.
+    if (revision > lastCheckpoint || this.#session.checkpoints.length > 0) {
+      this.#cancelHistoryTimer ??= options.clock.after(Math.ceil(options.historyMs / checkpointsKept), () => {
+        this.#cancelHistoryTimer = undefined;
+        this.#roundWanted = true;
+        this.#work();
+      });
+    }
+  }
+
+  /** Resolves when there may be room for commits again. */
+  room(): Promise<void> {
+    if (this.#stopped || this.#session.failure !== undefined) return Promise.resolve();
+    this.#roundWanted = true;
+    this.#work();
+    return new Promise((resolve) => this.#waitingForRoom.push(resolve));
+  }
+
+  /** Materializes everything, if the session is sound, and stops. */
+  async finish(): Promise<void> {
+    this.#cancelTimers();
+    this.#collecting = false;
+    while (this.#working !== undefined) await this.#working;
+    const session = this.#session;
+    if (session.failure === undefined && session.materialized < session.revision) {
+      this.#roundWanted = true;
+      this.#work();
+      while (this.#working !== undefined) await this.#working;
+    }
+    await this.stop();
+  }
+
+  /** Stops after the step under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancelTimers();
+    while (this.#working !== undefined) await this.#working;
+    this.#cancelTimers();
+  }
+
+  #cancelTimers(): void {
+    this.#cancelRoundTimer?.();
+    this.#cancelHistoryTimer?.();
+    this.#cancelRoundTimer = undefined;
+    this.#cancelHistoryTimer = undefined;
+  }
+
+  #work(): void {
+    this.#working ??= this.#steps().finally(() => {
+      this.#working = undefined;
+      this.#tellRoom();
+      this.changed();
+      if (this.#roundWanted && !this.#stopped && this.#session.failure === undefined) this.#work();
+    });
+  }
+
+  async #steps(): Promise<void> {
+    const session = this.#session;
+    // After the tick that asked: the caller's own state is settled then.
+    await undefined;
+    try {
+      while (!this.#stopped && session.failure === undefined) {
+        if (this.#roundWanted) {
+          this.#roundWanted = false;
+          await this.#round();
+          this.#tellRoom();
+          await this.#advanceFloor();
+        } else if (this.#collecting) {
+          this.#collecting = await this.#collectPiece();
+        } else {
+          return;
+        }
+      }
+    } catch (cause) {
+      // A failed write has fenced the session already; a failed read must not let a round go missing.
+      session.fence("materializing failed; the store has to be reopened", cause);
+    }
+  }
+
+  #tellRoom(): void {
+    const waiting = this.#waitingForRoom;
+    this.#waitingForRoom = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  async #round(): Promise<void> {
+    const session = this.#session;
+    this.#cancelRoundTimer?.();
+    this.#cancelRoundTimer = undefined;
+    const watermark = session.revision;
+    const journalBytes = session.journalBytes;
+    const isCheckpoint = this.#isCheckpointDue(watermark);
+    const operations: LevelOperation[] = [];
+    let versions: readonly StoredRecord[] = [];
+    if (watermark > session.materialized) {
+      const entries = session.overlay.freeze();
+      const put = await this.#putVersions(entries, operations);
+      const { garbage } = put;
+      versions = put.versions;
+      for (let part = 0; part * garbagePartKeys < garbage.length; part += 1) {
+        const keys = garbage.slice(part * garbagePartKeys, (part + 1) * garbagePartKeys);
+        operations.push({ type: "put", key: garbageKey(watermark, part), value: encodeKeyList(keys) });
+      }
+      const cell = [watermark, isCheckpoint ? 0 : journalBytes];
+      operations.push(putCell(numberedKey("watermark", watermark), cell));
+      if (session.materialized > 0) {
+        operations.push({ type: "del", key: numberedKey("watermark", session.materialized) });
+      }
+    }
+    const wallMs = session.options.clock.wall();
+    if (isCheckpoint) operations.push(putCell(numberedKey("checkpoint", watermark), [wallMs, journalBytes]));
+    if (operations.length === 0) return;
+    // Synced, as LevelDB changes log files: else this batch could be lost with the end of one while the next
+    // round's is on disk in the other, and the watermark would promise what is not there.
+    await session.gate.alone(() => session.write(operations, session.options.durability === "sync"));
+
+    session.materialized = watermark;
+    session.rounds += 1;
+    for (const record of versions) {
+      if (record.type === recordTypes.unindex) session.uncacheNewest(record.key);
+      else session.cacheNewest(record.key, record);
+    }
+    session.overlay.thaw();
+    if (!isCheckpoint) return;
+    session.checkpoints.push({ watermark, wallMs, journalBytes });
+    session.journalBytes -= journalBytes;
+    this.#lastCheckpointWallMs = wallMs;
+  }
+
+  #isCheckpointDue(watermark: number): boolean {
+    const { options, lastCheckpoint, journalBytes } = this.#session;
+    if (watermark <= lastCheckpoint) return false;
+    if (journalBytes * checkpointsKept >= options.historyBytes) return true;
+    return Math.abs(options.clock.wall() - this.#lastCheckpointWallMs) * checkpointsKept >= options.historyMs;
+  }
+
+  /**
+   * Adds what materializes the entries. Returns the versions that LevelDB then has, the ends of index
+   * entries it had, and the LevelDB keys that go once history starts at the watermark.
+   */
+  async #putVersions(
+    entries: ReadonlyMap<string, OverlayEntry>,
+    operations: LevelOperation[],
+  ): Promise<{ versions: StoredRecord[]; garbage: Buffer[] }> {
+    const { lastCheckpoint } = this.#session;
+    const versions: StoredRecord[] = [];
+    const garbage: Buffer[] = [];
+    const unknown: StoredRecord[] = [];
+    for (const { record, base } of entries.values()) {
+      const { type, key, revision } = record;
+      if (type === recordTypes.unindex) {
+        if (base === noBase) continue;
+        versions.push(record);
+      } else {
+        const own = valueKey(key, revision);
+        const version = detach(record);
+        operations.push({ type: "put", key: own, value: version.bytes });
+        versions.push(version);
+        if (type === recordTypes.delete) garbage.push(own);
+        if (base <= noBase) this.#session.filter.add(key);
+      }
+      if (base === unknownBase) unknown.push(record);
+      else if (base !== noBase) {
+        const superseded = valueKey(key, base);
+        if (isVersioned(type) && base <= lastCheckpoint) garbage.push(superseded);
+        else operations.push({ type: "del", key: superseded });
+      }
+    }
+    for (let i = 0; i < unknown.length; i += seeksAtOnce) {
+      const found = await Promise.all(unknown.slice(i, i + seeksAtOnce).map(({ key }) => this.#versionsOf(key)));
+      for (const key of found.flat()) operations.push({ type: "del", key });
+    }
+    return { versions, garbage };
+  }
+
+  #versionsOf(key: string): Promise<Buffer[]> {
+    return this.#session.iterate({ ...versionsRange(key), values: false }, async (iterator) => {
+      const entries = await iterator.nextv(pieceEntries);
+      return entries.map(([levelKey]) => levelKey);
+    });
+  }
+
+  async #advanceFloor(): Promise<void> {
+    const session = this.#session;
+    const { checkpoints, options } = session;
+    const oldestWallMs = options.clock.wall() - options.historyMs;
+    let historyBytes = session.journalBytes;
+    for (const checkpoint of checkpoints) historyBytes += checkpoint.journalBytes;
+    let passed = 0;
+    for (const { wallMs, journalBytes } of checkpoints) {
+      if (wallMs > oldestWallMs && historyBytes <= options.historyBytes) break;
+      historyBytes -= journalBytes;
+      passed += 1;
+    }
+    if (passed === 0) return;
+    const floor = checkpoints[passed - 1]!.watermark;
+    const operations: LevelOperation[] = [putCell(numberedKey("floor", floor), [floor])];
+    if (session.floor > 0) operations.push({ type: "del", key: numberedKey("floor", session.floor) });
+    await session.gate.alone(() => session.write(operations, true));
+    session.floor = floor;
+    session.checkpoints = checkpoints.slice(passed);
+    this.#collecting = true;
+    options.log.debug({ floor }, "history was let go");
+  }
+
+  /** Deletes a piece of what is below the floor; false when there is nothing left. */
+  async #collectPiece(): Promise<boolean> {
+    const session = this.#session;
+    const { floor } = session;
+    if (floor === 0) return false;
+    const part = await session.first({ ...garbageRange(floor), gte: this.#collected.garbage });
+    if (part !== undefined) {
+      const [key, bytes] = part;
+      this.#collected.garbage = key;
+      const keys = decodeKeyList(bytes);
+      if (keys === undefined) session.options.log.warn({ key: key.toString("hex") }, "a garbage list is damaged");
+      const operations = [...(keys ?? []), key].map((garbage): LevelOperation => ({ type: "del", key: garbage }));
+      await session.gate.alone(() => session.write(operations, false));
+      return true;
+    }
+    const checkpoints = await this.#numbersUpTo("checkpoint", floor);
+    const blocks = await this.#numbersUpTo("journal", floor);
+    const operations = checkpoints.map(
+      (number): LevelOperation => ({ type: "del", key: numberedKey("checkpoint", number) }),
+    );
+    for (const number of blocks) operations.push({ type: "del", key: numberedKey("journal", number) });
+    if (operations.length === 0) return false;
+    await session.gate.alone(() => session.write(operations, false));
+    return true;
+  }
+
+  #numbersUpTo(space: "checkpoint" | "journal", last: number): Promise<number[]> {
+    const range = { ...numberedRange(space, this.#collected[space], last), values: false, limit: pieceEntries };
+    return this.#session.iterate(range, async (iterator) => {
+      const numbers = (await iterator.nextv(pieceEntries)).map(([key]) => keyNumber(key));
+      this.#collected[space] = numbers.at(-1) ?? last;
+      return numbers;
+    });
+  }
+}
+
+function putCell(key: Buffer, numbers: readonly number[]): LevelOperation {
+  return { type: "put", key, value: encodeCell(key, numbers) };
+}
+
+/** The record with bytes of its own, that do not keep a whole block in memory. */
+function detach({
+  type,
+  key,
+  revision,
+  previous,
+  bytes: block,
+  start,
+  end,
+  valueStart,
+  damage,
+}: StoredRecord): StoredRecord {
+  const bytes = Buffer.allocUnsafe(end - start);
+  block.copy(bytes, 0, start, end);
+  return { type, key, revision, previous, bytes, start: 0, end: end - start, valueStart: valueStart - start, damage };
+}

@@ -1,0 +1,93 @@
+/** Reads of single keys: the newest version, or the one as of a revision. */
+import { valueKey } from "./level-keys.ts";
+import type { LevelJournal } from "./level-journal.ts";
+import { absent, decodeVersion, type LevelSession } from "./level-session.ts";
+import { isLive, isVersioned, recordTypes, recordValue, type StoredRecord } from "./record.ts";
+import { type Entry, StoreError } from "./store.ts";
+
+const counterBytes = 8;
+
+/** The entry of `key` as of `revision`, the newest for undefined. */
+export async function readEntry(
+  session: LevelSession,
+  journal: LevelJournal,
+  key: string,
+  revision: number | undefined,
+): Promise<Entry | undefined> {
+  session.assertSound();
+  if (revision !== undefined) assertReadable(session, revision);
+  let record = await session.newest(key);
+  if (revision !== undefined) {
+    // What has no history shows in none.
+    if (!isVersioned(record.type)) return undefined;
+    record = await asOf(session, journal, record, key, revision);
+  }
+  const entry = toEntry(record);
+  if (entry?.corrupt) throw corrupt(key);
+  return entry;
+}
+
+/** Throws COMPACTED or FUTURE where the revision cannot be read. */
+export function assertReadable(session: LevelSession, revision: number): void {
+  if (revision > session.revision) {
+    throw new StoreError("FUTURE", `revision ${revision} lies ahead of the store's ${session.revision}`);
+  }
+  if (revision < session.floor) {
+    const firstRevision = BigInt(session.floor);
+    throw new StoreError("COMPACTED", `the history before revision ${firstRevision} is gone`, { firstRevision });
+  }
+}
+
+/** Walks back from the newest version to the one as of the revision; `absent` for none. */
+export async function asOf(
+  session: LevelSession,
+  journal: LevelJournal,
+  newest: StoredRecord,
+  key: string,
+  revision: number,
+): Promise<StoredRecord> {
+  let record = newest;
+  while (record.revision > revision) {
+    if (record.damage === "head") throw corrupt(key);
+    record = record.previous === 0 ? absent : await readVersion(session, journal, key, record.previous);
+  }
+  // The floor may have risen over what was read on the way.
+  assertReadable(session, revision);
+  return record;
+}
+
+async function readVersion(
+  session: LevelSession,
+  journal: LevelJournal,
+  key: string,
+  revision: number,
+): Promise<StoredRecord> {
+  while (revision > session.floor) {
+    const block = await journal.read(revision);
+    if (block === undefined) continue;
+    const record = block.records.find((candidate) => candidate.revision === revision && candidate.key === key);
+    if (record === undefined) throw corrupt(key);
+    return record;
+  }
+  // The newest version at the floor is materialized, unless it was a deletion and has been collected.
+  const levelKey = valueKey(key, revision);
+  const bytes = await session.read(levelKey);
+  return bytes === undefined ? absent : decodeVersion(levelKey, bytes);
+}
+
+/** What a reader sees of a record; undefined for an absent entry. The bytes are the reader's own. */
+export function toEntry(record: StoredRecord): Entry | undefined {
+  const { type, key } = record;
+  if (!isLive(type)) return undefined;
+  const revision = BigInt(record.revision);
+  const previous = isVersioned(type) ? BigInt(record.previous) : 0n;
+  const value = recordValue(record);
+  if (record.damage !== undefined || (type === recordTypes.counter && value.length !== counterBytes)) {
+    return { key, value: new Uint8Array(0), revision, previous, corrupt: true };
+  }
+  return { key, value: new Uint8Array(value), revision, previous };
+}
+
+export function corrupt(key: string): StoreError {
+  return new StoreError("CORRUPT", "the stored bytes of a key are damaged", { key });
+}

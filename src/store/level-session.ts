@@ -1,0 +1,197 @@
+/**
+ * One opened LevelDB database and what its parts share: how far it is
+ * committed, materialized and let go, the overlay, the caches. Reopening makes a new session.
+ *
+ * States: sound -> fenced (a write failed) or closed.
+ *
+ * 1. floor <= lastCheckpoint <= materialized <= revision; none of them falls.
+ * 2. Nothing is written by a fenced session, nor read through it: its handle cannot be trusted.
+ * 3. Whatever holds a LevelDB snapshot (iterators, and gets while they are under way) is
+ *    inside `gate`, and whatever deletes versions is alone in it: so no snapshot lies between the writing of an
+ *    entry and its deletion, and the stale read of LevelDB 1.20 cannot happen.
+ */
+import { RecentMap } from "../async/recent-map.ts";
+import { RwGate } from "../async/rw-gate.ts";
+import type { LevelDatabase, LevelIterator, LevelOperation, LevelRange } from "./level-database.ts";
+import { parseValueKey, versionsRange } from "./level-keys.ts";
+import type { ResolvedLevelStoreOptions } from "./level-options.ts";
+import { KeyFilter } from "./level-filter.ts";
+import { Overlay } from "./level-overlay.ts";
+import { decodeRecord, noBytes, type StoredRecord } from "./record.ts";
+import { StoreError } from "./store.ts";
+
+export interface Checkpoint {
+  readonly watermark: number;
+  readonly wallMs: number;
+  /** The bytes of the journal between the checkpoint before and this one. */
+  readonly journalBytes: number;
+}
+
+/** Stands for the newest version of a key that has none. */
+export const absent: StoredRecord = {
+  type: 2,
+  key: "",
+  revision: 0,
+  previous: 0,
+  bytes: noBytes,
+  start: 0,
+  end: 0,
+  valueStart: 0,
+  damage: undefined,
+};
+
+export class LevelSession {
+  readonly db: LevelDatabase;
+  readonly options: ResolvedLevelStoreOptions;
+  readonly gate = new RwGate();
+  readonly overlay = new Overlay();
+  /** The newest commit that is durable. */
+  revision = 0;
+  /** Up to here everything is in LevelDB as versions. */
+  materialized = 0;
+  /** History starts here. */
+  floor = 0;
+  /** Those above the floor, oldest first. */
+  checkpoints: Checkpoint[] = [];
+  /** The bytes of the journal since the last checkpoint. */
+  journalBytes = 0;
+  readonly filter = new KeyFilter();
+  /** Counts the rounds that are through: what was read before one may be old after it. */
+  rounds = 0;
+  readonly #newest: RecentMap<string, StoredRecord>;
+  readonly #newestMaxBytes: number;
+  #failure: StoreError | undefined;
+
+  constructor(db: LevelDatabase, options: ResolvedLevelStoreOptions) {
+    this.db = db;
+    this.options = options;
+    this.#newest = new RecentMap({ maxEntries: options.cacheMaxEntries, maxWeight: options.cacheMaxBytes, weigh });
+    this.#newestMaxBytes = options.cacheMaxBytes / 64;
+  }
+
+  get lastCheckpoint(): number {
+    return this.checkpoints.at(-1)?.watermark ?? this.floor;
+  }
+
+  /** Why the session is fenced or closed; undefined while it is sound. */
+  get failure(): StoreError | undefined {
+    return this.#failure;
+  }
+
+  /** Ends the session's use of its handle. The first reason stays. */
+  fence(message: string, cause?: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = new StoreError("UNAVAILABLE", message, { cause });
+    if (cause !== undefined) this.options.log.error({ err: cause }, message);
+  }
+
+  assertSound(): void {
+    // A new error each time: its stack is the caller's.
+    if (this.#failure !== undefined) {
+      throw new StoreError("UNAVAILABLE", this.#failure.message, { cause: this.#failure.cause });
+    }
+  }
+
+  /** Writes; a failure fences the session and is thrown as UNAVAILABLE, applied "maybe". */
+  async write(operations: LevelOperation[], sync: boolean): Promise<void> {
+    this.assertSound();
+    try {
+      await this.db.batch(operations, { sync });
+    } catch (cause) {
+      this.fence("writing to the store failed; it has to be reopened", cause);
+      throw new StoreError("UNAVAILABLE", "writing to the store failed", { cause, applied: "maybe" });
+    }
+  }
+
+  /** The value of a LevelDB key. */
+  async read(key: Buffer): Promise<Buffer | undefined> {
+    await this.gate.enter();
+    try {
+      this.assertSound();
+      return await this.db.get(key);
+    } catch (cause) {
+      throw readFailure(cause);
+    } finally {
+      this.gate.leave();
+    }
+  }
+
+  /** Opens an iterator for `use`, which is called in the tick of its snapshot and gets it for as long as it runs. */
+  async iterate<T>(range: LevelRange, use: (iterator: LevelIterator) => Promise<T>): Promise<T> {
+    const entering = this.gate.enter();
+    if (entering !== undefined) await entering;
+    let iterator: LevelIterator | undefined;
+    try {
+      this.assertSound();
+      iterator = this.db.iterator(range);
+      return await use(iterator);
+    } catch (cause) {
+      throw readFailure(cause);
+    } finally {
+      // What fails to close goes with the handle.
+      await iterator?.close().catch(() => {});
+      this.gate.leave();
+    }
+  }
+
+  /** The first entry of a range. */
+  first(range: LevelRange): Promise<[Buffer, Buffer] | undefined> {
+    return this.iterate({ ...range, limit: 1 }, async (iterator) => (await iterator.nextv(1))[0]);
+  }
+
+  /** The newest version of a key as far as memory knows; `absent` where it is known to have none. */
+  known(key: string): StoredRecord | undefined {
+    const record = this.overlay.get(key) ?? this.#newest.get(key);
+    return record === undefined && this.filter.excludes(key) ? absent : record;
+  }
+
+  /** The newest version of a key; `absent` for none. Damaged ones are returned as such. */
+  async newest(key: string): Promise<StoredRecord> {
+    return this.known(key) ?? (await this.#seekNewest(key));
+  }
+
+  #seekNewest(key: string): Promise<StoredRecord> {
+    return this.iterate({ ...versionsRange(key), limit: 1 }, async (iterator) => {
+      // The gate may have made this wait; now is the moment that the iterator sees.
+      const known = this.known(key);
+      if (known !== undefined) return known;
+      const rounds = this.rounds;
+      const [entry] = await iterator.nextv(1);
+      const record = entry === undefined ? absent : decodeVersion(entry[0], entry[1]);
+      // A round since then has put what it wrote into the cache: it may be newer than this.
+      if (rounds === this.rounds) this.cacheNewest(key, record);
+      return record;
+    });
+  }
+
+  /** Remembers the newest version of a key; its bytes must be its own. */
+  cacheNewest(key: string, record: StoredRecord): void {
+    if (record.end - record.start > this.#newestMaxBytes) this.#newest.delete(key);
+    else this.#newest.set(key, record);
+  }
+
+  /** Forgets what is no longer the newest version of a key. */
+  uncacheNewest(key: string): void {
+    this.#newest.delete(key);
+  }
+
+  /** The revision of an index entry in LevelDB; 0 for none, undefined where only LevelDB knows. */
+  readonly materializedIndex = (key: string): number | undefined => this.#newest.get(key)?.revision;
+}
+
+/** The record of a materialized version, checked against the key that it lies under. */
+export function decodeVersion(levelKey: Buffer, bytes: Buffer): StoredRecord {
+  const record = decodeRecord(bytes);
+  const place = parseValueKey(levelKey) ?? { key: "", revision: 0 };
+  if (record.damage !== "head" && record.key === place.key && record.revision === place.revision) return record;
+  return { ...record, type: 1, key: place.key, revision: place.revision, previous: 0, damage: "head" };
+}
+
+function weigh(record: StoredRecord): number {
+  return record.end - record.start + 300;
+}
+
+function readFailure(cause: unknown): StoreError {
+  if (cause instanceof StoreError) return cause;
+  return new StoreError("UNAVAILABLE", "reading from the store failed", { cause });
+}

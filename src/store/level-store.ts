@@ -1,0 +1,255 @@
+/**
+ * The store in a directory, on LevelDB. How it lies there, and why, is in
+ * docs/storage.md; this file is its life from opening to close.
+ *
+ * Owns: the database's handle, what runs behind the commits, and the parked watches.
+ *
+ * States: open -> (a write fails: the session is fenced) -> reopening -> open ..., and closed from any, for good.
+ *
+ * 1. A session is replaced only after its handle is closed: two never write the same directory.
+ * 2. A reopened store is never behind what it has acknowledged; if its disk is, it stays unavailable.
+ * 3. After close has resolved nothing is left: no timer, no handle, no parked watch.
+ */
+import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./level-input.ts";
+import { openDirectory } from "./level-directory.ts";
+import { Committer } from "./level-committer.ts";
+import { LevelJournal } from "./level-journal.ts";
+import { loadSession } from "./level-load.ts";
+import { Materializer } from "./level-materializer.ts";
+import { type LevelStoreOptions, type ResolvedLevelStoreOptions, resolveLevelStoreOptions } from "./level-options.ts";
+import { assertReadable, readEntry } from "./level-reader.ts";
+import { scanAsOf, scanNewest } from "./level-scan.ts";
+import { LevelSession } from "./level-session.ts";
+import { ParkedWatches, watchJournal } from "./level-watch.ts";
+import type { JournalBlock } from "./record.ts";
+import {
+  type Change,
+  type Condition,
+  type Entry,
+  type ScanOptions,
+  type Store,
+  StoreError,
+  type StoreEvent,
+  type WatchOptions,
+} from "./store.ts";
+
+/** One opening of the database, and what runs on it. */
+interface Running {
+  readonly session: LevelSession;
+  readonly journal: LevelJournal;
+  readonly committer: Committer;
+  readonly materializer: Materializer;
+  /** The filling of the filter of keys; never rejects. */
+  readonly filling: Promise<void>;
+}
+
+type State =
+  | { readonly kind: "open"; readonly running: Running }
+  | { readonly kind: "reopening"; readonly revision: number; readonly floor: number; readonly reopened: Promise<void> }
+  /** A reopening failed; the next may not. `running`, if there is one, is still to be let go. */
+  | {
+      readonly kind: "down";
+      readonly revision: number;
+      readonly floor: number;
+      readonly cause: unknown;
+      readonly running: Running | undefined;
+    }
+  | { readonly kind: "closed"; readonly revision: number; readonly floor: number; readonly closed: Promise<void> };
+
+/**
+ * Opens the store in `directory`, making one if there is nothing. Throws StoreError
+ * DAMAGED, LOCKED, UNAVAILABLE, and INVALID where an option is wrong.
+ */
+export async function openLevelStore(directory: string, options: LevelStoreOptions = {}): Promise<Store> {
+  const resolved = resolveLevelStoreOptions(options);
+  const parked = new ParkedWatches();
+  return new LevelStore(directory, resolved, parked, await run(directory, resolved, parked));
+}
+
+async function run(directory: string, options: ResolvedLevelStoreOptions, parked: ParkedWatches): Promise<Running> {
+  const { db, keepRecovery, dropRecovery } = await openDirectory({ directory, ...options });
+  const session = new LevelSession(db, options);
+  const journal = new LevelJournal(session);
+  try {
+    await loadSession(session, (block) => {
+      for (const record of block.records) session.overlay.apply(record);
+      journal.append(block);
+    });
+    await dropRecovery();
+  } catch (error) {
+    if (error instanceof StoreError && error.code === "DAMAGED") await keepRecovery(error.message);
+    await db.close().catch(() => {});
+    throw error;
+  }
+  const materializer = new Materializer(session);
+  const publish = (block: JournalBlock): void => {
+    for (const record of block.records) session.overlay.apply(record, session.materializedIndex);
+    journal.append(block);
+    session.revision = block.last;
+    session.journalBytes += block.bytes.length;
+    parked.published(block);
+    materializer.changed();
+  };
+  const committer = new Committer(session, { publish, room: () => materializer.room() });
+  materializer.start();
+  return { session, journal, committer, materializer, filling: session.filter.fill(session) };
+}
+
+class LevelStore implements Store {
+  readonly kind = "level";
+  readonly durability: "sync" | "async";
+  readonly #directory: string;
+  readonly #options: ResolvedLevelStoreOptions;
+  readonly #parked: ParkedWatches;
+  #state: State;
+
+  constructor(directory: string, options: ResolvedLevelStoreOptions, parked: ParkedWatches, running: Running) {
+    this.durability = options.durability;
+    this.#directory = directory;
+    this.#options = options;
+    this.#parked = parked;
+    this.#state = { kind: "open", running };
+  }
+
+  revision(): bigint {
+    return BigInt(this.#position().revision);
+  }
+
+  firstRevision(): bigint {
+    return BigInt(this.#position().floor);
+  }
+
+  async get(key: string, options: { revision?: bigint | undefined } = {}): Promise<Entry | undefined> {
+    const { session, journal } = this.#running();
+    checkKey(key);
+    const revision = options.revision === undefined ? undefined : checkRevision(options.revision);
+    return readEntry(session, journal, key, revision);
+  }
+
+  async scan(options: ScanOptions): Promise<Entry[]> {
+    const { session, journal } = this.#running();
+    const { prefix, after, limit, reverse = false } = options;
+    checkText("prefix", prefix);
+    if (after !== undefined) checkText("after", after);
+    if (!Number.isSafeInteger(limit) || limit < 0) throw invalid(`limit must be a whole number, not ${limit}`);
+    if (reverse && options.revision !== undefined) throw invalid("a scan as of a revision cannot be in reverse");
+    const revision = options.revision === undefined ? undefined : checkRevision(options.revision);
+    const page = { prefix, after, limit, reverse };
+    if (revision === undefined) return limit === 0 ? [] : scanNewest(session, page);
+    assertReadable(session, revision);
+    return limit === 0 ? [] : scanAsOf(session, journal, page, revision);
+  }
+
+  async commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
+    const { session, committer } = this.#running();
+    session.assertSound();
+    checkChanges(changes);
+    for (const { key } of conditions) checkKey(key);
+    return committer.commit(changes, conditions);
+  }
+
+  watch(options: WatchOptions): AsyncIterable<StoreEvent[]> {
+    let failure: StoreError | undefined;
+    try {
+      checkText("prefix", options.prefix);
+      assertReadable(this.#running().session, checkRevision(options.after));
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      failure = error;
+    }
+    return watchJournal({
+      source: () => (this.#state.kind === "closed" ? undefined : this.#running()),
+      parked: this.#parked,
+      prefix: options.prefix,
+      after: Number(options.after),
+      signal: options.signal,
+      failure: this.#state.kind === "closed" ? undefined : failure,
+    });
+  }
+
+  async reopen(): Promise<void> {
+    const state = this.#state;
+    if (state.kind === "closed") throw closedError();
+    if (state.kind === "reopening") return state.reopened;
+    if (state.kind === "open" && state.running.session.failure === undefined) return;
+    const { revision, floor } = this.#position();
+    const reopened = this.#reopen(state.running, revision, floor);
+    this.#state = { kind: "reopening", revision, floor, reopened };
+    return reopened;
+  }
+
+  async #reopen(old: Running | undefined, revision: number, floor: number): Promise<void> {
+    let unclosed = old;
+    try {
+      if (old !== undefined) await letGo(old);
+      unclosed = undefined;
+      if (this.#isClosed()) throw closedError();
+      const running = await run(this.#directory, this.#options, this.#parked);
+      unclosed = running;
+      if (running.session.revision < revision) {
+        throw new StoreError("DAMAGED", "the disk has lost commits that were acknowledged");
+      }
+      if (this.#isClosed()) throw closedError();
+      this.#state = { kind: "open", running };
+      this.#options.log.info({ revision: running.session.revision }, "the store was reopened");
+      if (running.session.revision > revision) this.#parked.wakeAll(revision);
+    } catch (cause) {
+      if (unclosed !== undefined && unclosed !== old) unclosed = await letGo(unclosed).then(undefined, () => unclosed);
+      if (!this.#isClosed()) this.#state = { kind: "down", revision, floor, cause, running: unclosed };
+      throw new StoreError("UNAVAILABLE", "the store cannot be reopened", { cause });
+    }
+  }
+
+  #isClosed(): boolean {
+    return this.#state.kind === "closed";
+  }
+
+  close(): Promise<void> {
+    const state = this.#state;
+    if (state.kind === "closed") return state.closed;
+    const position = this.#position();
+    const closed = this.#close(state);
+    this.#state = { kind: "closed", ...position, closed };
+    this.#parked.wakeAll(undefined);
+    return closed;
+  }
+
+  async #close(state: State): Promise<void> {
+    // A reopening under way sees that it comes too late, and lets go of what it opened.
+    if (state.kind === "reopening") await state.reopened.catch(() => {});
+    const running = state.kind === "open" || state.kind === "down" ? state.running : undefined;
+    if (running === undefined) return;
+    await running.committer.idle();
+    await running.materializer.finish();
+    await letGo(running).catch((cause: unknown) => {
+      throw new StoreError("UNAVAILABLE", "closing the store failed", { cause });
+    });
+  }
+
+  #running(): Running {
+    const state = this.#state;
+    if (state.kind === "open") return state.running;
+    if (state.kind === "closed") throw closedError();
+    const cause = state.kind === "down" ? state.cause : undefined;
+    throw new StoreError("UNAVAILABLE", "the store is being reopened", { cause });
+  }
+
+  #position(): { revision: number; floor: number } {
+    const state = this.#state;
+    if (state.kind === "open") return { revision: state.running.session.revision, floor: state.running.session.floor };
+    return { revision: state.revision, floor: state.floor };
+  }
+}
+
+/** Closes a session that is given up, whatever its handle says to that. */
+async function letGo({ session, committer, materializer, filling }: Running): Promise<void> {
+  session.fence("the store is closed");
+  await committer.idle();
+  await materializer.stop();
+  await filling;
+  await session.db.close();
+}
+
+function closedError(): StoreError {
+  return new StoreError("UNAVAILABLE", "the store is closed");
+}

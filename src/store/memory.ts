@@ -1,0 +1,393 @@
+/**
+ * The store in memory: all of the seam's behaviour, and nothing that survives
+ * the process. For tests, and for tasks that need not outlive a crash.
+ *
+ * Owns: the newest version of each key, the chain of older ones behind it, and
+ * the log, one item for each commit of the history, oldest first.
+ *
+ * States: open, then closed for good.
+ *
+ * 1. A commit is checked and applied in one synchronous step, so no two are
+ *    ever under way, and what a read or a page of a scan sees is one moment.
+ * 2. The log has the commits of the revisions `#floor` + 1 to `#revision`, without a gap.
+ * 3. A version links to the one before it until the commit that replaced that one has left
+ *    the log; then no revision that can still be read shows the older one, and it goes.
+ * 4. History is let go when it is too old, at the next call that looks at it, and when
+ *    it is too large, by the commit that makes it so; the newest commit stays then.
+ * 5. Bytes are copied on their way in and out: nobody outside shares them.
+ */
+import { type Clock, systemClock } from "../clock.ts";
+import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./level-input.ts";
+import { SortedKeys } from "./sorted-keys.ts";
+import {
+  type Change,
+  type Condition,
+  type Entry,
+  type ScanOptions,
+  type Store,
+  StoreError,
+  type StoreEvent,
+  type WatchOptions,
+} from "./store.ts";
+
+export interface MemoryStoreOptions {
+  /** What the age of history is measured with; the machine's clock by default. */
+  readonly clock?: Clock | undefined;
+  /** How long history is kept; an hour by default. */
+  readonly historyMs?: number | undefined;
+  /** How many bytes of history are kept, what it costs to hold them included; 1 GiB by default. */
+  readonly historyBytes?: number | undefined;
+}
+
+/** Opens an empty store in memory. Throws StoreError INVALID where an option is wrong. */
+export async function openMemoryStore(options: MemoryStoreOptions = {}): Promise<Store> {
+  return new MemoryStore(resolveOptions(options));
+}
+
+type ResolvedOptions = { readonly clock: Clock; readonly historyMs: number; readonly historyBytes: number };
+
+function resolveOptions(options: MemoryStoreOptions): ResolvedOptions {
+  const { clock = systemClock, historyMs = 3_600_000, historyBytes = 1024 ** 3 } = options;
+  for (const [name, value] of Object.entries({ historyMs, historyBytes })) {
+    if (!(value >= 0)) throw new StoreError("INVALID", `${name} must be a number from 0 up, not ${value}`);
+  }
+  return { clock, historyMs, historyBytes };
+}
+
+/** What a key had from a revision on. Index entries and counters have neither a previous nor an older one. */
+interface Version {
+  readonly key: string;
+  readonly kind: "versioned" | "index" | "counter";
+  /** Undefined: deleted. */
+  readonly value: Uint8Array | undefined;
+  readonly revision: bigint;
+  readonly previous: bigint;
+  older: Version | undefined;
+}
+
+interface LoggedCommit {
+  readonly monoMs: number;
+  readonly bytes: number;
+  /** The versioned keys' changes only. */
+  readonly versions: readonly Version[];
+}
+
+interface Waiter {
+  readonly prefix: string;
+  position: bigint;
+  readonly wake: () => void;
+}
+
+/** What holding a version costs beside its key and value, roughly; what a commit does, too. */
+const overheadBytes = 200;
+/** A watch hands out no further commit in an array of this many changes or bytes. */
+const arrayMaxEvents = 1_000;
+const arrayMaxBytes = 1024 ** 2;
+
+class MemoryStore implements Store {
+  readonly kind = "memory";
+  readonly durability = "none";
+  readonly #options: ResolvedOptions;
+  readonly #newest = new Map<string, Version>();
+  readonly #keys = new SortedKeys();
+  readonly #waiters = new Set<Waiter>();
+  /** Its first `#gone` items have left it; they are taken off now and then. */
+  #log: (LoggedCommit | undefined)[] = [];
+  #gone = 0;
+  #logBytes = 0;
+  #floor = 0n;
+  #revision = 0n;
+  #closed = false;
+
+  constructor(options: ResolvedOptions) {
+    this.#options = options;
+  }
+
+  revision(): bigint {
+    return this.#revision;
+  }
+
+  firstRevision(): bigint {
+    this.#dropOldHistory();
+    return this.#floor;
+  }
+
+  async get(key: string, options: { revision?: bigint | undefined } = {}): Promise<Entry | undefined> {
+    this.#checkOpen();
+    checkKey(key);
+    if (options.revision !== undefined) this.#checkRevision(options.revision);
+    const version = this.#versionAsOf(key, options.revision);
+    return version?.value && toEntry(version, version.value);
+  }
+
+  async scan(options: ScanOptions): Promise<Entry[]> {
+    const { prefix, after, limit, reverse = false, revision } = options;
+    this.#checkOpen();
+    checkText("prefix", prefix);
+    if (after !== undefined) checkText("after", after);
+    if (!Number.isSafeInteger(limit) || limit < 0) throw invalid(`limit must be a whole number, not ${limit}`);
+    if (reverse && revision !== undefined) throw invalid("a scan as of a revision cannot be in reverse");
+    if (revision !== undefined) this.#checkRevision(revision);
+    const entries: Entry[] = [];
+    for (const key of this.#keys.range(prefix, after, reverse)) {
+      if (entries.length >= limit) break;
+      const version = this.#versionAsOf(key, revision);
+      if (version?.value !== undefined) entries.push(toEntry(version, version.value));
+    }
+    return entries;
+  }
+
+  async commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
+    this.#checkOpen();
+    for (const { key } of conditions) checkKey(key);
+    checkChanges(changes);
+    // Conditions first: that a key is indexed already is what the loser of a race for it runs into.
+    for (const condition of conditions) this.#checkCondition(condition);
+    this.#checkKinds(changes);
+
+    this.#revision += 1n;
+    const versions = changes.map((change) => this.#apply(change)).filter((version) => version !== undefined);
+    const bytes = versions.reduce((sum, version) => sum + sizeOf(version), overheadBytes);
+    this.#log.push({ monoMs: this.#options.clock.mono(), bytes, versions });
+    this.#logBytes += bytes;
+    this.#dropOldHistory();
+    while (this.#logBytes > this.#options.historyBytes && this.#floor + 1n < this.#revision) this.#dropOldestCommit();
+    this.#wakeWaiters(versions);
+    return this.#revision;
+  }
+
+  watch(options: WatchOptions): AsyncIterable<StoreEvent[]> {
+    // Looked at now and not at the first next(): by then the revision may be one of the past.
+    const failure = this.#watchFailure(options);
+    return this.#changesAfter(options, failure);
+  }
+
+  async reopen(): Promise<void> {
+    this.#checkOpen();
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const waiter of this.#waiters) waiter.wake();
+  }
+
+  #changesAfter(options: WatchOptions, failure: StoreError | undefined): AsyncIterableIterator<StoreEvent[]> {
+    const end = new AbortController();
+    const events = this.#readLog(options, end.signal, failure);
+    return {
+      next: () => events.next(),
+      // A generator that waits cannot be returned from: what it waits for is ended first.
+      return: () => {
+        end.abort();
+        return events.return(undefined);
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  async *#readLog(
+    { prefix, after, signal }: WatchOptions,
+    end: AbortSignal,
+    failure: StoreError | undefined,
+  ): AsyncGenerator<StoreEvent[], undefined> {
+    const isOver = () => this.#closed || signal?.aborted === true || end.aborted;
+    if (failure !== undefined && !isOver()) throw failure;
+    let position = after;
+    while (!isOver()) {
+      this.#dropOldHistory();
+      if (position < this.#floor) throw this.#compacted(position);
+      const { events, upTo } = this.#eventsAfter(position, prefix);
+      position = upTo;
+      if (events.length > 0) yield events;
+      else position = await this.#nextCommit(prefix, position, [end, signal]);
+    }
+    return undefined;
+  }
+
+  #watchFailure({ prefix, after }: WatchOptions): StoreError | undefined {
+    try {
+      checkText("prefix", prefix);
+      this.#checkRevision(after);
+      return undefined;
+    } catch (error) {
+      if (error instanceof StoreError) return error;
+      throw error;
+    }
+  }
+
+  /** Whole commits from the log, until an array is full or the log ends. */
+  #eventsAfter(position: bigint, prefix: string): { events: StoreEvent[]; upTo: bigint } {
+    const events: StoreEvent[] = [];
+    let bytes = 0;
+    let upTo = position;
+    while (upTo < this.#revision && events.length < arrayMaxEvents && bytes < arrayMaxBytes) {
+      const commit = this.#log[this.#gone + Number(upTo - this.#floor)];
+      for (const version of commit?.versions ?? []) {
+        if (!version.key.startsWith(prefix)) continue;
+        events.push(toEvent(version));
+        bytes += version.value?.length ?? 0;
+      }
+      upTo += 1n;
+    }
+    return { events, upTo };
+  }
+
+  /** Resolves to the position to go on from, when there is something for the prefix, or an end. */
+  async #nextCommit(prefix: string, position: bigint, ends: readonly (AbortSignal | undefined)[]): Promise<bigint> {
+    const { promise, resolve: wake } = withResolvers();
+    const waiter: Waiter = { prefix, position, wake };
+    this.#waiters.add(waiter);
+    for (const end of ends) end?.addEventListener("abort", wake, { once: true });
+    try {
+      await promise;
+      return waiter.position;
+    } finally {
+      this.#waiters.delete(waiter);
+      for (const end of ends) end?.removeEventListener("abort", wake);
+    }
+  }
+
+  #wakeWaiters(versions: readonly Version[]): void {
+    for (const waiter of this.#waiters) {
+      if (versions.some((version) => version.key.startsWith(waiter.prefix))) waiter.wake();
+      // A commit that is none of its business must not make it one that fell behind.
+      else if (waiter.position === this.#revision - 1n) waiter.position = this.#revision;
+    }
+  }
+
+  #versionAsOf(key: string, revision: bigint | undefined): Version | undefined {
+    let version = this.#newest.get(key);
+    if (revision === undefined) return version;
+    if (version?.kind !== "versioned") return undefined;
+    while (version !== undefined && version.revision > revision) version = version.older;
+    return version;
+  }
+
+  #apply(change: Change): Version | undefined {
+    const { key } = change;
+    const before = this.#newest.get(key);
+    if (change.type === "unindex") {
+      if (before !== undefined) this.#forget(key);
+      return undefined;
+    }
+    const revision = this.#revision;
+    if (change.type === "index" || change.type === "add") {
+      const isCounter = change.type === "add";
+      const value = isCounter ? sum(before?.value, change.delta) : new Uint8Array(change.value);
+      const kind = isCounter ? "counter" : "index";
+      this.#set({ key, kind, value, revision, previous: 0n, older: undefined });
+      return undefined;
+    }
+    if (change.type === "delete" && before?.value === undefined) return undefined;
+    const value = change.type === "put" ? new Uint8Array(change.value) : undefined;
+    const previous = before?.revision ?? 0n;
+    const version: Version = { key, kind: "versioned", value, revision, previous, older: before };
+    this.#set(version);
+    return version;
+  }
+
+  #set(version: Version): void {
+    if (!this.#newest.has(version.key)) this.#keys.add(version.key);
+    this.#newest.set(version.key, version);
+  }
+
+  #forget(key: string): void {
+    this.#newest.delete(key);
+    this.#keys.delete(key);
+  }
+
+  #dropOldHistory(): void {
+    const since = this.#options.clock.mono() - this.#options.historyMs;
+    while (this.#floor < this.#revision && (this.#log[this.#gone]?.monoMs ?? since) < since) this.#dropOldestCommit();
+  }
+
+  #dropOldestCommit(): void {
+    const commit = this.#log[this.#gone];
+    this.#log[this.#gone] = undefined;
+    this.#gone += 1;
+    this.#floor += 1n;
+    this.#logBytes -= commit?.bytes ?? 0;
+    for (const version of commit?.versions ?? []) {
+      version.older = undefined;
+      if (version.value === undefined && this.#newest.get(version.key) === version) this.#forget(version.key);
+    }
+    if (this.#gone < 1_024 || this.#gone * 2 < this.#log.length) return;
+    this.#log = this.#log.slice(this.#gone);
+    this.#gone = 0;
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new StoreError("UNAVAILABLE", "the store is closed");
+  }
+
+  #checkRevision(revision: bigint): void {
+    checkRevision(revision);
+    if (revision > this.#revision) {
+      throw new StoreError("FUTURE", `revision ${revision} is ahead of the store, which is at ${this.#revision}`);
+    }
+    this.#dropOldHistory();
+    if (revision < this.#floor) throw this.#compacted(revision);
+  }
+
+  #compacted(revision: bigint): StoreError {
+    const message = `the history of revision ${revision} is gone; the first revision there is is ${this.#floor}`;
+    return new StoreError("COMPACTED", message, { firstRevision: this.#floor });
+  }
+
+  #checkCondition({ key, revision }: Condition): void {
+    const version = this.#newest.get(key);
+    const now = version?.value === undefined ? 0n : version.revision;
+    if (now === revision) return;
+    const is = now === 0n ? "absent" : `at revision ${now}`;
+    const wanted = revision === 0n ? "absent" : `at revision ${revision}`;
+    throw new StoreError("CONFLICT", `${JSON.stringify(key)} is ${is} and not ${wanted}`, { key });
+  }
+
+  /** A key is of one kind, and indexed only while it is absent. */
+  #checkKinds(changes: readonly Change[]): void {
+    for (const [i, { type, key }] of changes.entries()) {
+      const before = this.#newest.get(key);
+      if (before === undefined) continue;
+      if (before.kind !== kindOf(type))
+        throw invalid(`${JSON.stringify(key)} is ${before.kind}, and not for "${type}"`, key);
+      if (type !== "index") continue;
+      const isTakenOut = changes.slice(0, i).some((other) => other.type === "unindex" && other.key === key);
+      if (!isTakenOut) throw invalid(`${JSON.stringify(key)} is indexed already`, key);
+    }
+  }
+}
+
+function kindOf(type: Change["type"]): Version["kind"] {
+  if (type === "put" || type === "delete") return "versioned";
+  return type === "add" ? "counter" : "index";
+}
+
+function sizeOf(version: Version): number {
+  return version.key.length + (version.value?.length ?? 0) + overheadBytes;
+}
+
+function toEntry({ key, revision, previous }: Version, value: Uint8Array): Entry {
+  return { key, value: new Uint8Array(value), revision, previous };
+}
+
+function toEvent({ key, value, revision, previous }: Version): StoreEvent {
+  return { type: value === undefined ? "delete" : "put", key, value: new Uint8Array(value ?? []), revision, previous };
+}
+
+function sum(value: Uint8Array | undefined, delta: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  const view = new DataView(bytes.buffer);
+  if (value !== undefined) bytes.set(value);
+  view.setBigInt64(0, view.getBigInt64(0) + delta);
+  return bytes;
+}
+
+function withResolvers(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,31 @@
+/** The one place that knows all backends. */
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { openLevelStore } from "./level-store.ts";
+import { openMemoryStore } from "./memory.ts";
+import { type Store, StoreError } from "./store.ts";
+
+export interface OpenStoreOptions {
+  readonly clock?: Clock | undefined;
+  readonly log?: Log | undefined;
+  /** For a store on disk: "sync" (the default) survives a power cut, "async" the process's death. */
+  readonly durability?: "sync" | "async" | undefined;
+  /** How long history can be read and watched; an hour by default. */
+  readonly historyMs?: number | undefined;
+  /** How many bytes of history are kept, about; 1 GiB by default. */
+  readonly historyBytes?: number | undefined;
+}
+
+/**
+ * Opens the store that `location` names: "level:DIRECTORY" or "memory:". Throws StoreError
+ * INVALID for any other, and what the backend throws (see openLevelStore).
+ */
+export async function openStore(location: string, options: OpenStoreOptions = {}): Promise<Store> {
+  const colon = location.indexOf(":");
+  const scheme = location.slice(0, Math.max(colon, 0));
+  const path = location.slice(colon + 1);
+  if (scheme === "level" && path !== "") return openLevelStore(path, options);
+  if (scheme === "memory" && path === "") return openMemoryStore(options);
+  const message = `a store's location is "level:DIRECTORY" or "memory:", not ${JSON.stringify(location)}`;
+  throw new StoreError("INVALID", message);
+}

@@ -1,0 +1,162 @@
+/**
+ * The task state machine as a function: what an event makes of a task. It waits
+ * for nothing, reads no clock and keeps nothing.
+ *
+ * 1. `state` changes only together with a new last transition that equals it, and only as `transitionTable` says.
+ * 2. A run that has ended changes no more; what is rejected changes nothing.
+ * 3. A launch makes a new run (relaunch.ts); every other event stays within the run.
+ */
+import { create } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Progress, type TaskError, TaskCancelSchema } from "#gen/core/v1/core_pb.js";
+import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
+import { isActive, nextState, type Trigger } from "./state.ts";
+import { type Task, withTransition } from "./task.ts";
+
+export type TaskEvent =
+  /** onTaskPending returned. */
+  | { readonly type: "start" }
+  /** onTaskRunning returned; `result` is JSON. */
+  | { readonly type: "end"; readonly result?: string | undefined }
+  /** The runner threw, or the controller gives the task up. */
+  | { readonly type: "error"; readonly error: TaskError; readonly reason?: string }
+  /** Somebody asks for the task's end. */
+  | { readonly type: "request-cancel"; readonly requestedBy: string; readonly reason: string }
+  /** The runner's signal was fired because of that. */
+  | { readonly type: "deliver-cancel" }
+  /** The task ends because of that. */
+  | { readonly type: "cancel" }
+  /** The attempt is over without an end. `died`: the process died in it. */
+  | { readonly type: "resume"; readonly reason: string; readonly died: boolean }
+  | { readonly type: "progress"; readonly progress: Progress }
+  /** Log entries were added, and the oldest dropped. */
+  | {
+      readonly type: "logs";
+      readonly added: number;
+      readonly addedBytes: number;
+      readonly dropped: number;
+      readonly droppedBytes: number;
+    };
+
+export type ApplyOutcome =
+  | { readonly kind: "applied"; readonly task: Task }
+  /** The event does not apply to the task as it is. */
+  | { readonly kind: "rejected"; readonly reason: string };
+
+const triggers: Partial<Record<TaskEvent["type"], Trigger>> = {
+  start: "Start",
+  end: "End",
+  error: "Error",
+  cancel: "Cancel",
+  resume: "Resume",
+};
+
+/** What `event`, at `nowMs` (ms since 1970), makes of `task`. */
+export function apply(
+  task: Task,
+  event: TaskEvent,
+  nowMs: number,
+  limits: TaskLimits = defaultTaskLimits,
+): ApplyOutcome {
+  const { state } = task.status;
+  if (!isActive(state)) return { kind: "rejected", reason: `${event.type} does not apply to a run that is not alive` };
+
+  const trigger = triggers[event.type];
+  if (trigger === undefined) return applied(applyChange(task, event, nowMs));
+  const next = nextState(state, trigger);
+  if (next === undefined) return { kind: "rejected", reason: `${event.type} does not apply in this state` };
+  const prepared = prepareTransition(task, event, nowMs);
+  const reason =
+    "reason" in event ? (event.reason ?? "") : event.type === "cancel" ? (task.status.cancel?.reason ?? "") : "";
+  return applied(withTransition(prepared, next, { nowMs, reason, transitionsMax: limits.transitionsMax }));
+}
+
+function applied(task: Task): ApplyOutcome {
+  return { kind: "applied", task };
+}
+
+function changed(
+  task: Task,
+  nowMs: number,
+  status: Partial<Task["status"]>,
+  record: Partial<Task["record"]> = {},
+): Task {
+  return {
+    status: { ...task.status, ...status, updateTime: timestampFromMs(nowMs) },
+    record: { ...task.record, ...record, isTransition: false },
+  };
+}
+
+function applyChange(task: Task, event: TaskEvent, nowMs: number): Task {
+  const { cancel } = task.status;
+  const now = timestampFromMs(nowMs);
+  switch (event.type) {
+    case "request-cancel":
+      if (cancel !== undefined) return task;
+      return changed(task, nowMs, {
+        cancel: create(TaskCancelSchema, { requestedBy: event.requestedBy, reason: event.reason, requestedAt: now }),
+      });
+    case "deliver-cancel":
+      if (cancel === undefined || cancel.deliveredAt !== undefined) return task;
+      return changed(task, nowMs, { cancel: { ...cancel, deliveredAt: now } });
+    case "progress":
+      return changed(task, nowMs, { progress: event.progress, crashCount: 0 }, { attemptProgressed: true });
+    case "logs":
+      return changed(
+        task,
+        nowMs,
+        {
+          logCount: task.status.logCount + BigInt(event.added),
+          logsDropped: task.status.logsDropped + BigInt(event.dropped),
+        },
+        {
+          logLastSeq: task.record.logLastSeq + BigInt(event.added),
+          logBytes: task.record.logBytes + BigInt(event.addedBytes - event.droppedBytes),
+        },
+      );
+    default:
+      return task;
+  }
+}
+
+/** What changes beside the state in a transition. */
+function prepareTransition(task: Task, event: TaskEvent, nowMs: number): Task {
+  const { status, record } = task;
+  const now = timestampFromMs(nowMs);
+  const cancel = status.cancel === undefined ? undefined : { ...status.cancel, acknowledgedAt: now };
+  switch (event.type) {
+    case "start":
+      return { status: { ...status, startTime: status.startTime ?? now }, record };
+    case "end":
+      return { status: { ...status, result: event.result, endTime: now, cancel }, record };
+    case "error":
+      return { status: { ...status, error: event.error, endTime: now, cancel }, record };
+    case "cancel":
+      return { status: { ...status, endTime: now, cancel }, record };
+    case "resume": {
+      const crashCount =
+        event.died && !record.attemptProgressed ? status.crashCount + 1 : event.died ? 0 : status.crashCount;
+      return {
+        status: { ...status, attempt: status.attempt + 1, crashCount, runner: "" },
+        record: { ...record, attemptProgressed: false },
+      };
+    }
+    default:
+      return task;
+  }
+}
+
+/** After how many deaths in a row without progress a task may only start alone. */
+export const suspectCrashCount = 2;
+/** After how many it is given up, if it was alone. */
+export const parkCrashCount = 3;
+
+/** Whether the task may only start while no other such task runs. */
+export function isSuspect(task: Task): boolean {
+  return isActive(task.status.state) && task.status.crashCount >= suspectCrashCount;
+}
+
+/** Whether a task that ran alone when the process died again is to be given up as CRASH_LOOP. */
+export function isCrashLoop(task: Task, ranAlone: boolean): boolean {
+  return ranAlone && task.status.crashCount >= parkCrashCount;
+}

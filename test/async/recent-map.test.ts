@@ -1,0 +1,26 @@
+import { expect, test } from "vitest";
+import { RecentMap } from "../../src/async/recent-map.ts";
+
+test("keeps what is used, forgets what is not, and never holds more than it may", () => {
+  const map = new RecentMap<number, number>({ maxEntries: 10, maxWeight: 1_000, weigh: () => 1 });
+  map.set(-1, -1);
+  for (let i = 0; i < 100; i += 1) {
+    map.set(i, i);
+    expect(map.get(-1)).toBe(-1);
+    expect(map.get(i)).toBe(i);
+  }
+  const kept = Array.from({ length: 100 }, (_, i) => i).filter((i) => map.get(i) !== undefined);
+  expect(kept.length).toBeLessThanOrEqual(10);
+  expect(map.get(0)).toBeUndefined();
+});
+
+test("is bounded by weight as well, and gives the newest value", () => {
+  const map = new RecentMap<string, number>({ maxEntries: 100, maxWeight: 100, weigh: (value) => value });
+  map.set("a", 10);
+  map.set("a", 20);
+  expect(map.get("a")).toBe(20);
+  map.delete("a");
+  expect(map.get("a")).toBeUndefined();
+  for (const key of "bcdefgh") map.set(key, 30);
+  expect([..."bcdefgh"].filter((key) => map.get(key) !== undefined).length).toBeLessThanOrEqual(4);
+});

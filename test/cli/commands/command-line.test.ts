@@ -1,0 +1,43 @@
+import { describe, expect, test } from "vitest";
+import { runCommand } from "../support/run-command.ts";
+
+describe("the command line", () => {
+  test.each([
+    [[]],
+    [["nope"]],
+    [["launch"]],
+    [["launch", "c", "t", "extra"]],
+    [["launch", "c", "-m", "{"]],
+    [["launch", "c", "-m", "{}", "-f", "-"]],
+    [["launch", "c", "--if-active", "explode"]],
+    [["watch", "c"]],
+    [["list", "c", "--limit", "0"]],
+    [["list", "c", "--limit", "1", "--all"]],
+    [["list", "c", "--state", "done"]],
+    [["status", "c", "t", "-o", "yaml"]],
+    [["cancel", "c", "t", "--wait", "10"]],
+    [["serve", "--log-level", "loud"]],
+  ])("%j is a mistake: exit status 2, and nothing on stdout", async (args) => {
+    const { code, out, err } = await runCommand(args);
+    expect({ code, out }).toEqual({ code: 2, out: "" });
+    expect(err).not.toBe("");
+  });
+
+  test.each(["serve", "launch", "status", "list", "watch", "cancel", "controllers", "version"])(
+    "stint %s --help shows an example that begins with the command",
+    async (command) => {
+      const { code, out, err } = await runCommand([command, "--help"]);
+      expect({ code, err }).toEqual({ code: 0, err: "" });
+      expect(out).toMatch(new RegExp(`\\nExamples?:\\n  stint ${command} `));
+      for (const line of out.split("\n").filter((text) => !text.startsWith("  stint ")))
+        expect(line.length).toBeLessThanOrEqual(80);
+    },
+  );
+
+  test("--version prints the version", async () => {
+    expect(await runCommand(["--version"])).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as unknown,
+    });
+  });
+});

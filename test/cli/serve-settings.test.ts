@@ -1,0 +1,63 @@
+import { Command } from "commander";
+import { describe, expect, test } from "vitest";
+import { CliError } from "../../src/cli/cli-error.ts";
+import { resolveSettings, settingOptions } from "../../src/cli/serve-settings.ts";
+
+describe("the settings of serve", () => {
+  test("are the flag's before the variable's before the file's", () => {
+    const file = { listen: "a:1", dataDir: "/file", logLevel: "error" as const, controllers: [] };
+    const env = { STINT_LISTEN: "b:2", STINT_DATA_DIR: "/env", STINT_LOG_LEVEL: "" };
+    expect(resolveSettings({ listen: "c:3" }, env, file)).toEqual({
+      listen: "c:3",
+      dataDir: "/env",
+      logLevel: "error",
+      controllers: [],
+    });
+  });
+
+  test("can all be set by variables, with their types", () => {
+    const env = {
+      STINT_INSECURE: "true",
+      STINT_LOG_LEVEL: "debug",
+      STINT_RETENTION_HOURS: "0.5",
+      STINT_HISTORY_HOURS: "2",
+      STINT_HISTORY_BYTES: "1000",
+      STINT_TASK_ID: "none of ours",
+    };
+    expect(resolveSettings({}, env, {})).toEqual({
+      insecure: true,
+      logLevel: "debug",
+      retentionHours: 0.5,
+      historyHours: 2,
+      historyBytes: 1000,
+    });
+    expect(resolveSettings({}, { STINT_INSECURE: "0" }, { insecure: true })).toEqual({ insecure: false });
+  });
+
+  test.each([
+    ["STINT_INSECURE", "maybe"],
+    ["STINT_LOG_LEVEL", "loud"],
+    ["STINT_RETENTION_HOURS", "-1"],
+    ["STINT_HISTORY_HOURS", "1h"],
+    ["STINT_HISTORY_BYTES", "1GiB"],
+  ])("name the variable that is wrong: %s=%s", (name, value) => {
+    expect(() => resolveSettings({}, { [name]: value }, {})).toThrow(CliError);
+    expect(() => resolveSettings({}, { [name]: value }, {})).toThrow(`${name} is "${value}"`);
+  });
+
+  test("have a flag each", () => {
+    const command = new Command().exitOverride();
+    for (const option of settingOptions()) command.addOption(option);
+    const args = ["--listen", "a:1", "--data-dir", "d", "--insecure", "--log-level", "warn", "--retention-hours", "1"];
+    command.parse([...args, "--history-hours", "2", "--history-bytes", "3"], { from: "user" });
+    expect(command.opts()).toEqual({
+      listen: "a:1",
+      dataDir: "d",
+      insecure: true,
+      logLevel: "warn",
+      retentionHours: 1,
+      historyHours: 2,
+      historyBytes: 3,
+    });
+  });
+});

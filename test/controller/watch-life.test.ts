@@ -1,0 +1,296 @@
+import { getEventListeners } from "node:events";
+import { describe, expect, test } from "vitest";
+import { Actors } from "../../src/controller/actors.ts";
+import { Callbacks } from "../../src/controller/callbacks.ts";
+import type { WatchTaskOptions } from "../../src/controller/controller.ts";
+import type { Core } from "../../src/controller/core.ts";
+import { Deliveries } from "../../src/controller/deliveries.ts";
+import { launchTask } from "../../src/controller/launch-task.ts";
+import { defaultControllerLimits } from "../../src/controller/open-controller.ts";
+import type { Parts } from "../../src/controller/parts.ts";
+import { Runs } from "../../src/controller/runs.ts";
+import { createStoreGuard } from "../../src/controller/store-guard.ts";
+import { Trash } from "../../src/controller/trash.ts";
+import { WatchHub } from "../../src/controller/watch-hub.ts";
+import { watchTask } from "../../src/controller/watch-task.ts";
+import { silentLog } from "../../src/log.ts";
+import { systemRandom } from "../../src/random.ts";
+import { openMemoryStore } from "../../src/store/memory.ts";
+import { type Harness, openHarness } from "../support/controller-harness.ts";
+import { createFakeClock } from "../support/fake-clock.ts";
+import { ScriptedRunner } from "../support/scripted-runner.ts";
+import { Puller, Watching } from "../support/watching.ts";
+
+const cycles = Number(process.env["WATCH_CYCLES"] ?? 20_000);
+
+function watch(h: Harness, taskId: string, options?: WatchTaskOptions): Watching {
+  return new Watching(h.controller.watchTask(taskId, options));
+}
+
+async function running(h: Harness, taskId = "a") {
+  await h.launch(taskId);
+  return h.runner.phase(taskId);
+}
+
+describe("a watch goes on", () => {
+  test("over a live run that is replaced", async () => {
+    await using h = await openHarness();
+    await running(h);
+    const watching = watch(h, "a");
+    await h.launch("a", { metadata: { n: 2 } });
+    (await h.runner.phase("a")).stop();
+    (await h.runner.phase("a")).return();
+    await watching.over;
+    expect(watching.lines).toEqual(["Running", "Pending", "Running", "Completed"]);
+  });
+
+  test("over a relaunch, from the end before it", async () => {
+    await using h = await openHarness();
+    (await running(h)).throw(new Error("first"));
+    await h.settle();
+    const { revision } = await h.controller.readTask("a");
+    (await running(h)).return();
+    await h.settle();
+    const watching = watch(h, "a", { sinceRevision: revision, includeLogs: true });
+    await watching.over;
+    expect(watching.lines).toEqual(["Pending +1", "Running", "Completed"]);
+  });
+
+  test("over a restart of the controller, by the revision of what it saw last", async () => {
+    await using h = await openHarness();
+    const phase = await running(h);
+    await phase.task.setProgress({ current: 3, total: 4 });
+    const before = watch(h, "a", { includeLogs: true });
+    await h.settle();
+    expect(before.lines).toEqual(["Running 3/4"]);
+    await h.reopen();
+    expect(before.error).toMatchObject({ code: "UNAVAILABLE", details: { reason: "DRAINING" } });
+    await h.runner.phase("a");
+    await h.crash();
+    const after = watch(h, "a", { sinceRevision: before.lastRevision, includeLogs: true });
+    (await h.runner.phase("a")).return();
+    await after.over;
+    expect(after.lines).toEqual(["Pending 3/4", "Running 3/4", "Pending 3/4", "Running 3/4", "Completed 3/4"]);
+    expect(after.changes.at(-1)?.status?.attempt).toBe(3);
+  });
+
+  test("over a deletion: who had not seen the end sees it, and nothing of the task that is made anew", async () => {
+    await using h = await openHarness();
+    const phase = await running(h);
+    const slow = new Puller(h.controller.watchTask("a", { includeLogs: true }));
+    expect(await slow.next()).toBe("Running");
+    const { revision } = await h.controller.readTask("a");
+    await phase.task.addLogEntry("info", "before the end");
+    phase.return({ text: "r".repeat(3_000) });
+    await h.settle();
+    await h.controller.deleteTask("a");
+    const gone = watch(h, "a", { sinceRevision: revision });
+    await gone.over;
+    expect([gone.lines, gone.error]).toEqual([["Completed"], undefined]);
+    expect(gone.changes[0]?.status?.result?.length).toBeGreaterThan(3_000);
+    const next = await running(h);
+    const anew = watch(h, "a", { sinceRevision: revision });
+    await anew.over;
+    expect(anew.lines).toEqual(["Completed"]);
+    expect(await slow.rest()).toEqual(["Completed"]);
+    // From the end of the old one on there is the new one.
+    const waiting = watch(h, "a", { sinceRevision: anew.lastRevision });
+    next.return();
+    await waiting.over;
+    expect(waiting.lines).toEqual(["Pending", "Running", "Completed"]);
+  });
+
+  test("of a task that is deleted after its end was seen is NOT_FOUND, unless it waits for a launch", async () => {
+    await using h = await openHarness();
+    (await running(h)).return();
+    await h.settle();
+    const { revision } = await h.controller.readTask("a");
+    const waiting = watch(h, "a", { sinceRevision: revision, waitForLaunch: true });
+    await h.settle();
+    await h.controller.deleteTask("a");
+    await h.settle();
+    expect([waiting.take(), waiting.isOver]).toEqual([["bookmark"], false]);
+    const refused = watch(h, "a", { sinceRevision: revision });
+    await refused.over;
+    expect(refused.error).toMatchObject({ code: "NOT_FOUND" });
+    (await running(h)).return();
+    await waiting.over;
+    expect(waiting.lines).toEqual(["Pending", "Running", "Completed"]);
+  });
+
+  test("over generations that came and went while nobody looked", async () => {
+    await using h = await openHarness();
+    h.runner.scripts.running = () => undefined;
+    await h.launch("a");
+    await h.settle();
+    let since = (await h.controller.readTask("a")).revision;
+    for (let i = 0; i < 3; i += 1) {
+      await h.controller.deleteTask("a");
+      await h.launch("a");
+      await h.settle();
+    }
+    for (let i = 0; i < 3; i += 1) {
+      const watching = watch(h, "a", { sinceRevision: since });
+      await watching.over;
+      expect(watching.lines).toEqual(["Pending", "Running", "Completed"]);
+      since = watching.lastRevision;
+    }
+    expect(since).toBe((await h.controller.readTask("a")).revision);
+  });
+});
+
+describe("a slow reader", () => {
+  test("sees every transition, and of a storm of progress only the newest", async () => {
+    await using h = await openHarness();
+    await running(h);
+    const slow = new Puller(h.controller.watchTask("a", { includeLogs: true }));
+    expect(await slow.next()).toBe("Running");
+    const restarts = 40;
+    for (let i = 1; i <= restarts; i += 1) {
+      const phase = await h.runner.phase("a");
+      for (let step = 1; step <= 50; step += 1) await phase.task.setProgress({ current: i, total: step });
+      await phase.task.addLogEntry("info", `run ${i}`);
+      await h.launch("a");
+      phase.stop();
+    }
+    (await h.runner.phase("a")).return();
+    await h.settle();
+    const lines = await slow.rest();
+    const states = lines.map((line) => line.split(" ")[0]);
+    expect(states).toEqual([...Array.from({ length: restarts }, () => ["Pending", "Running"]).flat(), "Completed"]);
+    expect(slow.changes.flatMap(({ logs }) => logs.map(({ seq }) => Number(seq)))).toEqual(
+      Array.from({ length: restarts }, (_, i) => i + 1),
+    );
+  });
+});
+
+describe("a watch ends", () => {
+  test("without an error when its signal is aborted, before it begins, while it waits and while it is read", async () => {
+    await using h = await openHarness();
+    const phase = await running(h);
+    for (const when of ["before", "while it waits", "while it waits out a progress"]) {
+      const leaving = new AbortController();
+      if (when === "before") leaving.abort();
+      const watching = watch(h, "a", { signal: leaving.signal });
+      await h.settle();
+      if (when.endsWith("progress")) await phase.task.setProgress({ current: 1 });
+      await h.settle();
+      leaving.abort();
+      await watching.over;
+      expect(watching.error, when).toBeUndefined();
+      expect(watching.lines, when).toEqual(when === "before" ? [] : ["Running"]);
+      expect(getEventListeners(leaving.signal, "abort"), when).toEqual([]);
+    }
+    phase.return();
+  });
+
+  test("with UNAVAILABLE, DRAINING, when the controller closes", async () => {
+    const h = await openHarness();
+    await running(h);
+    const watches = [watch(h, "a"), watch(h, "nobody", { waitForLaunch: true })];
+    const never = h.controller.watchTask("a");
+    await h.settle();
+    await h.close();
+    await Promise.all(watches.map(({ over }) => over));
+    for (const { error } of [...watches, await failing(new Watching(never))]) {
+      expect(error).toMatchObject({ code: "UNAVAILABLE", details: { reason: "DRAINING", retryDelayMs: 1_000 } });
+    }
+    expect(() => h.controller.watchTask("a")).toThrow(expect.objectContaining({ code: "UNAVAILABLE" }));
+    expect(h.clock.pending()).toBe(0);
+  });
+
+  test("with RESOURCE_EXHAUSTED before it begins, where there are too many; and makes room when it is left", async () => {
+    await using h = await openHarness({ limits: { watchersMax: 3 } });
+    const phase = await running(h);
+    const open = [1, 2, 3].map(() => new Puller(h.controller.watchTask("a")));
+    for (const puller of open) expect(await puller.next()).toBe("Running");
+    const refused = await failing(watch(h, "a"));
+    expect(refused.error).toMatchObject({
+      code: "RESOURCE_EXHAUSTED",
+      details: { reason: "LIMIT", metadata: { limit: "watchers_max", value: "3" } },
+    });
+    await open[1]?.leave();
+    const watching = watch(h, "a");
+    phase.return();
+    await watching.over;
+    expect(watching.lines).toEqual(["Running", "Completed"]);
+    for (const puller of open) await puller.leave();
+  });
+});
+
+async function failing(watching: Watching): Promise<Watching> {
+  await watching.over;
+  return watching;
+}
+
+test(`${cycles} watches that come and go leave nothing behind`, { timeout: 600_000 }, async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", onWarning);
+  const clock = createFakeClock();
+  const closing = new AbortController();
+  const runner = new ScriptedRunner();
+  const parts = await createParts(closing.signal, clock, runner);
+  await launchTask(parts, "a", {});
+  const phase = await runner.phase("a");
+  const longLived = new AbortController();
+  const actors = parts.actors.size;
+  const listeners = getEventListeners(closing.signal, "abort").length;
+  const timers = clock.pending();
+  const ways: Array<(puller: Puller, leaving: AbortController) => Promise<unknown>> = [
+    (puller) => puller.leave(),
+    async (puller) => {
+      expect(await puller.next()).toMatch(/^Running/);
+      await puller.leave();
+    },
+    async (puller, leaving) => {
+      await puller.next();
+      const waiting = puller.next();
+      leaving.abort();
+      expect(await waiting).toBeUndefined();
+    },
+    async (puller, leaving) => {
+      await puller.next();
+      const waiting = puller.next();
+      await phase.task.setProgress({ current: 1 });
+      leaving.abort();
+      await waiting;
+      await puller.leave();
+    },
+  ];
+  for (let i = 0; i < cycles; i += 1) {
+    const leaving = new AbortController();
+    const signal = i % 2 === 0 || i % 4 > 1 ? leaving.signal : longLived.signal;
+    const puller = new Puller(watchTask(parts, "a", { signal, includeLogs: i % 3 === 0 }));
+    await ways[i % ways.length]?.(puller, leaving);
+    if (i % 1_000 === 0) await clock.advance(0);
+  }
+  await clock.advance(0);
+  expect(parts.core.hub.size).toBe(0);
+  expect(parts.actors.size).toBe(actors);
+  expect(clock.pending()).toBe(timers);
+  expect(getEventListeners(closing.signal, "abort").length).toBe(listeners);
+  expect(getEventListeners(longLived.signal, "abort")).toEqual([]);
+  expect(warnings).toEqual([]);
+  process.off("warning", onWarning);
+  phase.return();
+  await clock.advance(0);
+  expect(parts.actors.size).toBe(0);
+});
+
+/** The parts of a controller, so that what they hold can be counted. */
+async function createParts(closing: AbortSignal, clock: Core["clock"], runner: ScriptedRunner): Promise<Parts> {
+  const store = await openMemoryStore({ clock });
+  const log = silentLog;
+  const random = systemRandom;
+  const guard = createStoreGuard({ store, clock, random, log });
+  const limits = defaultControllerLimits;
+  const core: Core = { name: "tests", store, guard, runner, clock, random, log, limits, hub: new WatchHub(), closing };
+  const actors = new Actors(core);
+  const callbacks = new Callbacks(log);
+  const trash = new Trash(core);
+  const deliveries = new Deliveries(core, callbacks);
+  const runs = new Runs(core, { actors, deliveries, trash, concurrency: 10 });
+  runs.dispatcher.open();
+  return { core, actors, callbacks, trash, runs };
+}

@@ -1,0 +1,95 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { describe, expect, test } from "vitest";
+import { configJsonSchema } from "../../src/server/config.ts";
+import { loadConfig, parseConfig } from "../../src/server/load-config.ts";
+
+function complaint(text: string): string {
+  try {
+    parseConfig(text, "stint.yaml");
+  } catch (error) {
+    expect(error).toMatchObject({ name: "ServerError", code: "CONFIG" });
+    return (error as Error).message;
+  }
+  throw new Error("the configuration was taken");
+}
+
+describe("a configuration", () => {
+  test("may be empty", () => {
+    expect(parseConfig("", "stint.yaml")).toEqual({});
+    expect(parseConfig("# nothing\n", "stint.yaml")).toEqual({});
+  });
+
+  test("has paths relative to its file", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "stint-config-"));
+    const file = join(directory, "stint.yaml");
+    await writeFile(file, "dataDir: ../data\ncontrollers:\n  - name: a\n    runner: { module: runners/a.ts }\n");
+    expect(await loadConfig(file)).toEqual({
+      dataDir: resolve(directory, "../data"),
+      controllers: [{ name: "a", runner: { module: join(directory, "runners/a.ts") } }],
+    });
+    await rm(directory, { recursive: true });
+  });
+
+  test("of the example can be loaded", async () => {
+    const config = await loadConfig("examples/stint.yaml");
+    expect(config).toMatchObject({ listen: "127.0.0.1:7846", dataDir: resolve("stint-data") });
+    expect(config.controllers?.map(({ name }) => name)).toEqual(["countdown", "checksum"]);
+  });
+
+  test("that is not there is named", async () => {
+    await expect(loadConfig("/nowhere/stint.yaml")).rejects.toThrow(
+      "the configuration /nowhere/stint.yaml cannot be read: ENOENT",
+    );
+  });
+
+  test("has a schema for editors", () => {
+    expect(configJsonSchema()).toMatchObject({ type: "object", additionalProperties: false });
+  });
+});
+
+describe("what is wrong is named with its file, line and key", () => {
+  test.each([
+    ["a key that is not there", "listen: a:1\nlisten_on: b", "stint.yaml:2: listen_on: there is no such key"],
+    [
+      "a key that is not there, deeper",
+      "controllers:\n  - name: a\n    runner:\n      module: a.ts\n      modul: b.ts",
+      "stint.yaml:5: controllers[0].runner.modul: there is no such key",
+    ],
+    ["a value of the wrong kind", "\n\ninsecure: maybe", /^stint\.yaml:3: insecure: .*boolean/],
+    [
+      "a name that is none",
+      "controllers:\n  - name: A\n    runner: { module: a.ts }",
+      /^stint\.yaml:2: controllers\[0\]\.name: must be 1 to 63/,
+    ],
+    ["a key that is missing", "controllers:\n  - name: a", /^stint\.yaml:2: controllers\[0\]\.runner: /],
+    ["a list that is none", "controllers: a", /^stint\.yaml:1: controllers: /],
+    ["a file that is no map", "- a", /^stint\.yaml:1: the file: /],
+    ["a value out of range", "retentionHours: -1", /^stint\.yaml:1: retentionHours: /],
+    ["a key twice", "listen: a:1\nlisten: b:1", /^stint\.yaml:2: .*unique/],
+    ["what is no YAML", "a: [", /^stint\.yaml:1: /],
+    [
+      "two controllers of one name",
+      "controllers:\n  - name: a\n    runner: { module: a.ts }\n  - name: a\n    runner: { module: b.ts }",
+      "stint.yaml:4: controllers[1].name: another controller has this name",
+    ],
+  ])("%s", (_, text, expected) => {
+    expect(complaint(text)).toMatch(expected);
+  });
+
+  test("everything at once", () => {
+    expect(complaint("insecure: 1\nlogLevel: loud\nnope: 1").split("\n")).toHaveLength(3);
+  });
+
+  test("and a few bytes that stand for gigabytes are not unfolded", () => {
+    const lines = ["a: &a [x, x, x, x, x, x, x, x, x]"];
+    for (let i = 0; i < 20; i += 1)
+      lines.push(
+        `b${i}: &b${i} [${Array(9)
+          .fill(i === 0 ? "*a" : `*b${i - 1}`)
+          .join(", ")}]`,
+      );
+    expect(complaint(lines.join("\n"))).toMatch(/^stint\.yaml:\d+: /);
+  });
+});

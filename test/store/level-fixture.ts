@@ -1,0 +1,137 @@
+/** What the tests of the LevelDB backend share: directories of their own, a look into them, a disk that fails. */
+import { createHash } from "node:crypto";
+import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type CreateLevelDatabase,
+  createLevelDatabase,
+  type LevelDatabase,
+  type LevelOperation,
+} from "../../src/store/level-database.ts";
+
+/** A directory of the test's own, gone at the end of its scope. */
+export interface Scratch extends AsyncDisposable {
+  readonly path: string;
+}
+
+export async function makeScratch(): Promise<Scratch> {
+  const path = await mkdtemp(join(tmpdir(), "stint-level-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+/** The directory as a crash at this moment would leave it. Nothing may be under way. */
+export async function crashCopy(path: string): Promise<Scratch> {
+  const scratch = await makeScratch();
+  await cp(path, scratch.path, { recursive: true });
+  return scratch;
+}
+
+/** The names and contents of everything in a directory. */
+export async function contentsOf(path: string): Promise<Record<string, string>> {
+  const names = await readdir(path, { recursive: true, withFileTypes: true }).catch(() => []);
+  const contents: Record<string, string> = {};
+  for (const entry of names) {
+    const file = join(entry.parentPath, entry.name);
+    if (!entry.isFile()) contents[file] = "not a file";
+    else
+      contents[file] = createHash("sha256")
+        .update(await readFile(file))
+        .digest("hex");
+  }
+  return contents;
+}
+
+/** Runs `use` on the database of a store that nobody has open. */
+export async function withDatabase<T>(path: string, use: (db: LevelDatabase) => Promise<T>): Promise<T> {
+  const db = createLevelDatabase(join(path, "db"), { writeBufferBytes: 1 << 20 });
+  await db.open({ createIfMissing: false });
+  try {
+    return await use(db);
+  } finally {
+    await db.close();
+  }
+}
+
+/** All entries whose LevelDB key begins with the letter; all for none. */
+export async function entriesOf(db: LevelDatabase, letter = ""): Promise<[Buffer, Buffer][]> {
+  const iterator = db.iterator({});
+  try {
+    const entries = [];
+    for (;;) {
+      const page = await iterator.nextv(1_000);
+      if (page.length === 0) return entries;
+      entries.push(...page.filter(([key]) => key.toString("latin1").startsWith(letter)));
+    }
+  } finally {
+    await iterator.close();
+  }
+}
+
+/** What happens to a batch: written, failed before or after it was written, or left hanging till released. */
+export type Fate = "write" | "fail before" | "fail after" | "hang";
+
+/** A disk that fails on demand; as LevelDB does, a handle that failed once fails until it is opened anew. */
+export class FaultyDisk {
+  /** Asked before each batch. */
+  fateOf: (operations: LevelOperation[], sync: boolean) => Fate = () => "write";
+  /** Asked before each opening. */
+  opens: () => boolean = () => true;
+  release: () => void = () => {};
+  /** How many batches have failed. */
+  failures = 0;
+  /** The first letters of the LevelDB keys that were put (upper case) and deleted (lower case), a string a batch. */
+  readonly written: string[] = [];
+
+  readonly create: CreateLevelDatabase = (location, options) => {
+    // Made when it is opened: a handle of `level` opens by itself otherwise.
+    let db!: LevelDatabase;
+    let failed = false;
+    return {
+      open: async (given) => {
+        if (!this.opens()) throw new Error("the disk does not open");
+        db = createLevelDatabase(location, options);
+        await db.open(given);
+      },
+      close: () => db.close(),
+      get: (key) => db.get(key),
+      iterator: (range) => db.iterator(range),
+      batch: async (operations, given) => {
+        if (failed) throw new Error("the disk has failed before");
+        const fate = this.fateOf(operations, given.sync);
+        if (fate === "hang") {
+          await new Promise<void>((resolve) => {
+            this.release = resolve;
+          });
+        }
+        if (fate !== "fail before") {
+          await db.batch(operations, given);
+          this.written.push(operations.map(letterOf).join(""));
+        }
+        if (fate === "fail before" || fate === "fail after") {
+          failed = true;
+          this.failures += 1;
+          throw new Error("the disk failed");
+        }
+      },
+    };
+  };
+}
+
+function letterOf({ type, key }: LevelOperation): string {
+  const letter = String.fromCharCode(key[0] ?? 0);
+  return type === "put" ? letter : letter.toLowerCase();
+}
+
+/** Lets the event loop turn until the condition holds. */
+export async function eventually(condition: () => boolean): Promise<void> {
+  const since = performance.now();
+  while (!condition()) {
+    if (performance.now() - since > 15_000) throw new Error("what was waited for has not come");
+    await new Promise(setImmediate);
+  }
+}
+
+export function bytes(text: string): Uint8Array {
+  return Buffer.from(text);
+}

@@ -1,0 +1,97 @@
+/** The network side of the server over fake controllers, on a port of its own. */
+import { readFile } from "node:fs/promises";
+import { createClient, type Client, type Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { RunnerKind, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { systemClock } from "../../src/clock.ts";
+import type { Log } from "../../src/log.ts";
+import { systemRandom } from "../../src/random.ts";
+import { type Availability, createAvailability } from "../../src/rpc/availability.ts";
+import { createRegistry } from "../../src/rpc/registry.ts";
+import { defaultServerLimits, type ServerLimits } from "../../src/server/limits.ts";
+import { serve } from "../../src/server/serve.ts";
+import { defaultTaskLimits } from "../../src/task/limits.ts";
+import { FakeController } from "./fake-controller.ts";
+
+export type ProtocolName = "grpc" | "grpc-web" | "connect" | "connect-json" | "connect-h1" | "grpc-web-h1";
+
+export const protocolNames: readonly ProtocolName[] = [
+  "grpc",
+  "grpc-web",
+  "connect",
+  "connect-json",
+  "connect-h1",
+  "grpc-web-h1",
+];
+
+const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
+
+export interface ServedFake extends AsyncDisposable {
+  readonly controller: FakeController;
+  readonly availability: Availability;
+  readonly baseUrl: string;
+  readonly port: number;
+  /** What was logged: level and message. */
+  readonly logged: { level: string; message: string; fields: object }[];
+  client(protocol?: ProtocolName): Client<typeof TaskControllerService>;
+  transport(protocol?: ProtocolName): Transport;
+  close(graceMs: number): Promise<void>;
+}
+
+export async function serveFake(
+  options: { limits?: Partial<ServerLimits>; starting?: boolean; reflection?: boolean } = {},
+): Promise<ServedFake> {
+  const controller = new FakeController("countdown");
+  const availability = createAvailability();
+  if (options.starting !== true) availability.enter("serving");
+  const logged: ServedFake["logged"] = [];
+  const listener = await serve({
+    host: "127.0.0.1",
+    port: 0,
+    registry: createRegistry([{ controller, runnerKind: RunnerKind.MODULE, runnersConnected: 1 }]),
+    availability,
+    describeServer: () => ({ version: "0.0.0-test" }),
+    descriptors: options.reflection === false ? undefined : await readFile(descriptorsUrl),
+    taskLimits: defaultTaskLimits,
+    serverLimits: { ...defaultServerLimits, ...options.limits },
+    clock: systemClock,
+    random: systemRandom,
+    log: collectLog(logged),
+  });
+  const baseUrl = `http://127.0.0.1:${listener.port}`;
+  return {
+    controller,
+    availability,
+    baseUrl,
+    port: listener.port,
+    logged,
+    client: (protocol = "grpc") => createClient(TaskControllerService, openTransport(baseUrl, protocol)),
+    transport: (protocol = "grpc") => openTransport(baseUrl, protocol),
+    close: (graceMs) => listener.close(graceMs),
+    [Symbol.asyncDispose]: () => listener.close(0),
+  };
+}
+
+function openTransport(baseUrl: string, protocol: ProtocolName): Transport {
+  switch (protocol) {
+    case "grpc":
+      return createGrpcTransport({ baseUrl });
+    case "grpc-web":
+      return createGrpcWebTransport({ baseUrl, httpVersion: "2" });
+    case "grpc-web-h1":
+      return createGrpcWebTransport({ baseUrl, httpVersion: "1.1" });
+    case "connect":
+      return createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: true });
+    case "connect-json":
+      return createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false });
+    case "connect-h1":
+      return createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: true });
+  }
+}
+
+function collectLog(logged: ServedFake["logged"]): Log {
+  const at = (level: string) => (fields: object, message: string) => {
+    logged.push({ level, message, fields });
+  };
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}

@@ -1,0 +1,178 @@
+import { describe, expect, test } from "vitest";
+import {
+  type AbortKind,
+  AbortReason,
+  isAbortThrow,
+  judge,
+  type PhaseOutcome,
+  type Verdict,
+} from "../../src/task/abort.ts";
+
+type Row = [kind: AbortKind | undefined, returned: Verdict, aborted: Verdict, threw: Verdict];
+
+// "Why a signal was aborted decides what its outcome means": contract.md section 2, written out.
+const runningRows: readonly Row[] = [
+  ["CANCEL", "complete", "cancel", "fail"],
+  ["SHUTDOWN", "complete", "leave", "leave"],
+  ["RESTART", "discard", "discard", "discard"],
+  ["LOST_FENCE", "discard", "discard", "discard"],
+  ["TIMEOUT", "complete", "fail-timeout", "fail"],
+  [undefined, "complete", "fail", "fail"],
+];
+// onTaskPending's return does not finish the work: it leads on, or to where the task was told to go.
+const pendingRows: readonly Row[] = [
+  ["CANCEL", "cancel", "cancel", "fail"],
+  ["SHUTDOWN", "leave", "leave", "leave"],
+  ["RESTART", "discard", "discard", "discard"],
+  ["LOST_FENCE", "discard", "discard", "discard"],
+  ["TIMEOUT", "start", "fail-timeout", "fail"],
+  [undefined, "start", "fail", "fail"],
+];
+
+describe("what the outcome of a phase means", () => {
+  test.each(runningRows)("when onTaskRunning was aborted by %s", (kind, returned, aborted, threw) => {
+    expect(verdicts("running", kind)).toEqual({ returned, aborted, threw });
+  });
+  test.each(pendingRows)("when onTaskPending was aborted by %s", (kind, returned, aborted, threw) => {
+    expect(verdicts("pending", kind)).toEqual({ returned, aborted, threw });
+  });
+});
+
+function verdicts(phase: "pending" | "running", kind: AbortKind | undefined): Record<PhaseOutcome, Verdict> {
+  return {
+    returned: judge(phase, kind, "returned"),
+    aborted: judge(phase, kind, "aborted"),
+    threw: judge(phase, kind, "threw"),
+  };
+}
+
+describe("an abort throw", () => {
+  const { signal, reason } = abortedSignal();
+
+  test("is the abort reason itself", () => {
+    expect(isAbortThrow(reason, signal)).toBe(true);
+  });
+  test("is an error whose chain of causes ends in the reason", () => {
+    expect(isAbortThrow(new Error("a", { cause: reason }), signal)).toBe(true);
+    expect(isAbortThrow(new TypeError("a", { cause: new Error("b", { cause: reason }) }), signal)).toBe(true);
+    expect(isAbortThrow({ cause: { cause: { cause: reason } } }, signal)).toBe(true);
+  });
+  test("is an AbortError, of whatever making", () => {
+    expect(isAbortThrow(new DOMException("aborted", "AbortError"), signal)).toBe(true);
+    expect(isAbortThrow({ name: "AbortError" }, signal)).toBe(true);
+    expect(isAbortThrow(new AbortReason("SHUTDOWN"), signal)).toBe(true);
+  });
+  test("is what throwIfAborted and fetch-like functions throw", () => {
+    expect(
+      isAbortThrow(
+        thrownBy(() => signal.throwIfAborted()),
+        signal,
+      ),
+    ).toBe(true);
+  });
+  test("may be a reason that is no object", () => {
+    const controller = new AbortController();
+    controller.abort("stop");
+    expect(isAbortThrow("stop", controller.signal)).toBe(true);
+    expect(isAbortThrow("go", controller.signal)).toBe(false);
+  });
+  test("is nothing that is thrown before the abort", () => {
+    const open = new AbortController();
+    for (const thrown of [open.signal.reason, undefined, new AbortReason("CANCEL"), { name: "AbortError" }]) {
+      expect(isAbortThrow(thrown, open.signal)).toBe(false);
+    }
+  });
+
+  const nasty: ReadonlyArray<[string, unknown]> = [
+    ["undefined", undefined],
+    ["null", null],
+    ["a number", 0],
+    ["a string", "AbortError"],
+    ["a symbol", Symbol("AbortError")],
+    ["a bigint", 1n],
+    ["a function named AbortError", Object.defineProperty(() => {}, "name", { value: "AbortError" })],
+    ["an ordinary error", new Error("no")],
+    ["an error caused by another", new Error("no", { cause: new Error("other") })],
+    [
+      "a getter name that throws",
+      {
+        get name(): string {
+          throw new Error("name");
+        },
+      },
+    ],
+    [
+      "a getter cause that throws",
+      {
+        get cause(): unknown {
+          throw new Error("cause");
+        },
+      },
+    ],
+    [
+      "a proxy whose every trap throws",
+      new Proxy(
+        {},
+        {
+          get: () => {
+            throw new Error("trap");
+          },
+        },
+      ),
+    ],
+    ["a revoked proxy", revokedProxy()],
+    ["a cause that is itself", selfCaused()],
+    ["two causes of each other", causedByEachOther()],
+    [
+      "a chain of causes that never ends",
+      new Proxy({}, { get: (_, key, self) => (key === "cause" ? self : undefined) }),
+    ],
+    ["an object without a prototype", Object.create(null)],
+    ["an AbortError only as the cause", new Error("no", { cause: new DOMException("x", "AbortError") })],
+  ];
+  test.each(nasty)("is not %s, and looking does not throw", (_, thrown) => {
+    expect(isAbortThrow(thrown, signal)).toBe(false);
+  });
+});
+
+test("an abort reason is an AbortError that says which it is", () => {
+  for (const kind of ["CANCEL", "SHUTDOWN", "RESTART", "LOST_FENCE", "TIMEOUT"] as const) {
+    const reason = new AbortReason(kind);
+    expect(reason).toBeInstanceOf(Error);
+    expect(reason).toMatchObject({ name: "AbortError", kind, message: expect.stringMatching(/.{10}/) });
+  }
+});
+
+function abortedSignal(): { signal: AbortSignal; reason: AbortReason } {
+  const controller = new AbortController();
+  const reason = new AbortReason("CANCEL");
+  controller.abort(reason);
+  return { signal: controller.signal, reason };
+}
+
+function thrownBy(call: () => void): unknown {
+  try {
+    call();
+  } catch (error) {
+    return error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+function revokedProxy(): unknown {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+}
+
+function selfCaused(): Error {
+  const error = new Error("self");
+  error.cause = error;
+  return error;
+}
+
+function causedByEachOther(): Error {
+  const a = new Error("a");
+  a.cause = new Error("b", { cause: a });
+  return a;
+}

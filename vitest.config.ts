@@ -1,0 +1,10 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    testTimeout: 20_000,
+    // Two cores are what there is; the end-to-end tests start servers of their own.
+    maxWorkers: 2,
+  },
+});
