@@ -69,7 +69,10 @@ const verdicts = {
 };
 
 function abortRow([kind, row]) {
-  return [kind === "none" ? "not aborted" : kind, ...["returned", "aborted", "threw"].map((outcome) => verdicts[row[outcome]])];
+  return [
+    kind === "none" ? "not aborted" : kind,
+    ...["returned", "aborted", "threw"].map((outcome) => verdicts[row[outcome]]),
+  ];
 }
 
 function diagramLines(transitionTable, stateName) {
