@@ -37,6 +37,7 @@ export function messageOf(thrown: unknown): string {
       const { name } = thrown as { name?: unknown };
       return typeof name === "string" && name !== "" ? name : "the runner threw an object without a message";
     }
+    // oxlint-disable-next-line typescript/no-base-to-string -- what is left is no object.
     return String(thrown);
   } catch {
     // A getter, a proxy or toString threw.

@@ -151,7 +151,7 @@ function resolveOptions(options: ControllerOptions) {
  * ends in this opening, by a stored cancel or soon after its resume, nobody has seen yet: it stays until the next.
  */
 async function cleanAtOpening(parts: Parts, upToRevision: bigint): Promise<void> {
-  await Promise.all([...parts.actors.all()].map((actor) => actor.delivery));
+  await Promise.all([...parts.actors.all()].map(async (actor) => actor.delivery));
   await sweepTasks(parts, { endedBeforeMs: Number.MAX_SAFE_INTEGER, upToRevision });
 }
 

@@ -223,10 +223,11 @@ async function* changesUpTo(
   for (const revision of revisions) {
     const version = await asOf(parts, taskId, revision);
     if (version !== undefined && isWatched(version, options))
-      yield* messagesOf(parts, taskId, options, version, position, revision);
+      yield* messagesOf(parts, taskId, options, position, { version, asOfRevision: revision });
   }
   if (revisions.at(-1) === shown.revision || !isWatched(shown, options)) return;
-  yield* messagesOf(parts, taskId, options, shown, position, isNewest ? undefined : shown.revision);
+  const asOfRevision = isNewest ? undefined : shown.revision;
+  yield* messagesOf(parts, taskId, options, position, { version: shown, asOfRevision });
 }
 
 function isWatched({ task }: LoadedTask, { runId }: WatchTaskOptions): boolean {
@@ -238,9 +239,8 @@ async function* messagesOf(
   parts: Parts,
   taskId: string,
   options: WatchTaskOptions,
-  version: LoadedTask,
   position: Position,
-  asOfRevision: bigint | undefined,
+  { version, asOfRevision }: { version: LoadedTask; asOfRevision: bigint | undefined },
 ): AsyncGenerator<TaskChange> {
   const { core } = parts;
   const folding = { metadata: true, result: true, logs: 0 };

@@ -105,6 +105,7 @@ function splitPayloads(
   changes: Change[],
 ): StoredTask {
   let { status, record } = after;
+  // oxlint-disable-next-line oxc/no-accumulating-spread -- two turns.
   for (const payload of ["metadata", "result"] as const) {
     const text = status[payload];
     const key = keys.payloadKey(controller, taskId, payload);

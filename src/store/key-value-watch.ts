@@ -87,9 +87,9 @@ class ViewWatch<T> {
       if (this.#failure !== undefined) throw this.#failure;
       if (this.#start !== undefined) yield* this.#existing(this.#start);
       while (!this.#isAborted()) {
-        const { done, value: changes } = await this.#changes.next();
-        if (done) return undefined;
-        for (const change of changes) {
+        const step = await this.#changes.next();
+        if (step.done) return undefined;
+        for (const change of step.value) {
           if (!this.#concerns(change.key)) continue;
           const event = await this.#toEvent(change);
           if (this.#isAborted()) return undefined;

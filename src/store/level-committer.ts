@@ -161,7 +161,7 @@ export class Committer {
     for (let i = 0; i < missing.length; i += seeksAtOnce) {
       const keys = missing.slice(i, i + seeksAtOnce);
       const records = await Promise.all(keys.map((key) => this.#session.newest(key)));
-      keys.forEach((key, j) => newest.set(key, records[j]!));
+      for (const [j, key] of keys.entries()) newest.set(key, records[j]!);
     }
   }
 }

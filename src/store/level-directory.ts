@@ -40,9 +40,9 @@ export interface OpenDirectoryOptions {
 export interface OpenedDirectory {
   readonly db: LevelDatabase;
   /** Damage was found after all: keeps what is in `recovery/`, with a note that makes later openings refuse. */
-  keepRecovery(reason: string): Promise<void>;
+  readonly keepRecovery: (reason: string) => Promise<void>;
   /** All is well: lets go of what was kept. */
-  dropRecovery(): Promise<void>;
+  readonly dropRecovery: () => Promise<void>;
 }
 
 /** Opens the database in the directory, making one where there is nothing. Throws DAMAGED, LOCKED, UNAVAILABLE. */
@@ -212,7 +212,11 @@ async function writeMarker(directory: string, marker: Marker): Promise<void> {
   await rename(`${path}.new`, path);
   for (const changed of [directory, dirname(directory)]) {
     const handle = await open(changed, "r");
-    await handle.sync().finally(() => handle.close());
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   }
 }
 

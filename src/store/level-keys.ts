@@ -131,9 +131,7 @@ function greatest(a: Buffer, b: Buffer): Buffer {
 /** A cell: numbers and a CRC over key and numbers. */
 export function encodeCell(key: Buffer, numbers: readonly number[]): Buffer {
   const bytes = Buffer.allocUnsafe(8 * numbers.length + 4);
-  numbers.forEach((number, i) => {
-    writeNumber(bytes, 8 * i, number);
-  });
+  for (let i = 0; i < numbers.length; i += 1) writeNumber(bytes, 8 * i, numbers[i]!);
   bytes.writeUInt32BE(crc32c(bytes, 0, bytes.length - 4, crc32c(key, 0, key.length)), bytes.length - 4);
   return bytes;
 }

@@ -93,12 +93,12 @@ export class Materializer {
   async finish(): Promise<void> {
     this.#cancelTimers();
     this.#collecting = false;
-    while (this.#working !== undefined) await this.#working;
+    await this.#idle();
     const session = this.#session;
     if (session.failure === undefined && session.materialized < session.revision) {
       this.#roundWanted = true;
       this.#work();
-      while (this.#working !== undefined) await this.#working;
+      await this.#idle();
     }
     await this.stop();
   }
@@ -107,8 +107,13 @@ export class Materializer {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancelTimers();
-    while (this.#working !== undefined) await this.#working;
+    await this.#idle();
     this.#cancelTimers();
+  }
+
+  /** Until nothing is under way; what ends may begin the next. */
+  async #idle(): Promise<void> {
+    while (this.#working !== undefined) await this.#working;
   }
 
   #cancelTimers(): void {
@@ -130,7 +135,7 @@ export class Materializer {
   async #steps(): Promise<void> {
     const session = this.#session;
     // After the tick that asked: the caller's own state is settled then.
-    await undefined;
+    await Promise.resolve();
     try {
       while (!this.#stopped && session.failure === undefined) {
         if (this.#roundWanted) {

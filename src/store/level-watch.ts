@@ -92,13 +92,13 @@ export interface WatchCursorOptions {
 
 /** The changes after a revision. Ended by its signal, by `return` also while it waits, or with the store. */
 export function watchJournal(options: WatchCursorOptions): AsyncIterableIterator<StoreEvent[]> {
-  const ended = { ended: false, end: () => {} };
-  const events = readJournal(options, ended);
+  const state = { ended: false, end: () => {} };
+  const events = readJournal(options, state);
   return {
     next: () => events.next(),
     return() {
-      ended.ended = true;
-      ended.end();
+      state.ended = true;
+      state.end();
       return events.return(undefined);
     },
     [Symbol.asyncIterator]() {

@@ -147,7 +147,7 @@ class MemoryStore implements Store {
 
     this.#revision += 1n;
     const versions = changes.map((change) => this.#apply(change)).filter((version) => version !== undefined);
-    const bytes = versions.reduce((sum, version) => sum + sizeOf(version), overheadBytes);
+    const bytes = versions.reduce((total, version) => total + sizeOf(version), overheadBytes);
     this.#log.push({ monoMs: this.#options.clock.mono(), bytes, versions });
     this.#logBytes += bytes;
     this.#dropOldHistory();

@@ -10,7 +10,7 @@ test("many enter at once, and in the same tick", () => {
 test("one is alone: it waits for those inside, and those after it wait for it", async () => {
   const gate = new RwGate();
   const order: string[] = [];
-  gate.enter();
+  await gate.enter();
   const alone = gate.alone(async () => {
     order.push("alone in");
     await Promise.resolve();

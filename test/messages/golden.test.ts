@@ -1,5 +1,13 @@
-import { create, fromBinary, fromJsonString, type Message, toBinary, toJson, toJsonString } from "@bufbuild/protobuf";
-import type { DescMessage } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  fromJsonString,
+  type Message,
+  toBinary,
+  toJson,
+  toJsonString,
+} from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { describe, expect, test } from "vitest";
 import {

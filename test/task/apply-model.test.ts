@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { ProgressSchema, TaskErrorSchema, TaskState } from "#gen/core/v1/core_pb.js";
+import { ProgressSchema, TaskErrorSchema, type TaskState } from "#gen/core/v1/core_pb.js";
 import { apply, type TaskEvent } from "../../src/task/apply.ts";
 import { defaultTaskLimits } from "../../src/task/limits.ts";
 import { relaunch } from "../../src/task/relaunch.ts";

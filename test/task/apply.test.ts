@@ -6,7 +6,7 @@ import {
   StateTransitionSchema,
   TaskCancelSchema,
   TaskErrorSchema,
-  TaskState,
+  type TaskState,
 } from "#gen/core/v1/core_pb.js";
 import { apply, isCrashLoop, isSuspect, type TaskEvent } from "../../src/task/apply.ts";
 import { defaultTaskLimits } from "../../src/task/limits.ts";

@@ -110,9 +110,7 @@ function unary(handler: (...args: never[]) => unknown): grpc.handleUnaryCall<Mes
     Promise.resolve()
       .then(() => handler(call.request as never))
       .then(
-        // oxlint-disable-next-line promise/no-callback-in-promise -- the callback is how grpc-js takes the answer
         (reply) => callback(null, reply as Message),
-        // oxlint-disable-next-line promise/no-callback-in-promise -- the callback is how grpc-js takes the answer
         (error: unknown) => callback(toServiceError(error)),
       );
   };
