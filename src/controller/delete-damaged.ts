@@ -11,10 +11,12 @@ import {
   listPrefix,
   logsPrefix,
   newestPrefix,
+  parseIndexKey,
+  parseWaitingKey,
   payloadsPrefix,
   stateKey,
-  type TaskListName,
   taskKey,
+  taskListPrefix,
 } from "../store/keys.ts";
 import type { Change } from "../store/store.ts";
 import { allStates } from "../task/state.ts";
@@ -23,7 +25,7 @@ import type { Core } from "./core.ts";
 import type { Parts } from "./parts.ts";
 
 const pageSize = 1_000;
-const listsByTask: readonly TaskListName[] = ["leases", "released", "intents", "deliveries"];
+const listsByTask = ["leases", "released", "intents", "deliveries"] as const;
 
 /** In the task's turn. Throws UNAVAILABLE. */
 export async function deleteDamaged(parts: Parts, taskId: string): Promise<void> {
@@ -36,17 +38,16 @@ export async function deleteDamaged(parts: Parts, taskId: string): Promise<void>
   const changes: Change[] = [{ type: "delete", key: taskKey(name, taskId) }];
   for await (const key of keysUnder(core, payloadsPrefix(name, taskId))) changes.push({ type: "delete", key });
   for (const list of listsByTask) {
-    for await (const key of keysUnder(core, `${listPrefix(list, name)}${taskId}/`))
-      changes.push({ type: "unindex", key });
+    for await (const key of keysUnder(core, taskListPrefix(list, name, taskId))) changes.push({ type: "unindex", key });
   }
   for (const prefix of [newestPrefix(name), endedPrefix(name), labelsPrefix(name)]) {
     for await (const key of keysUnder(core, prefix)) {
-      if (key.endsWith(`/${taskId}`)) changes.push({ type: "unindex", key });
+      if (parseIndexKey(key).taskId === taskId) changes.push({ type: "unindex", key });
     }
   }
   let waits = false;
   for await (const key of keysUnder(core, listPrefix("waiting", name))) {
-    if (!key.endsWith(`/${taskId}`)) continue;
+    if (parseWaitingKey(key).taskId !== taskId) continue;
     changes.push({ type: "unindex", key });
     waits = true;
   }

@@ -12,10 +12,13 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { Code } from "#gen/google/rpc/code_pb.js";
 import { LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
 import {
+  deliveryKey,
+  leaseKey,
   listedTaskId,
   listPrefix,
   parseIndexKey,
   parseWaitingKey,
+  releasedKey,
   statePrefix,
   type TaskListName,
 } from "../store/keys.ts";
@@ -83,13 +86,14 @@ async function loadIntents(parts: Parts, held: TaskActor[]): Promise<void> {
 async function resumeOffered(parts: Parts, entry: Entry, how: keyof typeof reasons): Promise<number> {
   const { core } = parts;
   const lease = how === "died" ? fromBinary(LeaseSchema, entry.value) : undefined;
+  const keyOf = how === "died" ? leaseKey : releasedKey;
   return withTask(parts, listedTaskId(entry.key), async (actor) => {
     const { task } = await actor.load("until-done");
     const gone: Change = { type: "unindex", key: entry.key };
     const isCurrent =
       task !== undefined &&
       isActive(task.status.state) &&
-      entry.key.endsWith(`/${task.status.runId}/${task.status.attempt}`);
+      entry.key === keyOf(core.name, actor.taskId, task.status.runId, task.status.attempt);
     if (!isCurrent) {
       await commit(core, [gone], [], "until-done");
       return 0;
@@ -193,7 +197,8 @@ async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
     const { task } = await actor.load("until-done");
     if (actor.delivery !== undefined) return 1;
     if (core.runner.onTaskCompleted === undefined) return 0;
-    if (task === undefined || isActive(task.status.state) || !entry.key.endsWith(`/${task.status.runId}`)) return 0;
+    if (task === undefined || isActive(task.status.state)) return 0;
+    if (entry.key !== deliveryKey(core.name, taskId, task.status.runId)) return 0;
     parts.runs.deliver(actor, 0n);
     return 1;
   });

@@ -22,13 +22,17 @@ export function parseTaskKey(key: string): { controller: string; taskId: string 
   return { controller, taskId };
 }
 
+/** All payloads. */
+export const payloadsRoot = "/payloads/";
+
 /** Metadata and results that are too large for the status: versioned. */
 export function payloadKey(controller: string, taskId: string, payload: "metadata" | "result"): string {
   return payloadsPrefix(controller, taskId) + payload;
 }
 
+/** The payloads of a task. */
 export function payloadsPrefix(controller: string, taskId: string): string {
-  return `/payloads/${controller}/${taskId}/`;
+  return `${payloadsRoot}${controller}/${taskId}/`;
 }
 
 /** A chunk of log entries, named by its last: index entries. */
@@ -66,6 +70,11 @@ export type TaskListName = "waiting" | "leases" | "released" | "intents" | "deli
 /** The prefix of all entries of a kind. */
 export function listPrefix(list: TaskListName, controller: string): string {
   return `/${list}/${controller}/`;
+}
+
+/** The prefix of a task's entries of a kind whose keys begin with the task. */
+export function taskListPrefix(list: Exclude<TaskListName, "waiting">, controller: string, taskId: string): string {
+  return `${listPrefix(list, controller)}${taskId}/`;
 }
 
 /** A Pending run that no runner has: ordered by its place in the queue. */

@@ -9,7 +9,7 @@ import { TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { decodeLogChunk, decodePayload, decodeTask, type StoredTask, taskChanges } from "./codec.ts";
 import type { FoldingCodec } from "./key-value-codec.ts";
 import { createKeyValueStore, type KeyValueStore } from "./key-value-store.ts";
-import { logKey, logPrefix, parseTaskKey, payloadKey, trashKey } from "./keys.ts";
+import { logKey, logPrefix, parseTaskKey, payloadKey, payloadsRoot, trashKey } from "./keys.ts";
 import type { Change, Store } from "./store.ts";
 
 export type KVStore = KeyValueStore<TaskStatus>;
@@ -24,7 +24,7 @@ const logPageChunks = 64;
 
 const taskCodec: FoldingCodec<TaskStatus> = {
   root: "",
-  hidden: "/payloads/",
+  hidden: payloadsRoot,
 
   async load(entry, store, revision) {
     const task = decodeTask(entry.value);
