@@ -3,6 +3,7 @@
  * tasks for a few. A page looks at a bounded number of entries, so with filters that no index has it may be short, or empty.
  */
 import { createHash } from "node:crypto";
+import type { TaskState } from "#gen/core/v1/core_pb.js";
 import {
   countPrefix,
   labelPrefix,
@@ -15,7 +16,6 @@ import {
 } from "../store/keys.ts";
 import { compareKeys, type Entry } from "../store/store.ts";
 import { byteLength } from "../task/limits.ts";
-import type { TaskState } from "../task/state.ts";
 import { once } from "./commit.ts";
 import type { QueryOptions, TaskPage, TaskSnapshot } from "./controller.ts";
 import type { Core } from "./core.ts";

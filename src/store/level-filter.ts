@@ -8,8 +8,9 @@
  * 2. Keys are never taken out. What was deleted costs room, and a seek, until the next opening.
  * 3. Its size is bounded; beyond that it knows less and less.
  */
-import { keyBytes, valueSpace } from "./level-keys.ts";
-import type { LevelSession } from "./level-session.ts";
+import type { Log } from "../log.ts";
+import type { LevelIterator, LevelRange } from "./level-database.ts";
+import { keyBehind, keyBytes, valueSpace } from "./level-keys.ts";
 
 const bitsPerKey = 10;
 const probes = 7;
@@ -22,6 +23,14 @@ interface Layer {
   readonly words: Int32Array;
   readonly mask: number;
   room: number;
+}
+
+/** What a filter is filled from: a session, which has the filter. */
+export interface FilterSource {
+  /** Defined once there is nothing to be read from it any more. */
+  readonly failure: unknown;
+  readonly options: { readonly log: Log };
+  iterate<T>(range: LevelRange, use: (iterator: LevelIterator) => Promise<T>): Promise<T>;
 }
 
 export class KeyFilter {
@@ -41,7 +50,7 @@ export class KeyFilter {
   }
 
   /** Adds what LevelDB has, a page at a time, for as long as the session is sound. */
-  async fill(session: LevelSession): Promise<void> {
+  async fill(session: FilterSource): Promise<void> {
     const range = valueSpace();
     while (session.failure === undefined) {
       let entries: [Buffer, Buffer][];
@@ -59,8 +68,7 @@ export class KeyFilter {
         this.#complete = true;
         return;
       }
-      // The key that comes next after it.
-      range.gte = Buffer.concat([last, Buffer.of(0)]);
+      range.gte = keyBehind(last);
       await new Promise(setImmediate);
     }
   }

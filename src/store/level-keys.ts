@@ -86,6 +86,11 @@ export function valueSpace(): { gte: Buffer; lt: Buffer } {
   return { gte: Buffer.of(spaces.value), lt: Buffer.of(spaces.value + 1) };
 }
 
+/** The first LevelDB key that can come after this one. */
+export function keyBehind(bytes: Buffer): Buffer {
+  return Buffer.concat([bytes, Buffer.of(0)]);
+}
+
 /** The user's key and the revision in the key of a version; undefined if it is no such key. */
 export function parseValueKey(bytes: Buffer): { key: string; revision: number } | undefined {
   const end = bytes.length - 10;

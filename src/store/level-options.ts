@@ -1,7 +1,7 @@
 /** The options of the LevelDB backend. */
 import { type Clock, systemClock } from "../clock.ts";
 import { type Log, silentLog } from "../log.ts";
-import { invalid } from "./level-input.ts";
+import { invalid } from "./store-input.ts";
 import { type CreateLevelDatabase, createLevelDatabase } from "./level-database.ts";
 
 export interface LevelStoreOptions {

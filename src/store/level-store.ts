@@ -10,7 +10,7 @@
  * 2. A reopened store is never behind what it has acknowledged; if its disk is, it stays unavailable.
  * 3. After close has resolved nothing is left: no timer, no handle, no parked watch.
  */
-import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./level-input.ts";
+import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./store-input.ts";
 import { openDirectory } from "./level-directory.ts";
 import { Committer } from "./level-committer.ts";
 import { LevelJournal } from "./level-journal.ts";

@@ -17,7 +17,7 @@
  * 5. Bytes are copied on their way in and out: nobody outside shares them.
  */
 import { type Clock, systemClock } from "../clock.ts";
-import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./level-input.ts";
+import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./store-input.ts";
 import { SortedKeys } from "./sorted-keys.ts";
 import {
   type Change,

@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { type TaskState, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
 import {
@@ -12,7 +12,6 @@ import {
   StatePending,
   StateRunning,
   StateUnknown,
-  type TaskState,
 } from "./state.ts";
 import { type Task, withTransition } from "./task.ts";
 

@@ -1,6 +1,4 @@
-import { TaskState, TaskTrigger } from "#gen/core/v1/core_pb.js";
-
-export { TaskState, TaskTrigger };
+import { TaskState } from "#gen/core/v1/core_pb.js";
 
 /** The state is not known: neither resumed nor cleaned. */
 export const StateUnknown = TaskState.Unknown;

@@ -1,8 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
-import { type StateTransition, StateTransitionSchema, type TaskStatus } from "#gen/core/v1/core_pb.js";
+import { type StateTransition, StateTransitionSchema, type TaskState, type TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { TaskRecord } from "#gen/stint/store/v1/record_pb.js";
-import type { TaskState } from "./state.ts";
 
 /**
  * A task as the controller holds it. Never changed: each event makes a new one.

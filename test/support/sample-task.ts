@@ -1,8 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { StateTransitionSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { StateTransitionSchema, type TaskState, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
-import type { TaskState } from "../../src/task/state.ts";
 import type { Task } from "../../src/task/task.ts";
 
 /** When sample tasks were launched, in ms since 1970. */
