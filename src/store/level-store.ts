@@ -10,7 +10,7 @@
  * 2. A reopened store is never behind what it has acknowledged; if its disk is, it stays unavailable.
  * 3. After close has resolved nothing is left: no timer, no handle, no parked watch.
  */
-import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./store-input.ts";
+import { checkChanges, checkKey, checkRevision, checkScan, checkText } from "./store-input.ts";
 import { openDirectory } from "./level-directory.ts";
 import { Committer } from "./level-committer.ts";
 import { LevelJournal } from "./level-journal.ts";
@@ -129,10 +129,7 @@ class LevelStore implements Store {
   async scan(options: ScanOptions): Promise<Entry[]> {
     const { session, journal } = this.#running();
     const { prefix, after, limit, reverse = false } = options;
-    checkText("prefix", prefix);
-    if (after !== undefined) checkText("after", after);
-    if (!Number.isSafeInteger(limit) || limit < 0) throw invalid(`limit must be a whole number, not ${limit}`);
-    if (reverse && options.revision !== undefined) throw invalid("a scan as of a revision cannot be in reverse");
+    checkScan(options);
     const revision = options.revision === undefined ? undefined : checkRevision(options.revision);
     const page = { prefix, after, limit, reverse };
     if (revision === undefined) return limit === 0 ? [] : scanNewest(session, page);

@@ -17,7 +17,7 @@
  * 5. Bytes are copied on their way in and out: nobody outside shares them.
  */
 import { type Clock, systemClock } from "../clock.ts";
-import { checkChanges, checkKey, checkRevision, checkText, invalid } from "./store-input.ts";
+import { checkChanges, checkKey, checkRevision, checkScan, checkText, invalid } from "./store-input.ts";
 import { SortedKeys } from "./sorted-keys.ts";
 import {
   type Change,
@@ -123,10 +123,7 @@ class MemoryStore implements Store {
   async scan(options: ScanOptions): Promise<Entry[]> {
     const { prefix, after, limit, reverse = false, revision } = options;
     this.#checkOpen();
-    checkText("prefix", prefix);
-    if (after !== undefined) checkText("after", after);
-    if (!Number.isSafeInteger(limit) || limit < 0) throw invalid(`limit must be a whole number, not ${limit}`);
-    if (reverse && revision !== undefined) throw invalid("a scan as of a revision cannot be in reverse");
+    checkScan(options);
     if (revision !== undefined) this.#checkRevision(revision);
     const entries: Entry[] = [];
     for (const key of this.#keys.range(prefix, after, reverse)) {

@@ -1,5 +1,5 @@
 /** Checks of what callers hand in; each throws StoreError INVALID. */
-import { type Change, StoreError } from "./store.ts";
+import { type Change, type ScanOptions, StoreError } from "./store.ts";
 
 /** Above this many changes a set is quicker than comparing each with each. */
 const fewChanges = 8;
@@ -20,6 +20,15 @@ export function checkRevision(revision: bigint): number {
 }
 
 const maxRevision = BigInt(Number.MAX_SAFE_INTEGER);
+
+/** What a scan asks for. Its revision may still be one that the store does not have. */
+export function checkScan({ prefix, after, limit, reverse, revision }: ScanOptions): void {
+  checkText("prefix", prefix);
+  if (after !== undefined) checkText("after", after);
+  if (!Number.isSafeInteger(limit) || limit < 0) throw invalid(`limit must be a whole number, not ${limit}`);
+  if (reverse && revision !== undefined) throw invalid("a scan as of a revision cannot be in reverse");
+  if (revision !== undefined) checkRevision(revision);
+}
 
 /**
  * The changes of one commit: well-formed, and no key twice, but counters, and
