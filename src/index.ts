@@ -36,20 +36,30 @@ export type {
   WatchTaskOptions,
 } from "./controller/controller.ts";
 export type { ControllerLimits } from "./controller/core.ts";
-export { ControllerError, type ControllerErrorCode, type FieldViolation } from "./controller/error.ts";
+export {
+  ControllerError,
+  type ControllerErrorCode,
+  type ControllerErrorDetails,
+  type ErrorReasonName,
+  type FieldViolation,
+} from "./controller/error.ts";
 export { type ControllerOptions, defaultControllerLimits, openController } from "./controller/open-controller.ts";
 export type { Retention } from "./controller/retention.ts";
+export { createStoreGuard, type StoreGuard, type StoreGuardOptions } from "./controller/store-guard.ts";
 export type {
   ActiveTask,
   JsonObject,
   JsonValue,
   LogLevel,
   ProgressInit,
+  StandardResult,
   StandardSchema,
   TaskContext,
   TaskRunner,
 } from "./controller/task-runner.ts";
-export type { Log } from "./log.ts";
+export { type Log, silentLog } from "./log.ts";
+export { type Random, systemRandom } from "./random.ts";
+export type { Codec, FoldingCodec } from "./store/key-value-codec.ts";
 export { KeyValueError, type KeyValueErrorCode } from "./store/key-value-error.ts";
 export {
   createKeyValueStore,
@@ -58,7 +68,7 @@ export {
   type KeyValueStore,
 } from "./store/key-value-store.ts";
 export type { KeyValueEvent, VersionedValue, WatchKeysOptions } from "./store/key-value-watch.ts";
-export { openStore } from "./store/open.ts";
+export { openStore, type OpenStoreOptions } from "./store/open.ts";
 export {
   type Change,
   compareKeys,
@@ -73,6 +83,7 @@ export {
 } from "./store/store.ts";
 export { createKVStore, type KVStore } from "./store/task-store.ts";
 export { type AbortKind, AbortReason } from "./task/abort.ts";
+export type { TaskLimits } from "./task/limits.ts";
 export {
   StateCanceled,
   StateCompleted,

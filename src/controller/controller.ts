@@ -50,6 +50,7 @@ export type IfActive = "restart" | "fail" | "use-existing";
 /** When the id's run has ended: a new run, a new run unless it Completed, no change, or a refusal. */
 export type IfEnded = "relaunch" | "relaunch-unless-completed" | "use-existing" | "fail";
 
+/** What is launched, and what happens where the id is there already. */
 export interface LaunchOptions {
   /** What the runner is to work on: an object that JSON can encode. */
   readonly metadata?: JsonObject | undefined;
@@ -74,8 +75,10 @@ export interface LaunchOptions {
   readonly onStatus?: ((status: TaskStatus) => void) | undefined;
 }
 
+/** What a launch did: made a run, replaced one that was alive, or left the task as it was. */
 export type LaunchOutcome = "launched" | "restarted" | "used-existing";
 
+/** The answer to a launch. */
 export interface LaunchedTask extends TaskSnapshot {
   readonly taskId: string;
   /** The run that was launched or used. While a live run is being replaced, `status` is still that run's. */
@@ -83,6 +86,7 @@ export interface LaunchedTask extends TaskSnapshot {
   readonly outcome: LaunchOutcome;
 }
 
+/** Which run is to be canceled, and how long the answer may wait for its end. */
 export interface CancelOptions {
   readonly reason?: string | undefined;
   readonly requestedBy?: string | undefined;
@@ -95,12 +99,15 @@ export interface CancelOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How far a cancel has come: stored, told to the runner, heeded by it, or over, as the task has ended. */
 export type CancelStage = "requested" | "delivered" | "acknowledged" | "ended";
 
+/** The answer to a cancel. */
 export interface CanceledTask extends TaskSnapshot {
   readonly stage: CancelStage;
 }
 
+/** Which version of a task is read, and how much of its log. */
 export interface ReadOptions {
   /** As it was at this revision; 0n or undefined: as it is. */
   readonly revision?: bigint | undefined;
@@ -108,12 +115,14 @@ export interface ReadOptions {
   readonly logLimit?: number | undefined;
 }
 
+/** A task at one moment. */
 export interface TaskSnapshot {
   readonly status: TaskStatus;
   /** The revision of the task's last change. */
   readonly revision: bigint;
 }
 
+/** Which tasks a list has, in which order, and what of each. All filters must match. */
 export interface QueryOptions {
   /** Default 100, at most 1,000. */
   readonly pageSize?: number | undefined;
@@ -128,6 +137,7 @@ export interface QueryOptions {
   readonly include?: { readonly metadata?: boolean; readonly result?: boolean; readonly logs?: boolean } | undefined;
 }
 
+/** One page of a list. It may be short, or empty, and not the last. */
 export interface TaskPage {
   readonly tasks: ReadonlyArray<TaskSnapshot & { readonly taskId: string }>;
   /** Empty on the last page. */
@@ -138,6 +148,7 @@ export interface TaskPage {
   readonly revision: bigint;
 }
 
+/** Where a watch begins, what it has, and what ends it. */
 export interface WatchTaskOptions {
   /** Only what came after; 0n or undefined: begin with the status as it is. */
   readonly sinceRevision?: bigint | undefined;
@@ -148,6 +159,7 @@ export interface WatchTaskOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What a watch yields: the task after a change, log entries that were added, or only how far the watch has come (a bookmark). */
 export interface TaskChange {
   readonly revision: bigint;
   /** Without logs; undefined in a bookmark. */

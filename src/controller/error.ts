@@ -33,6 +33,7 @@ export interface FieldViolation {
   readonly description: string;
 }
 
+/** What an error says to programs, beside its code. */
 export interface ControllerErrorDetails {
   readonly cause?: unknown;
   readonly reason?: ErrorReasonName;

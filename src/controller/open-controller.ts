@@ -29,6 +29,7 @@ import { WatchHub } from "./watch-hub.ts";
 import { watchTask } from "./watch-task.ts";
 import { readTask } from "./read-task.ts";
 
+/** What a controller is opened with. */
 export interface ControllerOptions {
   /** 1 to 63 lower case letters, digits and "-". Only one open controller may have the name in a store. */
   readonly name: string;
@@ -52,6 +53,7 @@ export interface ControllerOptions {
   readonly guard?: StoreGuard | undefined;
 }
 
+/** The limits of a controller that names none. */
 export const defaultControllerLimits: ControllerLimits = {
   ...defaultTaskLimits,
   activeMax: 10_000,

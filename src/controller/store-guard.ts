@@ -7,11 +7,12 @@
  * 1. `healthy` is false from the first report of a failure until `reopen` resolved.
  * 2. Waiters resolve only when the store is back; they reject only when closed.
  */
-import { type Clock, sleep } from "../clock.ts";
-import type { Log } from "../log.ts";
-import type { Random } from "../random.ts";
+import { type Clock, sleep, systemClock } from "../clock.ts";
+import { type Log, silentLog } from "../log.ts";
+import { type Random, systemRandom } from "../random.ts";
 import type { Store } from "../store/store.ts";
 
+/** Watches over a store for the controllers that are on it: they fail, and come back, together. */
 export interface StoreGuard {
   readonly healthy: boolean;
   /** Why the store fails; undefined while it is healthy. */
@@ -27,8 +28,17 @@ export interface StoreGuard {
 const firstDelayMs = 20;
 const maxDelayMs = 2_000;
 
-export function createStoreGuard(options: { store: Store; clock: Clock; random: Random; log: Log }): StoreGuard {
-  const { store, clock, random, log } = options;
+/** The store, and what the guard waits with; all but the store as in ControllerOptions. */
+export interface StoreGuardOptions {
+  readonly store: Store;
+  readonly clock?: Clock | undefined;
+  readonly random?: Random | undefined;
+  readonly log?: Log | undefined;
+}
+
+/** Makes the guard of a store. Whoever makes it closes it, after the controllers that have it. */
+export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
+  const { store, clock = systemClock, random = systemRandom, log = silentLog } = options;
   const listeners = new Set<(healthy: boolean) => void>();
   const closing = new AbortController();
   let failure: unknown;

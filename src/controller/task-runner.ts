@@ -44,6 +44,7 @@ export interface StandardSchema<T> {
   };
 }
 
+/** What a schema says of a value. */
 export type StandardResult<T> =
   | { readonly value: T; readonly issues?: undefined }
   | { readonly issues: ReadonlyArray<{ readonly message: string }> };

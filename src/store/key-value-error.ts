@@ -1,5 +1,6 @@
 import { StoreError } from "./store.ts";
 
+/** What kind of refusal or failure it is. */
 export type KeyValueErrorCode =
   /** The key's revision is not the one given. */
   | "CONFLICT"
@@ -14,6 +15,7 @@ export type KeyValueErrorCode =
   /** The stored bytes of the key are damaged. */
   | "DATA_LOSS";
 
+/** Every failure of a KeyValueStore. */
 export class KeyValueError extends Error {
   readonly code: KeyValueErrorCode;
   /** The first revision that can be read and watched from, where history is gone. */

@@ -62,12 +62,14 @@ export interface KeyValueStore<T> {
   history(key: string, options?: HistoryOptions): Promise<HistoryEntry<T>[]>;
 }
 
+/** How far a history goes, and whether it has the values. */
 export interface HistoryOptions {
   readonly revision?: bigint | undefined;
   /** Have the values, too; false by default. */
   readonly includeValues?: boolean | undefined;
 }
 
+/** One put of a key. */
 export interface HistoryEntry<T> {
   readonly key: string;
   readonly revision: bigint;

@@ -13,19 +13,23 @@ import { isCompacted, KeyValueError, toKeyValueError } from "./key-value-error.t
 import { checkKey, checkRevision, checkText } from "./key-value-input.ts";
 import { type Entry, type Store, StoreError, type StoreEvent } from "./store.ts";
 
+/** A value, and when it was put. */
 export interface VersionedValue<T> {
   readonly value: T;
   /** The revision of the commit that wrote it. */
   readonly revision: bigint;
 }
 
+/** Where a watch begins, what it has, and what ends it. */
 export interface WatchKeysOptions {
+  /** Begin with what exists at this revision (0n: now); undefined: only what is new. */
   readonly revision?: bigint | undefined;
   /** Take the key for a plain string prefix; "" is all keys. */
   readonly prefix?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A change of a key; at the beginning of a watch from a revision also the key as it was then. */
 export interface KeyValueEvent<T> {
   readonly type: "put" | "delete";
   readonly key: string;

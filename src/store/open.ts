@@ -5,6 +5,7 @@ import { openLevelStore } from "./level-store.ts";
 import { openMemoryStore } from "./memory.ts";
 import { type Store, StoreError } from "./store.ts";
 
+/** What any store is opened with. */
 export interface OpenStoreOptions {
   readonly clock?: Clock | undefined;
   readonly log?: Log | undefined;

@@ -79,6 +79,7 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** What a commit does to one key. */
 export type Change =
   | { readonly type: "put"; readonly key: string; readonly value: Uint8Array }
   | { readonly type: "delete"; readonly key: string }
@@ -93,6 +94,7 @@ export interface Condition {
   readonly revision: bigint;
 }
 
+/** A key and what it has. */
 export interface Entry {
   readonly key: string;
   /** Empty when corrupt. */
@@ -105,6 +107,7 @@ export interface Entry {
   readonly corrupt?: true;
 }
 
+/** Which entries a page has. */
 export interface ScanOptions {
   readonly prefix: string;
   /** Only keys after this one (before it, when reverse). */
@@ -116,12 +119,14 @@ export interface ScanOptions {
   readonly revision?: bigint | undefined;
 }
 
+/** Where a watch begins, which keys it has, and what ends it. */
 export interface WatchOptions {
   readonly prefix: string;
   readonly after: bigint;
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A change of a versioned key, as watches have it. */
 export interface StoreEvent {
   readonly type: "put" | "delete";
   readonly key: string;
@@ -133,6 +138,7 @@ export interface StoreEvent {
   readonly corrupt?: true;
 }
 
+/** What kind of refusal or failure it is. */
 export type StoreErrorCode =
   /** A condition did not hold; `key` names whose. */
   | "CONFLICT"
@@ -151,6 +157,7 @@ export type StoreErrorCode =
   /** The store on disk is damaged, foreign or of a newer format; nothing was changed. */
   | "DAMAGED";
 
+/** Every failure of a Store. */
 export class StoreError extends Error {
   readonly code: StoreErrorCode;
   /** Whether a commit that failed so was applied. */

@@ -12,6 +12,7 @@ import { createKeyValueStore, type KeyValueStore } from "./key-value-store.ts";
 import { logKey, logPrefix, parseTaskKey, payloadKey, payloadsRoot, trashKey } from "./keys.ts";
 import type { Change, Store } from "./store.ts";
 
+/** The statuses of tasks by their keys, "/tasks/CONTROLLER/TASK ID". */
 export type KVStore = KeyValueStore<TaskStatus>;
 
 /** Makes the view. The store stays open when the view is no longer used. */
