@@ -1,0 +1,168 @@
+/** The rules of the house; the tables are in tidy/rules.ts, what they are for in docs/architecture.md. */
+import { describe, expect, test } from "vitest";
+import { findCircle, folderOf, type Import, importsOf, mayImport, passesOn, rulesOf } from "./tidy/imports.ts";
+import { joinedKeys, keyRoots, rootsIn } from "./tidy/keys.ts";
+import { isExplained, publicNames, shownTypes } from "./tidy/public-names.ts";
+import { folderRules, hardMaxLines, longFiles, realPorts, reserved, softMaxLines, testFolders } from "./tidy/rules.ts";
+import { countLines, isIn, listFiles, loadSource, readText, type SourceFile } from "./tidy/source-code.ts";
+import { covers, globalsOf, readsOf } from "./tidy/world.ts";
+
+const sources = listFiles("src", ".ts").map(loadSource);
+const imports = new Map(sources.map((source) => [source.path, importsOf(source)]));
+
+describe("imports", () => {
+  test("every file is under one rule", () => {
+    expect(sources.map(({ path }) => path).filter((path) => rulesOf(path).length !== 1)).toEqual([]);
+  });
+
+  test("docs/architecture.md says what each folder is", () => {
+    const page = readText("docs/architecture.md");
+    const folders = folderRules.map((rule) => rule.of).filter((of) => of.endsWith("/"));
+    expect(folders.filter((folder) => !page.includes(`| \`${folder}\``))).toEqual([]);
+  });
+
+  test("a folder imports what it may, for types or values, and nothing else", () => {
+    expect(offences((path, { target }) => !mayImport(path, target))).toEqual([]);
+  });
+
+  test("what is reserved for some is imported by them alone", () => {
+    const isTaken = (path: string, { target }: Import): boolean =>
+      reserved.some((rule) => rule.target.test(target) && !rule.by.test(path));
+    expect(offences(isTaken)).toEqual([]);
+  });
+
+  test("no file and no folder imports itself in a circle, not even for types", () => {
+    const ofFiles = new Map<string, string[]>();
+    const ofFolders = new Map<string, string[]>();
+    for (const [path, all] of imports) {
+      const targets = all.map(({ target }) => target);
+      const folder = folderOf(path);
+      const folders = targets.map(folderOf).filter((other) => other !== folder);
+      ofFiles.set(path, targets);
+      ofFolders.set(folder, [...(ofFolders.get(folder) ?? []), ...folders]);
+    }
+    expect(findCircle(ofFiles)).toBeUndefined();
+    expect(findCircle(ofFolders)).toBeUndefined();
+  });
+
+  test("only src/index.ts passes on what other files declare", () => {
+    expect(pathsOf(sources.filter(passesOn))).toEqual(["src/index.ts"]);
+  });
+
+  test("no file or folder is a drawer for everything", () => {
+    const drawer = /(^|[/-])(utils?|helpers?|common|misc|shared|types|lib|base|manager)[./-]/;
+    const paths = ["src", "test", "bench", "scripts", "examples"].flatMap((folder) => listFiles(folder));
+    expect(paths.filter((path) => drawer.test(path))).toEqual([]);
+  });
+
+  /** The imports that are against a rule. */
+  function offences(isOffence: (path: string, each: Import) => boolean): string[] {
+    return [...imports].flatMap(([path, all]) => all.filter((each) => isOffence(path, each)).map(({ place }) => place));
+  }
+});
+
+describe("the world", () => {
+  test("clock, chance, disk, network and process are read by the real ports alone", () => {
+    const strays = sources.flatMap((source) => {
+      const allowed = realPorts.filter((port) => isIn(source.path, port.in)).flatMap(({ reads }) => reads);
+      return readsOf(source).filter((read) => !allowed.some((each) => covers(each, read)));
+    });
+    expect(strays.map(({ place }) => place)).toEqual([]);
+  });
+
+  test("a real port that does not read any more what it may is taken off the list", () => {
+    const stale = realPorts.flatMap((port) => {
+      const actual = sources.filter(({ path }) => isIn(path, port.in)).flatMap(readsOf);
+      const unread = port.reads.filter((each) => !actual.some((read) => covers(each, read)));
+      return unread.map((each) => `${port.in} ${each}`);
+    });
+    expect(stale).toEqual([]);
+  });
+
+  test("only the command line has the process: what it prints, its arguments, environment, signals and exit", () => {
+    const owners = sources.filter((source) => globalsOf(source, ["process", "console"]).length > 0);
+    expect(pathsOf(owners).filter((path) => !isIn(path, "src/cli/"))).toEqual([]);
+  });
+});
+
+describe("keys", () => {
+  const keyFile = sources.find(({ path }) => path === "src/store/keys.ts") as SourceFile;
+  const others = sources.filter((source) => source !== keyFile);
+  const roots = keyRoots(keyFile);
+
+  test("no other file than the key file has the root of a key", () => {
+    expect(roots).toEqual(expect.arrayContaining(["tasks", "payloads", "logs", "leases", "index", "requests"]));
+    expect(others.flatMap((source) => rootsIn(source, roots))).toEqual([]);
+  });
+
+  test("no other file puts a key together from parts", () => {
+    const users = others.filter(({ path }) => isIn(path, "src/store/") || isIn(path, "src/controller/"));
+    expect(users.flatMap((source) => joinedKeys(source, keyFile))).toEqual([]);
+  });
+});
+
+describe("files", () => {
+  const code = ["src", "test", "bench", "examples", "scripts"].flatMap((folder) =>
+    [".ts", ".mjs"].flatMap((ending) => listFiles(folder, ending)),
+  );
+
+  test(`none has more than ${hardMaxLines} lines`, () => {
+    expect(code.filter((path) => countLines(path) > hardMaxLines)).toEqual([]);
+  });
+
+  test(`those of more than ${softMaxLines} lines are those that have a reason`, () => {
+    const long = code.filter((path) => countLines(path) > softMaxLines);
+    expect(long.sort()).toEqual(Object.keys(longFiles).sort());
+  });
+});
+
+describe("tests", () => {
+  const files = listFiles("test", ".ts").filter((path) => path !== "test/tidy.test.ts");
+
+  test("they lie where the code lies that they test", () => {
+    const mirrors = files.filter((path) => !Object.keys(testFolders).some((folder) => isIn(path, folder)));
+    const misplaced = mirrors.filter((path) => {
+      const folder = path.replace(/^test\//, "src/").replace(/\/(support\/|conformance\/)?[^/]+$/, "/");
+      return !sources.some((source) => isIn(source.path, folder));
+    });
+    expect(misplaced).toEqual([]);
+  });
+
+  test("each folder of src has some", () => {
+    const folders = new Set(sources.map(({ path }) => folderOf(path)).filter((folder) => folder.endsWith("/")));
+    const untested = [...folders].filter(
+      (folder) => !files.some((path) => isIn(path, folder.replace("src/", "test/"))),
+    );
+    expect(untested).toEqual([]);
+  });
+
+  test("what they share is used", () => {
+    const used = new Set(
+      ["test/tidy.test.ts", ...files].flatMap((path) => importsOf(loadSource(path))).map((each) => each.target),
+    );
+    expect(files.filter((path) => !path.endsWith(".test.ts") && !used.has(path))).toEqual([]);
+  });
+});
+
+describe("what is public", () => {
+  const entries = sources.filter(({ path }) => path === "src/index.ts");
+  const exported = entries.flatMap(publicNames);
+  const names = new Set(exported.map(({ name }) => name));
+
+  test("every export says in a comment what it is", () => {
+    expect(exported.filter((each) => !isExplained(each)).map(({ name, source }) => `${source.path} ${name}`)).toEqual(
+      [],
+    );
+  });
+
+  test("every type that an export shows is exported too", () => {
+    const hidden = exported.flatMap((each) =>
+      shownTypes(each).flatMap((type) => (names.has(type) ? [] : [`${type}, which ${each.name} shows`])),
+    );
+    expect(hidden).toEqual([]);
+  });
+});
+
+function pathsOf(files: readonly SourceFile[]): string[] {
+  return files.map(({ path }) => path);
+}

@@ -1,0 +1,182 @@
+/** The rules that tidy.test.ts holds. Whoever has a reason to break one writes it down here. */
+
+/** Importable by all but src/task, and importing nothing of ours. */
+const ports = ["src/async/", "src/clock.ts", "src/log.ts", "src/random.ts"];
+
+export interface FolderRule {
+  /** A folder, or a file right in src. */
+  readonly of: string;
+  /** Folders and files of ours that it may import beside itself. */
+  readonly ours: readonly string[];
+  /** Modules of others, each with what is below it. */
+  readonly others: readonly string[];
+}
+
+/** Who may import whom, for values or only for types; docs/architecture.md has the picture. */
+export const folderRules: readonly FolderRule[] = [
+  { of: "src/async/", ours: [], others: [] },
+  { of: "src/clock.ts", ours: [], others: [] },
+  { of: "src/log.ts", ours: [], others: [] },
+  { of: "src/random.ts", ours: [], others: ["node:crypto"] },
+  { of: "src/task/", ours: ["gen/"], others: ["@bufbuild/protobuf"] },
+  {
+    of: "src/store/",
+    ours: ["gen/", ...ports],
+    others: ["@bufbuild/protobuf", "level", "node:crypto", "node:fs", "node:path"],
+  },
+  {
+    of: "src/controller/",
+    ours: ["gen/", "src/task/", "src/store/store.ts", "src/store/keys.ts", "src/store/codec.ts", ...ports],
+    others: ["@bufbuild/protobuf", "node:assert", "node:crypto", "node:events"],
+  },
+  {
+    of: "src/rpc/",
+    ours: ["gen/", "src/task/", "src/controller/", ...ports],
+    others: ["@bufbuild/protobuf", "@connectrpc/connect", "node:zlib"],
+  },
+  {
+    of: "src/server/",
+    ours: ["gen/", "src/task/", "src/controller/", "src/rpc/", "src/store/store.ts", "src/store/open.ts", ...ports],
+    others: [
+      "@bufbuild/protobuf",
+      "@connectrpc/connect",
+      "@connectrpc/connect-node",
+      "node:fs",
+      "node:http",
+      "node:http2",
+      "node:net",
+      "node:path",
+      "node:url",
+      "tsx",
+      "yaml",
+      "zod",
+    ],
+  },
+  {
+    of: "src/cli/",
+    // Of the store only its errors: a server that cannot be started says why with one.
+    ours: ["gen/", "src/server/", "src/store/store.ts", ...ports],
+    others: [
+      "@bufbuild/protobuf",
+      "@grpc/grpc-js",
+      "commander",
+      "node:fs",
+      "node:path",
+      "node:stream",
+      "node:util",
+      "picocolors",
+      "pino",
+    ],
+  },
+  { of: "src/index.ts", ours: ["gen/", "src/"], others: [] },
+];
+
+/** Within what the folders may: what is for some importers only. */
+export const reserved: readonly { readonly target: RegExp; readonly by: RegExp; readonly because: string }[] = [
+  { target: /^src\/store\/level-/, by: /^src\/store\/(level-.*|open)\.ts$/, because: "openStore knows the backends" },
+  { target: /^src\/store\/memory/, by: /^src\/store\/(memory.*|open)\.ts$/, because: "openStore knows the backends" },
+  { target: /^src\/store\/open\.ts$/, by: /^src\/(server\/.*|index)\.ts$/, because: "the composition root chooses" },
+  { target: /^level$/, by: /^src\/store\/level-database\.ts$/, because: "tests put a failing disk in its place" },
+  { target: /^src\/index\.ts$/, by: /^$/, because: "it is for users of the package" },
+];
+
+/** The one import whose name is known only at run time: the module of a runner. */
+export const computedImport = "src/server/load-runner.ts";
+
+/** What reads the clock, chance or the process, and what makes timers and turns of the event loop. */
+export const worldlyNames: readonly string[] = [
+  "AbortSignal.any",
+  "AbortSignal.timeout",
+  "Date",
+  "FinalizationRegistry",
+  "Math.random",
+  "WeakRef",
+  "WebSocket",
+  "console",
+  "crypto",
+  "fetch",
+  "global",
+  "globalThis",
+  "performance",
+  "process",
+  "queueMicrotask",
+  "setImmediate",
+  "setInterval",
+  "setTimeout",
+];
+/** Modules of Node's that only work on what they are given; all others reach out into the world. */
+export const pureModules: readonly string[] = [
+  "node:assert",
+  "node:events",
+  "node:path",
+  "node:stream",
+  "node:url",
+  "node:util",
+  "node:zlib",
+];
+/** Names that are as pure, of modules that are not. */
+export const pureImports: readonly string[] = ["node:crypto createHash"];
+/** Names that are not, of modules that are pure otherwise. */
+export const worldlyImports: readonly string[] = ["@bufbuild/protobuf/wkt timestampNow"];
+
+export interface RealPort {
+  readonly in: string;
+  readonly reads: readonly string[];
+  readonly because: string;
+}
+
+/** Where the world comes in. All else gets it handed in, so that tests can hold the clock and plan the chances. */
+export const realPorts: readonly RealPort[] = [
+  { in: "src/clock.ts", reads: ["Date.now", "performance.now", "setTimeout"], because: "the machine's clock" },
+  { in: "src/random.ts", reads: ["Math.random", "node:crypto"], because: "the machine's chance" },
+  {
+    in: "src/store/level-committer.ts",
+    reads: ["setImmediate"],
+    because: "a group is what comes in one turn of the event loop, which no clock tells",
+  },
+  {
+    in: "src/store/level-filter.ts",
+    reads: ["setImmediate"],
+    because: "a walk over all keys gives way to calls after each page",
+  },
+  {
+    in: "src/store/level-directory.ts",
+    reads: ["node:crypto", "node:fs", "node:fs/promises"],
+    because: "the directory of a LevelDB store; the names it makes need only be new",
+  },
+  {
+    in: "src/server/",
+    reads: ["node:fs/promises", "node:http", "node:http2", "node:net"],
+    because: "the network, and the files that a configuration names",
+  },
+  { in: "src/cli/main.ts", reads: ["process"], because: "the process itself, as Io for the commands" },
+  { in: "src/cli/version.ts", reads: ["node:fs"], because: "the version stands in package.json" },
+  { in: "src/cli/commands/launch.ts", reads: ["node:fs/promises"], because: "--metadata-file" },
+];
+
+export const softMaxLines = 300;
+export const hardMaxLines = 450;
+
+/** Files above the soft limit, and why they are not two. */
+export const longFiles: Readonly<Record<string, string>> = {
+  "src/controller/runs.ts": "the life of a run from offer to end",
+  "src/controller/watch-task.ts": "the life of a watch from its position to its end",
+  "src/store/level-materializer.ts": "rounds, and the history that goes behind them",
+  "src/store/memory.ts": "a whole backend",
+  "test/controller/bad-runners.test.ts": "one table of bad runners",
+  "test/controller/deliveries.test.ts": "the cases of one promise, in its order",
+  "test/controller/faults-world.ts": "one world, whose parts crash together",
+  "test/controller/query.test.ts": "the cases of one call",
+  "test/controller/watch.test.ts": "the cases of one call",
+  "test/server/hostile.test.ts": "one table of hostile requests",
+  "test/store/key-value-store.test.ts": "the cases of one interface, method by method",
+};
+
+/** Folders of tests that mirror none of src, and what they have. */
+export const testFolders: Readonly<Record<string, string>> = {
+  "test/e2e/": "the built program, in processes of its own",
+  "test/messages/": "the bytes of what proto/ declares",
+  "test/scale/": "many tasks at one time",
+  "test/support/": "what tests share, and the tests of that",
+  "test/tidy/": "what tidy.test.ts is made of",
+};
