@@ -2,7 +2,7 @@
  * The seam to storage: an ordered map from keys to bytes with one rising
  * revision, atomic conditional commits, history and watches. A backend
  * implements `Store`; everything of Stint above it works on any backend that
- * passes test/store/conformance.ts.
+ * passes the conformance suite (src/store-conformance).
  *
  * Two kinds of keys, told apart by the change that writes them:
  *

@@ -3,7 +3,7 @@ import type { LevelDatabase } from "../../src/store/level-database.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { decodeBlock, type StoredRecord } from "../../src/store/record.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
-import { expectFailure, WatchReader } from "./conformance/harness.ts";
+import { expectFailure, WatchReader } from "../../src/store-conformance/harness.ts";
 import { bytes, crashCopy, entriesOf, makeScratch, type Scratch, withDatabase } from "./level-fixture.ts";
 
 const keys = ["a", "b", "c"];

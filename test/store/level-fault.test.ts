@@ -5,7 +5,7 @@ import { openLevelStore } from "../../src/store/level-store.ts";
 import type { LevelOperation } from "../../src/store/level-database.ts";
 import type { Store } from "../../src/store/store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
-import { expectFailure, failureOf, WatchReader } from "./conformance/harness.ts";
+import { expectFailure, failureOf, WatchReader } from "../../src/store-conformance/harness.ts";
 import { bytes, eventually, FaultyDisk, makeScratch } from "./level-fixture.ts";
 
 async function openFaulty() {

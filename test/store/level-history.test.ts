@@ -5,7 +5,7 @@ import { numberedKey, parseValueKey, valueKey } from "../../src/store/level-keys
 import type { Store } from "../../src/store/store.ts";
 import { compareKeys } from "../../src/store/store.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
-import { WatchReader } from "./conformance/harness.ts";
+import { WatchReader } from "../../src/store-conformance/harness.ts";
 import { bytes, entriesOf, eventually, FaultyDisk, makeScratch, withDatabase } from "./level-fixture.ts";
 
 const historyMs = 80_000;

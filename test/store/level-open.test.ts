@@ -5,7 +5,7 @@ import { openLevelStore } from "../../src/store/level-store.ts";
 import { numberedKey } from "../../src/store/level-keys.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { StoreErrorCode } from "../../src/store/store.ts";
-import { expectFailure } from "./conformance/harness.ts";
+import { expectFailure } from "../../src/store-conformance/harness.ts";
 import { bytes, contentsOf, crashCopy, entriesOf, makeScratch, withDatabase } from "./level-fixture.ts";
 
 /** A store that was closed with two keys in it. */

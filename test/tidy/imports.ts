@@ -9,6 +9,8 @@ export interface Import {
   readonly target: string;
   /** What is taken from it by name; "*" for all of it. */
   readonly names: readonly string[];
+  /** Exported at once. */
+  readonly isPassedOn: boolean;
   /** To be shown where it may not be. */
   readonly place: string;
 }
@@ -29,7 +31,8 @@ export function importsOf(source: SourceFile): Import[] {
     if (!importTypes.includes(node.type) || !isNode(from)) return undefined;
     const specifier = from["value"];
     const target = typeof specifier === "string" ? resolve(source.path, specifier) : computed;
-    imports.push({ target, names: importedNames(node), place: placeOf(source, node, `imports ${target}`) });
+    const isPassedOn = node.type.startsWith("Export");
+    imports.push({ target, names: importedNames(node), isPassedOn, place: placeOf(source, node, `imports ${target}`) });
     return undefined;
   });
   return imports;

@@ -11,7 +11,8 @@ export interface PublicName {
 
 /** The exports of an entry file, each where it is declared. */
 export function publicNames(entry: SourceFile): PublicName[] {
-  const names = importsOf(entry).flatMap(({ target, names: taken }) => {
+  const passedOn = importsOf(entry).filter((each) => each.isPassedOn);
+  const names = passedOn.flatMap(({ target, names: taken }) => {
     // What is generated is declared beside the code.
     const source = loadSource(target.replace(/^(gen\/.*)\.js$/, "$1.d.ts"));
     const declared = exportsOf(source);

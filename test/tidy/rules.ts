@@ -68,6 +68,8 @@ export const folderRules: readonly FolderRule[] = [
       "pino",
     ],
   },
+  // Published, for backends of others: it knows the seam and no backend.
+  { of: "src/store-conformance/", ours: ["src/store/store.ts", "src/clock.ts"], others: ["fast-check", "node:assert"] },
   { of: "src/index.ts", ours: ["gen/", "src/"], others: [] },
 ];
 
@@ -77,7 +79,7 @@ export const reserved: readonly { readonly target: RegExp; readonly by: RegExp; 
   { target: /^src\/store\/memory/, by: /^src\/store\/(memory.*|open)\.ts$/, because: "openStore knows the backends" },
   { target: /^src\/store\/open\.ts$/, by: /^src\/(server\/.*|index)\.ts$/, because: "the composition root chooses" },
   { target: /^level$/, by: /^src\/store\/level-database\.ts$/, because: "tests put a failing disk in its place" },
-  { target: /^src\/index\.ts$/, by: /^$/, because: "it is for users of the package" },
+  { target: /^src\/(index\.ts|store-conformance\/)/, by: /^src\/store-conformance\//, because: "it is for users" },
 ];
 
 /** The one import whose name is known only at run time: the module of a runner. */
@@ -148,6 +150,11 @@ export const realPorts: readonly RealPort[] = [
     in: "src/server/",
     reads: ["node:fs/promises", "node:http", "node:http2", "node:net"],
     because: "the network, and the files that a configuration names",
+  },
+  {
+    in: "src/store-conformance/fake-clock.ts",
+    reads: ["setImmediate"],
+    because: "a clock that stands still lets all that is ready go on before time passes",
   },
   { in: "src/cli/main.ts", reads: ["process"], because: "the process itself, as Io for the commands" },
   { in: "src/cli/version.ts", reads: ["node:fs"], because: "the version stands in package.json" },

@@ -1,16 +1,7 @@
-import { describe, expect, test } from "vitest";
-import {
-  ages,
-  expectFailure,
-  type Harness,
-  line,
-  type OpenStoreUnderTest,
-  openHarness,
-  put,
-  WatchReader,
-} from "./harness.ts";
+import { ages, expectFailure, type Harness, line, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeWatchResume(open: OpenStoreUnderTest): void {
+export function describeWatchResume({ open, describe, expect, test }: Suite): void {
   describe.each(ages)("of what was written %s", (age) => {
     test("cut anywhere and resumed from the last revision seen, it has neither a gap nor a repeat", async () => {
       await using harness = await openHarness(open);

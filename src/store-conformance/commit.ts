@@ -1,18 +1,8 @@
-import { describe, expect, test } from "vitest";
-import type { Change } from "../../../src/store/store.ts";
-import {
-  ages,
-  bytes,
-  expectFailure,
-  keysOf,
-  line,
-  type OpenStoreUnderTest,
-  openHarness,
-  put,
-  WatchReader,
-} from "./harness.ts";
+import type { Change } from "../store/store.ts";
+import { ages, bytes, expectFailure, keysOf, line, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeCommit(open: OpenStoreUnderTest): void {
+export function describeCommit({ open, describe, expect, test }: Suite): void {
   test("a new store is at revision 0", async () => {
     await using harness = await openHarness(open);
     expect(harness.store.revision()).toBe(0n);

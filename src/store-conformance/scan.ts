@@ -1,9 +1,10 @@
-import { describe, expect, test } from "vitest";
-import type { Entry, ScanOptions, Store } from "../../../src/store/store.ts";
-import { ages, expectFailure, keysOf, line, type OpenStoreUnderTest, openHarness, put, text } from "./harness.ts";
+import assert from "node:assert/strict";
+import type { Entry, ScanOptions, Store } from "../store/store.ts";
+import { ages, expectFailure, keysOf, line, openHarness, put, text } from "./harness.ts";
 import { awkwardKeys } from "./keys.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeScan(open: OpenStoreUnderTest): void {
+export function describeScan({ open, describe, expect, test }: Suite): void {
   test("an empty store has no entries", async () => {
     await using harness = await openHarness(open);
     expect(await harness.store.scan({ prefix: "", limit: 10 })).toEqual([]);
@@ -151,7 +152,7 @@ async function scanPages(store: Store, options: ScanOptions): Promise<Entry[]> {
   const entries: Entry[] = [];
   for (;;) {
     const page = await store.scan({ ...options, after: entries.at(-1)?.key });
-    expect(page.length).toBeLessThanOrEqual(options.limit);
+    assert(page.length <= options.limit, "a page has no more than was asked for");
     if (page.length === 0) return entries;
     entries.push(...page);
   }

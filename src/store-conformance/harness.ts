@@ -1,29 +1,15 @@
-import { expect } from "vitest";
-import type { Clock } from "../../../src/clock.ts";
-import type { Change, Entry, Store, StoreErrorCode, StoreEvent, WatchOptions } from "../../../src/store/store.ts";
-import { StoreError } from "../../../src/store/store.ts";
-import { createFakeClock, type FakeClock } from "../../support/fake-clock.ts";
-
-/** What a store is opened with. */
-export interface StoreUnderTestOptions {
-  readonly clock: Clock;
-  readonly historyMs: number;
-  readonly historyBytes: number;
-}
-
-export interface StoreUnderTest {
-  readonly store: Store;
-  /**
-   * For a store that outlives the process: opens the same data once more, with
-   * the same options. The suite has closed the store before it calls this.
-   */
-  readonly reopenFresh?: (() => Promise<Store>) | undefined;
-  /** Takes away what the store leaves behind. The suite has closed it. */
-  readonly cleanUp?: (() => PromiseLike<void>) | undefined;
-}
-
-/** Opens an empty store of its own. */
-export type OpenStoreUnderTest = (options: StoreUnderTestOptions) => Promise<StoreUnderTest>;
+import assert from "node:assert/strict";
+import {
+  type Change,
+  type Entry,
+  type Store,
+  StoreError,
+  type StoreErrorCode,
+  type StoreEvent,
+  type WatchOptions,
+} from "../store/store.ts";
+import { createFakeClock, type FakeClock } from "./fake-clock.ts";
+import type { OpenStoreUnderTest, StoreUnderTest } from "./suite.ts";
 
 /**
  * The ages that data has when it is read: a backend may keep what is new, what
@@ -88,7 +74,7 @@ export class Harness implements AsyncDisposable {
   /** Commits, and lets time pass, until the first revision there is is `revision` or a later one. */
   async prune(revision: bigint, options: { stepMs: number; value?: string }): Promise<void> {
     for (let i = 0; this.#store.firstRevision() < revision; i += 1) {
-      expect(i, "history is not let go of").toBeLessThan(2_000);
+      assert(i < 2_000, "history is not let go of");
       await this.put("filler", options.value ?? `${i}`);
       await this.clock.advance(options.stepMs);
     }
@@ -103,8 +89,8 @@ export class Harness implements AsyncDisposable {
       return await read();
     } catch (error) {
       if (!(error instanceof StoreError) || error.code !== "COMPACTED") throw error;
-      expect(error.firstRevision).toBeGreaterThan(revision);
-      expect(this.#store.firstRevision()).toBeGreaterThanOrEqual(error.firstRevision as bigint);
+      assert(error.firstRevision !== undefined && error.firstRevision > revision, "a later revision is named");
+      assert(this.#store.firstRevision() >= error.firstRevision, "the first revision only rises");
       return "gone";
     }
   }
@@ -125,8 +111,8 @@ export class WatchReader {
 
   /** The next array of events; undefined when the watch has ended. */
   async next(): Promise<StoreEvent[] | undefined> {
-    const { done, value } = await this.#iterator.next();
-    return done ? undefined : value;
+    const step = await this.#iterator.next();
+    return step.done === true ? undefined : step.value;
   }
 
   /** The next events until those of `revision` are among them, array by array. */
@@ -189,6 +175,6 @@ export async function failureOf(call: Promise<unknown>): Promise<StoreError> {
 
 export async function expectFailure(call: Promise<unknown>, code: StoreErrorCode): Promise<StoreError> {
   const failure = await failureOf(call);
-  expect(failure.code).toBe(code);
+  assert.equal(failure.code, code, failure.message);
   return failure;
 }

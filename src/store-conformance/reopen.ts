@@ -1,7 +1,7 @@
-import { expect, test } from "vitest";
-import { type OpenStoreUnderTest, openHarness, WatchReader } from "./harness.ts";
+import { openHarness, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeReopen(open: OpenStoreUnderTest): void {
+export function describeReopen({ open, expect, test }: Suite): void {
   test("when all is well it resolves, and nothing has changed", async () => {
     await using harness = await openHarness(open);
     const watch = new WatchReader(harness.store);

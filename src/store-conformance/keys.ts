@@ -1,6 +1,6 @@
-import { expect, test } from "vitest";
-import type { Change } from "../../../src/store/store.ts";
-import { ages, expectFailure, keysOf, type OpenStoreUnderTest, openHarness, put, WatchReader } from "./harness.ts";
+import type { Change } from "../store/store.ts";
+import { ages, expectFailure, keysOf, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
 /** In the order of their UTF-8 bytes. Where the order of UTF-16 differs: the last three. */
 export const awkwardKeys = [
@@ -38,7 +38,7 @@ export const wrongKeys: readonly (readonly [what: string, key: string])[] = [
   ["with surrogates the wrong way round", "\udc00\ud800"],
 ];
 
-export function describeKeys(open: OpenStoreUnderTest): void {
+export function describeKeys({ open, expect, test }: Suite): void {
   test.each(ages)("awkward keys are kept as given and never mixed up, read %s", async (age) => {
     await using harness = await openHarness(open);
     for (const key of awkwardKeys) await harness.put(key, `value of ${key}`);

@@ -1,16 +1,9 @@
-import { describe, expect, test } from "vitest";
-import type { Condition } from "../../../src/store/store.ts";
-import {
-  ages,
-  expectFailure,
-  type Harness,
-  type OpenStoreUnderTest,
-  openHarness,
-  put,
-  WatchReader,
-} from "./harness.ts";
+import assert from "node:assert/strict";
+import type { Condition } from "../store/store.ts";
+import { ages, expectFailure, type Harness, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeConditions(open: OpenStoreUnderTest): void {
+export function describeConditions({ open, describe, expect, test }: Suite): void {
   describe.each(ages)("with data written %s", (age) => {
     test("0 holds for a key that was never written, and for no other", async () => {
       await using harness = await openHarness(open);
@@ -151,12 +144,13 @@ export function describeConditions(open: OpenStoreUnderTest): void {
 
 async function commitOn(harness: Harness, condition: Condition): Promise<void> {
   const revision = await harness.store.commit([put("written", `${condition.revision}`)], [condition]);
-  expect(await harness.store.get("written")).toMatchObject({ revision });
+  assert.equal((await harness.store.get("written"))?.revision, revision);
 }
 
 async function expectConflict(harness: Harness, condition: Condition): Promise<void> {
   const before = await harness.store.get("written");
   const failure = await expectFailure(harness.store.commit([put("written", "wrong")], [condition]), "CONFLICT");
-  expect(failure).toMatchObject({ key: condition.key, applied: "no" });
-  expect(await harness.store.get("written")).toEqual(before);
+  assert.equal(failure.key, condition.key);
+  assert.equal(failure.applied, "no");
+  assert.deepEqual(await harness.store.get("written"), before);
 }

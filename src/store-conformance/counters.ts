@@ -1,8 +1,8 @@
-import { describe, expect, test } from "vitest";
-import type { Change, Store } from "../../../src/store/store.ts";
-import { ages, expectFailure, type OpenStoreUnderTest, openHarness, put, WatchReader } from "./harness.ts";
+import type { Change, Store } from "../store/store.ts";
+import { ages, expectFailure, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeCounters(open: OpenStoreUnderTest): void {
+export function describeCounters({ open, describe, expect, test }: Suite): void {
   test("an absent counter counts from 0; its value is a signed 64-bit number, big-endian", async () => {
     await using harness = await openHarness(open);
     expect(await harness.store.get("n")).toBeUndefined();

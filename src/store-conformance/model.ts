@@ -1,39 +1,47 @@
+import assert from "node:assert/strict";
 import fc from "fast-check";
-import { expect, test } from "vitest";
-import { type Change, type Condition, compareKeys, type Entry, type StoreEvent } from "../../../src/store/store.ts";
-import { bytes, failureOf, type Harness, line, type OpenStoreUnderTest, openHarness, WatchReader } from "./harness.ts";
+import { type Change, type Condition, compareKeys, type Entry, type StoreEvent } from "../store/store.ts";
+import { bytes, expectFailure, type Harness, line, openHarness, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-/** How many random histories are tried: STINT_STORE_RUNS, or a few. */
-const numRuns = Number(process.env.STINT_STORE_RUNS ?? 25);
+/** As many histories as are asked for take as long as they take. */
+const timeoutMs = 600_000;
 
-export function describeModel(open: OpenStoreUnderTest): void {
-  const dose = `${numRuns} random histories (STINT_STORE_RUNS)`;
-  test(`commits, reads and watches are as the model says, at every revision: ${dose}`, {
-    timeout: 600_000,
-  }, async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(stepArbitrary, { minLength: 1, maxLength: 40 }), async (steps) => {
-        await using harness = await openHarness(open);
-        const model = new Model(line);
-        for (const step of steps) await take(step, harness, model);
-        await expectSame(harness, model);
-      }),
-      { numRuns },
-    );
-  });
+export function describeModel({ open, test, histories }: Suite): void {
+  const dose = `${histories} random histories`;
+  const tries = { numRuns: histories };
+  test(
+    `commits, reads and watches are as the model says, at every revision: ${dose}`,
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(stepArbitrary, { minLength: 1, maxLength: 40 }), async (steps) => {
+          await using harness = await openHarness(open);
+          const model = new Model(line);
+          for (const step of steps) await take(step, harness, model);
+          await expectSame(harness, model);
+        }),
+        tries,
+      );
+    },
+    timeoutMs,
+  );
 
-  test(`the same with little history: ${dose}`, { timeout: 600_000 }, async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(stepArbitrary, { minLength: 20, maxLength: 40 }), async (steps) => {
-        await using harness = await openHarness(open, { historyMs: 8_000 });
-        // A key that was deleted before the first revision there is may have lost its chain.
-        const model = new Model((item) => line({ ...item, previous: 0n }));
-        for (const step of steps) await take(step, harness, model);
-        await expectSame(harness, model);
-      }),
-      { numRuns },
-    );
-  });
+  test(
+    `the same with little history: ${dose}`,
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(stepArbitrary, { minLength: 20, maxLength: 40 }), async (steps) => {
+          await using harness = await openHarness(open, { historyMs: 8_000 });
+          // A key that was deleted before the first revision there is may have lost its chain.
+          const model = new Model((item) => line({ ...item, previous: 0n }));
+          for (const step of steps) await take(step, harness, model);
+          await expectSame(harness, model);
+        }),
+        tries,
+      );
+    },
+    timeoutMs,
+  );
 }
 
 type Step =
@@ -55,19 +63,19 @@ interface Guess {
 }
 
 const names = ["a", "a\0", "a\0b", "ab", "b", "\uffff", "\u{1f600}"];
-const key = (kind: string) => fc.constantFrom(...names).map((name) => `${kind}${name}`);
-const value = fc.constantFrom("", "x", "y", "\0\0").map(bytes);
+const keyOf = (kind: string) => fc.constantFrom(...names).map((name) => `${kind}${name}`);
+const someValue = fc.constantFrom("", "x", "y", "\0\0").map(bytes);
 const versionedChange = fc.oneof(
-  { arbitrary: fc.record({ type: fc.constant("put" as const), key: key("v"), value }), weight: 3 },
-  { arbitrary: fc.record({ type: fc.constant("delete" as const), key: key("v") }), weight: 1 },
+  { arbitrary: fc.record({ type: fc.constant("put" as const), key: keyOf("v"), value: someValue }), weight: 3 },
+  { arbitrary: fc.record({ type: fc.constant("delete" as const), key: keyOf("v") }), weight: 1 },
 );
 const otherChange = fc.oneof(
-  fc.record({ type: fc.constant("index" as const), key: key("i"), value }),
-  fc.record({ type: fc.constant("unindex" as const), key: key("i") }),
-  fc.record({ type: fc.constant("add" as const), key: key("n"), delta: fc.bigInt({ min: -5n, max: 5n }) }),
+  fc.record({ type: fc.constant("index" as const), key: keyOf("i"), value: someValue }),
+  fc.record({ type: fc.constant("unindex" as const), key: keyOf("i") }),
+  fc.record({ type: fc.constant("add" as const), key: keyOf("n"), delta: fc.bigInt({ min: -5n, max: 5n }) }),
 );
 const guess = fc.record<Guess>({
-  key: fc.oneof(key("v"), key("i")),
+  key: fc.oneof(keyOf("v"), keyOf("i")),
   on: fc.constantFrom("now", "now, again", "before", "0", "elsewhere"),
 });
 const stepArbitrary: fc.Arbitrary<Step> = fc.oneof(
@@ -103,26 +111,26 @@ async function take(step: Step, harness: Harness, model: Model): Promise<void> {
   if (step.kind === "advance") return harness.clock.advance(step.ms);
   if (step.kind === "restart") {
     await harness.restart();
-    expect(harness.store.revision()).toBe(model.revision);
+    assert.equal(harness.store.revision(), model.revision);
     return;
   }
   if (step.kind === "read") {
     const { prefix, limit, back } = step;
     const whole = model.entriesAsOf(undefined, prefix).map(model.show);
     const page = (await harness.store.scan({ prefix, limit })).map(model.show);
-    expect(page).toEqual(whole.slice(0, limit));
+    assert.deepEqual(page, whole.slice(0, limit));
     const reverse = (await harness.store.scan({ prefix, limit, reverse: true })).map(model.show);
-    expect(reverse).toEqual(whole.reverse().slice(0, limit));
+    assert.deepEqual(reverse, whole.reverse().slice(0, limit));
     const revision = step.ahead ? model.revision + 1n + BigInt(back) : model.revision - BigInt(back);
     if (revision < harness.store.firstRevision()) return;
     const scanAsOf = () => harness.store.scan({ prefix, limit, revision });
     if (step.ahead) {
-      expect((await failureOf(scanAsOf())).code).toBe("FUTURE");
+      await expectFailure(scanAsOf(), "FUTURE");
       return;
     }
     const asOf = await harness.unlessGone(revision, scanAsOf);
     if (asOf === "gone") return;
-    expect(asOf.map(model.show)).toEqual(model.entriesAsOf(revision, prefix).map(model.show).slice(0, limit));
+    assert.deepEqual(asOf.map(model.show), model.entriesAsOf(revision, prefix).map(model.show).slice(0, limit));
     return;
   }
   // An index entry may only be written while it is absent.
@@ -132,14 +140,16 @@ async function take(step: Step, harness: Harness, model: Model): Promise<void> {
   const commit = harness.store.commit(changes, conditions);
   if (lost.length === 0) model.apply(await commit, changes);
   else {
-    const failure = await failureOf(commit);
-    expect(failure.code).toBe("CONFLICT");
-    expect(lost.map((condition) => condition.key)).toContain(failure.key);
+    const failure = await expectFailure(commit, "CONFLICT");
+    assert(
+      lost.some((condition) => condition.key === failure.key),
+      `${failure.key} is one that was lost`,
+    );
   }
-  expect(harness.store.revision()).toBe(model.revision);
+  assert.equal(harness.store.revision(), model.revision);
   for (const change of changes) {
     const [actual, expected] = [await harness.store.get(change.key), model.newest(change.key)];
-    expect(actual && model.show(actual)).toEqual(expected && model.show(expected));
+    assert.equal(actual && model.show(actual), expected && model.show(expected));
   }
 }
 
@@ -147,15 +157,16 @@ async function take(step: Step, harness: Harness, model: Model): Promise<void> {
 async function expectSame(harness: Harness, model: Model): Promise<void> {
   const { store } = harness;
   const now = await store.scan({ prefix: "", limit: 100 });
-  expect(now.map(model.show)).toEqual(model.entriesAsOf(undefined, "").map(model.show));
+  assert.deepEqual(now.map(model.show), model.entriesAsOf(undefined, "").map(model.show));
   for (let revision = store.firstRevision(); revision <= model.revision; revision += 1n) {
     const entries = await harness.unlessGone(revision, () => store.scan({ prefix: "", limit: 100, revision }));
     if (entries === "gone") continue;
-    expect(entries.map(model.show)).toEqual(model.entriesAsOf(revision, "").map(model.show));
+    assert.deepEqual(entries.map(model.show), model.entriesAsOf(revision, "").map(model.show));
     for (const name of names) {
       const entry = await harness.unlessGone(revision, () => store.get(`v${name}`, { revision }));
       if (entry === "gone") break;
-      expect(entry).toEqual(entries.find((other) => other.key === `v${name}`));
+      const listed: Entry | undefined = entries.find((other) => other.key === `v${name}`);
+      assert.equal(entry && line(entry), listed && line(listed));
     }
   }
   const last = model.events.at(-1)?.revision ?? 0n;
@@ -165,10 +176,10 @@ async function expectSame(harness: Harness, model: Model): Promise<void> {
     const events = await harness.unlessGone(first, () => watch.eventsUpTo(last));
     if (events === "gone") continue;
     const expected = model.events.filter((event) => event.revision > first);
-    expect(events.map(model.show)).toEqual(expected.map(model.show));
+    assert.deepEqual(events.map(model.show), expected.map(model.show));
     break;
   }
-  if (first > 0n) expect((await failureOf(store.get("va", { revision: first - 1n }))).code).toBe("COMPACTED");
+  if (first > 0n) await expectFailure(store.get("va", { revision: first - 1n }), "COMPACTED");
 }
 
 /** A store in the plainest words: every event is kept, and every answer is looked for among all of them. */
@@ -184,7 +195,7 @@ class Model {
   }
 
   apply(revision: bigint, changes: readonly Change[]): void {
-    expect(revision).toBeGreaterThan(this.revision);
+    assert(revision > this.revision, "revisions rise");
     this.revision = revision;
     for (const change of changes) {
       const { key } = change;

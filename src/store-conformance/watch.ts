@@ -1,8 +1,8 @@
-import { expect, test } from "vitest";
-import type { StoreEvent } from "../../../src/store/store.ts";
-import { expectFailure, keysOf, type OpenStoreUnderTest, openHarness, put, WatchReader } from "./harness.ts";
+import type { StoreEvent } from "../store/store.ts";
+import { expectFailure, keysOf, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeWatch(open: OpenStoreUnderTest): void {
+export function describeWatch({ open, expect, test }: Suite): void {
   test("an event has the key, the value, its revision and that of the key's change before", async () => {
     await using harness = await openHarness(open);
     const watch = new WatchReader(harness.store);
@@ -68,14 +68,14 @@ export function describeWatch(open: OpenStoreUnderTest): void {
     const early = new WatchReader(store);
     const reading = early.arraysUpTo(60n);
     const commits = Array.from({ length: 60 }, (_, i) =>
-      store.commit(Array.from({ length: 1 + (i % 4) }, (_, j) => put(`key ${i % 7} ${j}`, `${i}`))),
+      store.commit(Array.from({ length: 1 + (i % 4) }, (__, j) => put(`key ${i % 7} ${j}`, `${i}`))),
     );
     await Promise.all(commits);
     const late = await new WatchReader(store).arraysUpTo(60n);
     const arrays = await reading;
     for (const events of [arrays.flat(), late.flat()]) {
       expect(events.map((event) => event.revision)).toEqual(
-        Array.from({ length: 60 }, (_, i) => new Array(1 + (i % 4)).fill(BigInt(i + 1))).flat(),
+        Array.from({ length: 60 }, (_, i) => Array.from({ length: 1 + (i % 4) }, () => BigInt(i + 1))).flat(),
       );
     }
     expect(late.flat()).toEqual(arrays.flat());

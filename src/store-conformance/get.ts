@@ -1,7 +1,7 @@
-import { describe, expect, test } from "vitest";
-import { ages, bytes, expectFailure, line, type OpenStoreUnderTest, openHarness } from "./harness.ts";
+import { ages, bytes, expectFailure, line, openHarness } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeGet(open: OpenStoreUnderTest): void {
+export function describeGet({ open, describe, expect, test }: Suite): void {
   test("a key that was never written is absent", async () => {
     await using harness = await openHarness(open);
     expect(await harness.store.get("key")).toBeUndefined();

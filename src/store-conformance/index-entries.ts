@@ -1,8 +1,8 @@
-import { describe, expect, test } from "vitest";
-import type { Change } from "../../../src/store/store.ts";
-import { ages, bytes, keysOf, type OpenStoreUnderTest, openHarness, put, WatchReader } from "./harness.ts";
+import type { Change } from "../store/store.ts";
+import { ages, bytes, keysOf, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
-export function describeIndex(open: OpenStoreUnderTest): void {
+export function describeIndex({ open, describe, expect, test }: Suite): void {
   describe.each(ages)("read %s", (age) => {
     test("an index entry is there until it is taken out, and can be put in again", async () => {
       await using harness = await openHarness(open);

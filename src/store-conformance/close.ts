@@ -1,6 +1,6 @@
-import { describe, expect, test } from "vitest";
-import type { Store } from "../../../src/store/store.ts";
-import { expectFailure, type OpenStoreUnderTest, openHarness, put, WatchReader } from "./harness.ts";
+import type { Store, StoreError } from "../store/store.ts";
+import { expectFailure, openHarness, put, WatchReader } from "./harness.ts";
+import type { Suite } from "./suite.ts";
 
 /** Each method that can fail, with a call that succeeds on an open store. */
 const calls: readonly (readonly [name: string, call: (store: Store) => Promise<unknown>])[] = [
@@ -12,7 +12,7 @@ const calls: readonly (readonly [name: string, call: (store: Store) => Promise<u
   ["reopen", (store) => store.reopen()],
 ];
 
-export function describeClose(open: OpenStoreUnderTest): void {
+export function describeClose({ open, describe, expect, test }: Suite): void {
   describe.each(calls)("%s", (_, call) => {
     test("works while the store is open", async () => {
       await using harness = await openHarness(open);
@@ -65,7 +65,7 @@ export function describeClose(open: OpenStoreUnderTest): void {
     }
     if (!(await harness.restart())) return;
     for (const [i, outcome] of outcomes.entries()) {
-      if (outcome.status === "rejected" && outcome.reason.applied === "maybe") continue;
+      if (outcome.status === "rejected" && (outcome.reason as StoreError).applied === "maybe") continue;
       const entry = await harness.store.get(`key ${i}`);
       expect(entry?.revision).toBe(outcome.status === "fulfilled" ? outcome.value : undefined);
     }
