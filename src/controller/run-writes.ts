@@ -44,6 +44,7 @@ const trimPageChunks = 64;
 
 export class RunWrites {
   #progress: Progress | undefined;
+  #newestProgress: Progress | undefined;
   #progressWaiters: Waiter[] = [];
   #entries: LogEntry[] = [];
   /** One for each entry. */
@@ -58,13 +59,14 @@ export class RunWrites {
     return this.#batchLength() < this.#entries.length;
   }
 
-  /** The progress that waits to be written. */
-  get progress(): Progress | undefined {
-    return this.#progress;
+  /** The progress that was said last, whether it is on disk or not; undefined when none was. */
+  get newestProgress(): Progress | undefined {
+    return this.#newestProgress;
   }
 
   setProgress(progress: Progress): Promise<void> {
     this.#progress = progress;
+    this.#newestProgress = progress;
     return waitIn(this.#progressWaiters);
   }
 

@@ -238,7 +238,7 @@ export class Runs {
           : task.status.metadata;
       },
       getProgress: (): Promise<Progress | undefined> =>
-        Promise.resolve(run.writes.progress ?? actor.known?.task?.status.progress),
+        Promise.resolve(run.writes.newestProgress ?? actor.known?.task?.status.progress),
       setProgress: (progress: Progress) => write(() => run.writes.setProgress(progress)),
       addLogEntry: (level: number, msg: string) =>
         write(() => run.writes.addLogEntry(level, msg, this.#core.clock.wall())),

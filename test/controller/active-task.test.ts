@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import type { JsonObject, ProgressInit, StandardSchema } from "../../src/controller/task-runner.ts";
 import { invalidFields, openHarness } from "../support/controller-harness.ts";
+import { FaultPlan, FaultStore } from "../support/fault-store.ts";
 
 describe("loadTaskMetadata", () => {
   test("gives the object that the task was launched with, or undefined", async () => {
@@ -133,6 +134,34 @@ describe("setProgress", () => {
     const written = task.setProgress({ current: 9 });
     expect((await task.getProgress())?.current).toBe(9n);
     await written;
+  });
+
+  test("can be read while its commit is under way, and while the store fails", async () => {
+    const plan = new FaultPlan();
+    await using h = await openHarness({ wrap: (store) => new FaultStore(store, plan) });
+    await h.launch("a");
+    const { task } = await h.runner.phase("a");
+    await task.setProgress({ current: 8 });
+    plan.add({ at: plan.counts.commit + 1, of: "commit", kind: "hang", lasting: true });
+    const written = task.setProgress({ current: 9 });
+    await h.settle();
+    expect(plan.isFailing).toBe(true);
+    expect((await task.getProgress())?.current).toBe(9n);
+    plan.heal();
+    await h.clock.advance(1_000);
+    await written;
+    expect((await task.getProgress())?.current).toBe(9n);
+  });
+
+  test("of an attempt begins with what was kept, and is none where none was", async () => {
+    await using h = await openHarness();
+    await h.launch("a");
+    const first = await h.runner.phase("a");
+    expect(await first.task.getProgress()).toBeUndefined();
+    await first.task.setProgress({ current: 3, total: 4, unit: "files" });
+    await h.crash();
+    const second = await h.runner.phase("a");
+    expect(await second.task.getProgress()).toMatchObject({ current: 3n, total: 4n, unit: "files" });
   });
 });
 
