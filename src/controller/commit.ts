@@ -5,15 +5,16 @@
  * 1. A resolved commit is on disk, once.
  * 2. After a failure that "maybe" was applied the store is brought back first and read: what was applied is
  *    not applied again, and nobody is told "no" before that is sure.
+ * 3. A controller that has closed commits nothing more, and nobody waits on for a store that fails or does not answer.
  */
 import { type Change, type Condition, StoreError } from "../store/store.ts";
 import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
 
-/** `once`: a failure that changed nothing is an error at once. `until-done`: it is tried until the controller's guard is closed. */
+/** `once`: a failure that changed nothing is an error at once. `until-done`: it is tried until the controller has closed. */
 export type CommitMode = "once" | "until-done";
 
-type CommitCore = Pick<Core, "store" | "guard">;
+type CommitCore = Pick<Core, "store" | "guard" | "lifetime">;
 
 /** Resolves to the commit's revision. Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. */
 export async function commit(
@@ -23,6 +24,7 @@ export async function commit(
   mode: CommitMode,
 ): Promise<bigint> {
   for (;;) {
+    core.lifetime.check();
     const failure = await attempt(core, changes, conditions);
     if (typeof failure === "bigint") return failure;
     if (failure.applied === "no" && mode === "once") {
@@ -42,7 +44,7 @@ export async function commit(
 export async function untilDone<T>(core: CommitCore, read: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
-      return await read();
+      return await core.lifetime.within(read());
     } catch (error) {
       if (!isUnavailable(error)) throw error;
       await recover(core, error);
@@ -53,7 +55,7 @@ export async function untilDone<T>(core: CommitCore, read: () => Promise<T>): Pr
 /** Runs a read once; when the store fails, starts to bring it back and throws ControllerError UNAVAILABLE. */
 export async function once<T>(core: CommitCore, read: () => Promise<T>): Promise<T> {
   try {
-    return await read();
+    return await core.lifetime.within(read());
   } catch (error) {
     if (!isUnavailable(error)) throw error;
     void core.guard.recover(error).catch(() => {});
@@ -97,7 +99,7 @@ async function attempt(
   conditions: readonly Condition[],
 ): Promise<bigint | StoreError> {
   try {
-    return await core.store.commit(changes, conditions);
+    return await core.lifetime.within(core.store.commit(changes, conditions));
   } catch (error) {
     if (isUnavailable(error)) return error;
     throw error;
@@ -106,18 +108,19 @@ async function attempt(
 
 async function recover(core: CommitCore, failure: unknown): Promise<void> {
   try {
-    await core.guard.recover(failure);
+    await core.lifetime.within(core.guard.recover(failure));
   } catch (error) {
-    throw new ControllerError(
-      "UNAVAILABLE",
-      "the controller was closed while the store failed; the outcome is unknown",
-      {
-        cause: error,
-        reason: "STORE_UNAVAILABLE",
-        retryDelayMs: 1_000,
-      },
-    );
+    throw error instanceof ControllerError ? error : closedMeanwhile(error);
   }
+}
+
+/** UNAVAILABLE, for what was under way when the controller closed. */
+export function closedMeanwhile(cause?: unknown): ControllerError {
+  return new ControllerError("UNAVAILABLE", "the controller was closed meanwhile; the outcome is unknown", {
+    cause,
+    reason: "STORE_UNAVAILABLE",
+    retryDelayMs: 1_000,
+  });
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { Lifetime } from "../async/lifetime.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
@@ -30,4 +31,6 @@ export interface Core {
   readonly hub: WatchHub;
   /** Aborted when the controller begins to close. */
   readonly closing: AbortSignal;
+  /** Over when it has closed: from then on it writes nothing, starts nothing and calls nobody. */
+  readonly lifetime: Lifetime;
 }

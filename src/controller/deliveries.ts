@@ -3,13 +3,14 @@
  *
  * 1. It is told after the end is on disk. The commit of the end has an entry that says "not told yet"; it
  *    is removed after onTaskCompleted has returned, thrown, or taken 30 s. So it is told at least once, over crashes too.
+ *    One that stopped because the controller closes was not told, and neither was one that went on longer than that.
  * 2. Until then the task is neither cleaned, deleted nor launched again (TaskActor.delivery); watchers do not wait.
  */
 import { sleep } from "../clock.ts";
 import { onAbort } from "../async/signals.ts";
 import { deliveryKey } from "../store/keys.ts";
 import type { Change } from "../store/store.ts";
-import { AbortReason } from "../task/abort.ts";
+import { AbortReason, isAbortThrow } from "../task/abort.ts";
 import type { Task } from "../task/task.ts";
 import { createActiveTask } from "./active-task.ts";
 import type { Callbacks, EndCallbacks } from "./callbacks.ts";
@@ -48,12 +49,13 @@ export class Deliveries {
 
   /** Tells of the end of `task`, which is on disk. Never rejects. */
   async deliver(taskId: string, ended: EndedTask, fence: bigint): Promise<void> {
+    if (this.#core.lifetime.isOver) return;
     const { task } = ended;
     // Taken now: callbacks that come in while the runner is told are for the next end.
     const callbacks = this.#callbacks.take(taskId);
     try {
       if (this.#core.runner.onTaskCompleted !== undefined) {
-        await this.#tellRunner(taskId, task, fence);
+        if (!(await this.#tellRunner(taskId, task, fence))) return;
         const change: Change = { type: "unindex", key: deliveryKey(this.#core.name, taskId, task.status.runId) };
         await commit(this.#core, [change], [], "until-done");
       }
@@ -64,7 +66,8 @@ export class Deliveries {
     }
   }
 
-  async #tellRunner(taskId: string, task: Task, fence: bigint): Promise<void> {
+  /** Whether the runner was told: false where it stopped because the controller closes. */
+  async #tellRunner(taskId: string, task: Task, fence: bigint): Promise<boolean> {
     const core = this.#core;
     const told = new AbortController();
     const context: TaskContext = {
@@ -81,19 +84,22 @@ export class Deliveries {
     const call = async (): Promise<unknown> =>
       core.runner.onTaskCompleted?.(active, task.status.state, context, ...args);
     const telling = call().then(
-      () => isDone.abort(),
+      () => true,
       (error: unknown) => {
+        if (core.closing.aborted && isAbortThrow(error, told.signal)) return false;
         core.log.warn({ err: loggable(error), taskId }, "onTaskCompleted threw");
-        isDone.abort();
+        return true;
       },
     );
+    const timeout = sleep(core.clock, completedTimeoutMs, isDone.signal).then(() => undefined);
     try {
-      await Promise.race([telling, sleep(core.clock, completedTimeoutMs, isDone.signal)]);
-      if (!isDone.signal.aborted) {
-        told.abort(new AbortReason("TIMEOUT"));
-        core.log.warn({ taskId }, `onTaskCompleted took more than ${completedTimeoutMs} ms; it counts as told`);
-      }
+      const isTold = await core.lifetime.within(Promise.race([telling, timeout]));
+      if (isTold !== undefined) return isTold;
+      told.abort(new AbortReason("TIMEOUT"));
+      core.log.warn({ taskId }, `onTaskCompleted took more than ${completedTimeoutMs} ms; it counts as told`);
+      return true;
     } finally {
+      isDone.abort();
       offClosing();
     }
   }
@@ -118,11 +124,15 @@ function endedTaskPort(core: Core, taskId: string, task: Task): Parameters<typeo
       ),
     );
   return {
-    loadMetadata: async () =>
-      task.record.metadataBytes > 0
-        ? ((await untilDone(core, () => loadPayload(core, taskId, "metadata"))) ?? "")
-        : task.status.metadata,
-    getProgress: () => Promise.resolve(task.status.progress),
+    loadMetadata: async () => {
+      core.lifetime.check();
+      if (task.record.metadataBytes === 0) return task.status.metadata;
+      return (await untilDone(core, () => loadPayload(core, taskId, "metadata"))) ?? "";
+    },
+    getProgress: async () => {
+      core.lifetime.check();
+      return task.status.progress;
+    },
     setProgress: refuse,
     addLogEntry: refuse,
   };

@@ -1,5 +1,6 @@
 import { setMaxListeners } from "node:events";
 import { type Clock, sleep, systemClock } from "../clock.ts";
+import { Lifetime } from "../async/lifetime.ts";
 import { onAbort } from "../async/signals.ts";
 import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
@@ -10,7 +11,7 @@ import { parseTaskKey, taskKey } from "../store/keys.ts";
 import { Actors } from "./actors.ts";
 import { Callbacks } from "./callbacks.ts";
 import { cancelTask } from "./cancel-task.ts";
-import { once } from "./commit.ts";
+import { closedMeanwhile, once } from "./commit.ts";
 import type { Controller } from "./controller.ts";
 import type { ControllerLimits, Core } from "./core.ts";
 import { deleteTask } from "./delete-task.ts";
@@ -72,27 +73,28 @@ export async function openController(options: ControllerOptions): Promise<Contro
   const closing = new AbortController();
   // Every watch, wait and delivery listens to it: no number of them is a leak.
   setMaxListeners(0, closing.signal);
-  const core: Core = { ...resolved, closing: closing.signal, hub: new WatchHub() };
+  const lifetime = new Lifetime(() => closedMeanwhile());
+  const core: Core = { ...resolved, closing: closing.signal, lifetime, hub: new WatchHub() };
   const parts = createParts(core, resolved.concurrency);
+  const opening = open(parts, resolved.retention);
+  // What the controller does of itself, and closing waits for.
+  let working: Promise<void> = opening.catch(() => {});
   let closed: Promise<void> | undefined;
-  let sweeping: Promise<void> = Promise.resolve();
 
   function close(): Promise<void> {
-    closed ??= closeParts(parts, closing, { graceMs: resolved.closeGraceMs, ownGuard, sweeping });
+    closed ??= closeParts(parts, closing, { graceMs: resolved.closeGraceMs, ownGuard, working });
     return closed;
   }
 
   const offSignal = options.signal === undefined ? () => {} : onAbort(options.signal, () => void close());
   closing.signal.addEventListener("abort", offSignal, { once: true });
   try {
-    const openedAt = core.store.revision();
-    await resume(parts);
-    if (resolved.retention.afterEndMs === undefined) await cleanAtOpening(parts, openedAt);
+    await opening;
   } catch (error) {
     await close();
     throw error;
   }
-  sweeping = sweepForever(parts, resolved.retention);
+  working = sweepForever(parts, resolved.retention);
 
   return {
     name: core.name,
@@ -148,6 +150,12 @@ function resolveOptions(options: ControllerOptions) {
   return { name, store, runner, clock, random, log, limits, guard, concurrency, closeGraceMs, retention };
 }
 
+async function open(parts: Parts, retention: Retention): Promise<void> {
+  const openedAt = parts.core.store.revision();
+  await resume(parts);
+  if (retention.afterEndMs === undefined) await cleanAtOpening(parts, openedAt);
+}
+
 /**
  * The library's default: what has ended is gone when the controller is opened next, after the runner was told. What
  * ends in this opening, by a stored cancel or soon after its resume, nobody has seen yet: it stays until the next.
@@ -163,7 +171,7 @@ const abandonMs = 2_000;
 interface Closing {
   readonly graceMs: number;
   readonly ownGuard: boolean;
-  readonly sweeping: Promise<void>;
+  readonly working: Promise<void>;
 }
 
 /**
@@ -176,7 +184,7 @@ async function closeParts(parts: Parts, closing: AbortController, options: Closi
   for (const actor of actors.all()) actor.run?.abort("SHUTDOWN");
   const done = new AbortController();
   // An end is told after its run is over, and a call under way may still start a run: it is over when nobody holds a task.
-  const all = Promise.all([options.sweeping, actors.idle()])
+  const all = Promise.all([options.working, actors.idle()])
     .then(() => trash.settled())
     .then(() => done.abort());
   await Promise.race([all, sleep(core.clock, options.graceMs, done.signal)]);
@@ -186,6 +194,7 @@ async function closeParts(parts: Parts, closing: AbortController, options: Closi
   const abandoned = new AbortController();
   const leaving = Promise.all(left).then(() => abandoned.abort());
   await Promise.race([leaving, sleep(core.clock, abandonMs, abandoned.signal)]);
+  core.lifetime.end();
   if (options.ownGuard) core.guard.close();
 }
 

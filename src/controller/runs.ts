@@ -172,6 +172,8 @@ export class Runs {
     return trashKey(this.#core.name, taskId, before.record.generation, before.record.logLastSeq);
   }
 
+    // The offer got to disk after the controller had closed: the next opening takes it up.
+    if (this.#core.lifetime.isOver) return;
   #start(actor: TaskActor, fence: bigint): void {
     const task = actor.known?.task;
     if (task === undefined) throw new Error("a task that was offered is known");
@@ -230,6 +232,7 @@ export class Runs {
       return said;
     };
     const port = {
+        this.#core.lifetime.check();
       loadMetadata: async () => {
         const task = actor.known?.task ?? (await actor.serialize(() => actor.load("until-done"))).task;
         if (task === undefined) throw runIsOver(run);
@@ -237,8 +240,10 @@ export class Runs {
           ? ((await untilDone(this.#core, () => loadPayload(this.#core, actor.taskId, "metadata"))) ?? "")
           : task.status.metadata;
       },
-      getProgress: (): Promise<Progress | undefined> =>
-        Promise.resolve(run.writes.newestProgress ?? actor.known?.task?.status.progress),
+      getProgress: async (): Promise<Progress | undefined> => {
+        this.#core.lifetime.check();
+        return run.writes.newestProgress ?? actor.known?.task?.status.progress;
+      },
       setProgress: (progress: Progress) => write(() => run.writes.setProgress(progress)),
       addLogEntry: (level: number, msg: string) =>
         write(() => run.writes.addLogEntry(level, msg, this.#core.clock.wall())),

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { openController } from "../../src/controller/open-controller.ts";
 import { createHarness, invalidFields, observed, openHarness, refusal } from "../support/controller-harness.ts";
+import { FaultPlan, FaultStore } from "../support/fault-store.ts";
 import { ScriptedRunner } from "../support/scripted-runner.ts";
 
 describe("opening a controller", () => {
@@ -72,6 +73,22 @@ describe("opening a controller", () => {
     await h.open();
     expect((await h.runner.phase("a")).context.attempt).toBe(2);
   });
+
+  test.each(["refused", "hang"] as const)(
+    "is given up where its signal is aborted while the store fails (%s)",
+    async (kind) => {
+      const plan = new FaultPlan([{ at: 3, kind, lasting: true }]);
+      const stop = new AbortController();
+      const h = await createHarness({ closeGraceMs: 1_000, signal: stop.signal, wrap: (s) => new FaultStore(s, plan) });
+      const opening = observed(h.open());
+      await h.clock.advance(60_000);
+      expect(opening.state()).toBe("waiting");
+      stop.abort();
+      await h.clock.advance(10_000);
+      expect((await refusal(opening.promise)).code).toBe("UNAVAILABLE");
+      expect(h.clock.pending()).toBe(0);
+    },
+  );
 
   test("finishes what an opening that was cut off at any commit began", async () => {
     for (const applied of [false, true]) {

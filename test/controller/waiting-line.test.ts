@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { Lifetime } from "../../src/async/lifetime.ts";
 import type { Core } from "../../src/controller/core.ts";
 import { WaitingLine } from "../../src/controller/waiting-line.ts";
 import { listPrefix, waitingKey } from "../../src/store/keys.ts";
@@ -21,7 +22,8 @@ test("a line hands out everybody once, the oldest first, whatever its window and
       fc.nat(8),
       async (steps, windowMax, before) => {
         const store = await openMemoryStore();
-        const line = new WaitingLine({ name: "c", store } as unknown as Core, windowMax);
+        const lifetime = new Lifetime(() => new Error("closed"));
+        const line = new WaitingLine({ name: "c", store, lifetime } as unknown as Core, windowMax);
         const there: number[] = [];
         let next = 0;
         const put = async (n: number): Promise<void> => {

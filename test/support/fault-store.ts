@@ -24,10 +24,10 @@ export type FaultOperation = "get" | "scan" | "commit" | "watch" | "reopen";
 /**
  * `refused`: an error, and nothing was done (applied "no"). `applied`: done, and reported as an error (a commit:
  * "maybe"). `lost`: a commit that is not done and reported as "maybe"; any other call as `refused`.
- * `hang`: does not settle until the store is healed or reopened, then is `lost`. `crash` and `crash after`: the
- * process dies before the call is done, or after.
+ * `hang`: does not settle until the store is healed or reopened, then is `lost`. `late`: the same, but is done then as
+ * if nothing had been, unless the store was reopened. `crash` and `crash after`: the process dies before the call is done, or after.
  */
-export type FaultKind = "refused" | "applied" | "lost" | "hang" | "crash" | "crash after";
+export type FaultKind = "refused" | "applied" | "lost" | "hang" | "late" | "crash" | "crash after";
 
 export interface Fault {
   /** Which operation fails: the `at`-th of all, or of the kind `of`; 1 is the first. */
@@ -149,7 +149,10 @@ export class FaultStore implements Store {
     if (fault === undefined) return this.#settled(this.#inner.commit(changes, conditions));
     const handle = this.#handle;
     if (isCrash(fault)) return this.#die(fault, () => this.#inner.commit(changes, conditions));
-    if (fault === "hang") await this.plan.hang();
+    if (fault === "hang" || fault === "late") await this.plan.hang();
+    if (fault === "late" && handle === this.#handle && this.#fencedAt === undefined) {
+      return this.#settled(this.#inner.commit(changes, conditions));
+    }
     if (handle === this.#handle) this.#fencedAt ??= this.#inner.revision();
     if (fault === "applied") await this.#settled(this.#inner.commit(changes, conditions));
     return this.#settled(Promise.reject(unavailable(fault, fault === "refused" ? "no" : "maybe")));
@@ -176,8 +179,9 @@ export class FaultStore implements Store {
   async reopen(): Promise<void> {
     const fault = await this.#begin("reopen");
     if (isCrash(fault)) return this.#die(fault, () => this.#inner.reopen());
-    if (fault === "hang") await this.plan.hang();
-    if (fault !== undefined) return this.#settled(Promise.reject(unavailable(fault, "no")));
+    if (fault === "hang" || fault === "late") await this.plan.hang();
+    if (fault === "applied") await this.#settled(this.#inner.reopen());
+    if (fault !== undefined && fault !== "late") return this.#settled(Promise.reject(unavailable(fault, "no")));
     await this.#settled(this.#inner.reopen());
     this.plan.endHanging();
     this.#handle += 1;
@@ -193,7 +197,8 @@ export class FaultStore implements Store {
     const fault = await this.#begin(operation);
     if (fault === undefined) return this.#settled(run());
     if (isCrash(fault)) return this.#die(fault, run);
-    if (fault === "hang") await this.plan.hang();
+    if (fault === "hang" || fault === "late") await this.plan.hang();
+    if (fault === "late") return this.#settled(run());
     if (fault === "applied") await this.#settled(run());
     return this.#settled(Promise.reject(unavailable(fault, "no")));
   }
