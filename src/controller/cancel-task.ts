@@ -119,18 +119,17 @@ async function waitForEnd(parts: Parts, taskId: string, runId: string, options: 
   const offs = [onAbort(core.closing, stop)];
   if (options.signal !== undefined) offs.push(onAbort(options.signal, stop));
   const wakeup = core.hub.watch(taskId);
+  onAbort(over.signal, () => wakeup.close());
   const timeout = sleep(core.clock, options.waitMs ?? 0, over.signal).then(stop);
-  const aborted = new Promise<void>((resolve) => onAbort(over.signal, resolve));
   try {
     while (!over.signal.aborted) {
       const { version } = wakeup;
       const loaded = await once(core, () => loadTask(core, taskId));
       if (loaded === undefined || loaded.task.status.runId !== runId || isEnded(loaded.task.status.state)) return;
-      await Promise.race([wakeup.after(version), aborted]);
+      await wakeup.after(version);
     }
   } finally {
     stop();
-    wakeup.close();
     for (const off of offs) off();
     await timeout;
   }

@@ -146,14 +146,19 @@ async function* watch(
 /** Bookmarks, until the task has changed since `version`. */
 async function* idle(parts: Parts, { signal, wakeup }: Waiting, version: number): AsyncGenerator<TaskChange> {
   const { core } = parts;
-  while (wakeup.version === version && !signal.aborted) {
-    const timer = new AbortController();
-    // Whatever is durable by now is either of another task or wakes this watch.
-    const revision = core.store.revision();
-    await Promise.race([wakeup.after(version), sleep(core.clock, bookmarkMs, timer.signal)]);
-    timer.abort();
-    // While the store fails a commit may be in doubt that `revision` covers.
-    if (wakeup.version === version && !signal.aborted && core.guard.healthy) yield bookmark(revision);
+  // One for all the bookmarks of a silence, however long that is.
+  const over = new AbortController();
+  void wakeup.after(version).then(() => over.abort());
+  try {
+    while (wakeup.version === version && !signal.aborted) {
+      // Whatever is durable by now is either of another task or wakes this watch.
+      const revision = core.store.revision();
+      await sleep(core.clock, bookmarkMs, over.signal);
+      // While the store fails a commit may be in doubt that `revision` covers.
+      if (wakeup.version === version && !signal.aborted && core.guard.healthy) yield bookmark(revision);
+    }
+  } finally {
+    over.abort();
   }
 }
 
