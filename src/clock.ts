@@ -4,7 +4,7 @@ export interface Clock {
   mono(): number;
   /** Milliseconds since 1970, as people see them; may jump. */
   wall(): number;
-  /** Calls `fire` once, `delayMs` from now, unless the returned function is called before. */
+  /** Calls `fire` once, `delayMs` from now, unless the returned function is called before; for Infinity never. */
   after(delayMs: number, fire: () => void): () => void;
 }
 
@@ -13,10 +13,18 @@ export const systemClock: Clock = {
   mono: () => performance.now(),
   wall: () => Date.now(),
   after(delayMs, fire) {
-    const timer = setTimeout(fire, delayMs);
+    let timer: NodeJS.Timeout;
+    const wait = (leftMs: number): void => {
+      timer =
+        leftMs > timeoutMaxMs ? setTimeout(() => wait(leftMs - timeoutMaxMs), timeoutMaxMs) : setTimeout(fire, leftMs);
+    };
+    wait(delayMs);
     return () => clearTimeout(timer);
   },
 };
+
+/** What setTimeout takes; it fires at once for more. */
+const timeoutMaxMs = 2 ** 31 - 1;
 
 /** Resolves after `delayMs`, or as soon as the signal is aborted. Never rejects. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {

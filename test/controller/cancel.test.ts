@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { timestampMs } from "../../src/task/task.ts";
-import { observed, openHarness, refusal } from "../support/controller-harness.ts";
+import { invalidFields, observed, openHarness, refusal } from "../support/controller-harness.ts";
 
 describe("a cancel of a task that waits", () => {
   test("ends it in the same commit, without running it", async () => {
@@ -174,6 +174,7 @@ describe("a cancel", () => {
       h.controller.cancelTask("..", { reason: "x".repeat(4_097), runId: "a\nb", waitMs: -1 }),
     );
     expect(error.details.violations?.map((each) => each.field)).toEqual(["task_id", "reason", "run_id", "wait"]);
+    expect(await invalidFields(h.controller.cancelTask("a", { waitMs: Number.NaN }))).toEqual(["wait"]);
     expect((await h.runner.phase("a")).signal.aborted).toBe(false);
   });
 
