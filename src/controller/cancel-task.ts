@@ -72,18 +72,18 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
     actor.intent = undefined;
     return runId;
   }
-  if (actor.run === undefined) {
+  const { ownRun } = actor;
+  if (ownRun === undefined) {
     await runs.endWithoutRun(actor, task, [request, { type: "cancel" }], extra, "once");
     return runId;
   }
   if (task.status.cancel === undefined) await runs.requestCancel(actor, task, request, extra);
   else if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
   actor.intent = undefined;
-  const { run } = actor;
-  run.abort("CANCEL");
+  ownRun.abort("CANCEL");
   // What the status shows of it follows by itself; nobody waits for that.
   void actor
-    .serialize(() => runs.recordCancelDelivered(actor, run))
+    .serialize(() => runs.recordCancelDelivered(actor, ownRun))
     .catch((error: unknown) =>
       core.log.warn({ err: error, taskId: actor.taskId }, "a cancel's delivery was not recorded"),
     );

@@ -1,8 +1,8 @@
 /** LaunchTask: what a launch does to the task as it is, decided and committed in the task's turn. */
+import type { TaskState } from "#gen/core/v1/core_pb.js";
 import { StoreError } from "../store/store.ts";
 import { decideLaunch } from "../task/relaunch.ts";
-import { isActive, stateName } from "../task/state.ts";
-import type { Task } from "../task/task.ts";
+import { isActive, stateName, StatePending, StateUnknown } from "../task/state.ts";
 import type { LaunchedTask, LaunchOptions, LaunchOutcome } from "./controller.ts";
 import { afterEffect } from "./commit.ts";
 import { ControllerError, taskNotFound } from "./error.ts";
@@ -62,14 +62,15 @@ async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch
   checkOpen(parts);
   const entry = await actor.load("once");
   checkRevision(entry, launch.ifRevision);
-  const decision = decideLaunch(entry.task?.status.state, launch);
-  switch (decision) {
+  // A stored launch was acknowledged: it is the run that is alive, also where the run before it has ended.
+  const state = actor.intent === undefined ? entry.task?.status.state : StatePending;
+  switch (decideLaunch(state, launch)) {
     case "refuse":
-      throw alreadyThere(actor.taskId, entry.task);
+      throw alreadyThere(actor.taskId, state);
     case "use-existing":
       return useExisting(parts, actor, entry, launch);
     case "restart":
-      if (actor.run !== undefined) return storeIntent(parts, actor, entry, launch);
+      if (actor.ownRun !== undefined || actor.intent !== undefined) return storeIntent(parts, actor, entry, launch);
       return newRun(parts, actor, launch, "restarted");
     default:
       // The runner is told of an end before the id has a new run.
@@ -101,7 +102,7 @@ async function newRun(
   return { runId, outcome };
 }
 
-/** The run that is alive has a runner: the launch is stored, and takes place when that has stopped. */
+/** The run that is alive has a runner, or its end is being delivered: the launch is stored, and takes place after that. */
 async function storeIntent(
   parts: Parts,
   actor: TaskActor,
@@ -134,7 +135,7 @@ async function useExisting(
   entry: ActorEntry,
   launch: ResolvedLaunch,
 ): Promise<Decided> {
-  const did = { runId: entry.task?.status.runId ?? "", outcome: "used-existing" as const };
+  const did = { runId: actor.intent?.runId ?? entry.task?.status.runId ?? "", outcome: "used-existing" as const };
   const generation = entry.task?.record.generation ?? "";
   const request = requestChanges(parts.core, actor.taskId, launch, { ...did, generation });
   if (request.changes.length > 0) {
@@ -158,9 +159,8 @@ function repeated(parts: Parts, used: UsedRequest, options: LaunchOptions): Prom
   });
 }
 
-function alreadyThere(taskId: string, task: Task | undefined): ControllerError {
-  const state = stateName(task?.status.state ?? 0);
-  return new ControllerError("ALREADY_EXISTS", `task "${taskId}" is there already, and is ${state}`);
+function alreadyThere(taskId: string, state: TaskState = StateUnknown): ControllerError {
+  return new ControllerError("ALREADY_EXISTS", `task "${taskId}" is there already, and is ${stateName(state)}`);
 }
 
 function tooManyWait(max: number): ControllerError {

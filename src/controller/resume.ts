@@ -133,11 +133,7 @@ async function resumeTask(
   if (task.status.cancel !== undefined)
     return runs.endWithoutRun(actor, task, [{ type: "cancel" }], extra, "until-done");
   const { intent } = actor;
-  if (intent !== undefined) {
-    actor.intent = undefined;
-    await runs.launch(actor, intent, { extra: [...extra, { type: "unindex", key: intent.key }], mode: "until-done" });
-    return;
-  }
+  if (intent !== undefined) return runs.launchIntent(actor, intent, extra);
   const resumed = apply(
     task,
     { type: "resume", reason: reasons[how], died: how === "died" },
@@ -171,8 +167,7 @@ async function launchIntents(parts: Parts): Promise<void> {
     await withTask(parts, actor.taskId, async () => {
       await actor.load("until-done");
       if (actor.intent !== intent || actor.delivery !== undefined) return 0;
-      actor.intent = undefined;
-      await parts.runs.launch(actor, intent, { extra: [{ type: "unindex", key: intent.key }], mode: "until-done" });
+      await parts.runs.launchIntent(actor, intent, []);
       return 1;
     });
   }

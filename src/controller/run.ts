@@ -1,5 +1,6 @@
 import { leaseKey } from "../store/keys.ts";
 import { type AbortKind, AbortReason } from "../task/abort.ts";
+import { ControllerError } from "./error.ts";
 import { RunWrites } from "./run-writes.ts";
 
 /** One attempt of a run, offered to the runner in this process: from the offer's commit until the runner has let go. */
@@ -56,4 +57,15 @@ export class Run {
   end(): void {
     this.#isOver = true;
   }
+}
+
+/** For what a run that is over still says. */
+export function runIsOver(run: Run): ControllerError {
+  return new ControllerError(
+    "FAILED_PRECONDITION",
+    `run ${run.runId} of task "${run.taskId}" is over; nothing more is written to it`,
+    {
+      reason: "STALE_FENCE",
+    },
+  );
 }

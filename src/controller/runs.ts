@@ -25,10 +25,9 @@ import { commit, type CommitMode, untilDone } from "./commit.ts";
 import type { Core } from "./core.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { Dispatcher, leaseChange } from "./dispatcher.ts";
-import { ControllerError } from "./error.ts";
 import type { PendingIntent } from "./intent.ts";
 import { endEvent, settlePhase, type Settled } from "./phase.ts";
-import { Run } from "./run.ts";
+import { Run, runIsOver } from "./run.ts";
 import { appendLogEntry, applyBatch, type Batch, rejectBatch, resolveBatch } from "./run-writes.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { loadPayload } from "./task-reader.ts";
@@ -138,7 +137,7 @@ export class Runs {
       if (actor.delivery === delivery) actor.delivery = undefined;
     });
     actor.delivery = delivery;
-    void delivery.then(() => this.#launchIntent(actor)).finally(() => this.#actors.release(held));
+    void delivery.then(() => this.#launchAfterEnd(actor)).finally(() => this.#actors.release(held));
   }
 
   /** In the actor's turn: commits that the task, which has a run, is to be canceled. Throws as `launch`. */
@@ -172,9 +171,9 @@ export class Runs {
     return trashKey(this.#core.name, taskId, before.record.generation, before.record.logLastSeq);
   }
 
+  #start(actor: TaskActor, fence: bigint): void {
     // The offer got to disk after the controller had closed: the next opening takes it up.
     if (this.#core.lifetime.isOver) return;
-  #start(actor: TaskActor, fence: bigint): void {
     const task = actor.known?.task;
     if (task === undefined) throw new Error("a task that was offered is known");
     const { runId, attempt } = task.status;
@@ -232,8 +231,8 @@ export class Runs {
       return said;
     };
     const port = {
-        this.#core.lifetime.check();
       loadMetadata: async () => {
+        this.#core.lifetime.check();
         const task = actor.known?.task ?? (await actor.serialize(() => actor.load("until-done"))).task;
         if (task === undefined) throw runIsOver(run);
         return task.record.metadataBytes > 0
@@ -377,13 +376,7 @@ export class Runs {
     const { intent } = actor;
     if (verdict === "discard" && intent !== undefined && !this.#core.closing.aborted) {
       this.#letGo(actor, run);
-      actor.intent = undefined;
-      const extra: Change[] = [
-        { type: "unindex", key: run.leaseKey },
-        { type: "unindex", key: intent.key },
-      ];
-      await this.launch(actor, intent, { extra, mode: "until-done" });
-      return;
+      return this.launchIntent(actor, intent, [{ type: "unindex", key: run.leaseKey }]);
     }
     await actor.writeBeside(this.#releaseChanges(run), {
       conditions: [{ key: run.leaseKey, revision: run.fence }],
@@ -411,15 +404,28 @@ export class Runs {
     ];
   }
 
+  /** In the actor's turn: commits the stored launch, together with `changes`. Throws ControllerError UNAVAILABLE when the controller closes. */
+  async launchIntent(actor: TaskActor, intent: PendingIntent, changes: readonly Change[]): Promise<void> {
+    const extra: Change[] = [...changes, { type: "unindex", key: intent.key }];
+    for (;;) {
+      try {
+        await this.launch(actor, intent, { extra, mode: "until-done" });
+        actor.intent = undefined;
+        return;
+      } catch (error) {
+        // Somebody else wrote the task: it is launched as it is now.
+        if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+      }
+    }
+  }
+
   /** Launches what waited for the end of the run before. */
-  async #launchIntent(actor: TaskActor): Promise<void> {
+  async #launchAfterEnd(actor: TaskActor): Promise<void> {
     if (actor.intent === undefined || this.#core.closing.aborted) return;
     try {
       await actor.serialize(async () => {
         const { intent } = actor;
-        if (intent === undefined || actor.run !== undefined) return;
-        actor.intent = undefined;
-        await this.launch(actor, intent, { extra: [{ type: "unindex", key: intent.key }], mode: "until-done" });
+        if (intent !== undefined && actor.run === undefined) await this.launchIntent(actor, intent, []);
       });
     } catch (error) {
       this.#core.log.error({ err: error, taskId: actor.taskId }, "a stored launch is left to the next opening");
@@ -432,14 +438,4 @@ interface BuiltWrite {
   readonly changes: Change[];
   /** The runner's writes that are in it. */
   readonly batch?: Batch;
-}
-
-function runIsOver(run: Run): ControllerError {
-  return new ControllerError(
-    "FAILED_PRECONDITION",
-    `run ${run.runId} of task "${run.taskId}" is over; nothing more is written to it`,
-    {
-      reason: "STALE_FENCE",
-    },
-  );
 }

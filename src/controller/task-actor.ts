@@ -41,10 +41,8 @@ export interface WriteOptions {
 
 export class TaskActor {
   readonly taskId: string;
-  /** The run that is offered in this process. */
+  /** The run that is offered in this process, from then until it has let go. */
   run: Run | undefined;
-  /** A launch that waits for `run` to stop. */
-  intent: PendingIntent | undefined;
   /** Settles when the runner was told of the end. */
   delivery: Promise<void> | undefined;
   /** How many hold the actor; see Actors. */
@@ -56,11 +54,29 @@ export class TaskActor {
   #stored: Task | undefined;
   #adoptedLogs: readonly LogEntry[] = [];
   #waits = false;
+  #intent: PendingIntent | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(core: Core, taskId: string) {
     this.#core = core;
     this.taskId = taskId;
+  }
+
+  /** `run`, if the task is still its own: one that lost its fence only has to let go. */
+  get ownRun(): Run | undefined {
+    return this.run?.kind === "LOST_FENCE" ? undefined : this.run;
+  }
+
+  /** A stored launch that takes place when `run` has stopped and its end was delivered. */
+  get intent(): PendingIntent | undefined {
+    return this.#intent;
+  }
+
+  /** Who watches for the run of the one before is woken. */
+  set intent(intent: PendingIntent | undefined) {
+    if (this.#intent === intent) return;
+    this.#intent = intent;
+    this.#core.hub.wake(this.taskId);
   }
 
   /** What is on disk, if it is known. */

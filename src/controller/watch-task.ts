@@ -117,25 +117,29 @@ async function* watch(
     const { version } = waiting.wakeup;
     // Taken before the read: whatever a bookmark with it covers, the read has shown.
     const upTo = core.store.revision();
+    // Before the read, too: a launch that takes place meanwhile may be in neither otherwise.
+    const isComing = isStored(parts, taskId, options.runId);
     const newest = await (isFirst ? once(core, () => loadTask(core, taskId)) : readNewest(parts, taskId));
     const shown = newest ?? (await beforeDeletion(parts, taskId, position));
     const isPast = shown === undefined || shown.revision <= position.revision;
+    let isSent = false;
     if (shown !== undefined && isFirst) await begin(parts, taskId, shown, position);
     for await (const change of isPast
       ? []
       : changesUpTo(parts, taskId, options, { shown, isNewest: shown === newest }, position)) {
       yield change;
+      isSent = true;
       position.revision = change.revision;
       position.isBlank = false;
       sentMs = core.clock.mono();
       if (change.status !== undefined && isEnded(change.status.state)) return;
     }
     if (newest === undefined && options.waitForLaunch !== true) throw taskNotFound(core.name, taskId);
-    if (newest !== undefined) checkRun(taskId, options.runId, newest);
-    if (isFirst && isPast) {
+    if (newest !== undefined && !isComing) checkRun(taskId, options.runId, newest);
+    if (isFirst && (isPast || (isComing && !isSent))) {
       yield bookmark(upTo);
       position.isBlank = false;
-      if (newest === undefined) position.revision = upTo;
+      if (newest === undefined || isComing) position.revision = upTo;
       else if (isEnded(newest.task.status.state) && options.waitForLaunch !== true) return;
     }
     yield* idle(parts, waiting, version);
@@ -196,6 +200,11 @@ async function readNewest(parts: Parts, taskId: string): Promise<LoadedTask | un
   const known = parts.actors.peek(taskId)?.known;
   if (known?.task !== undefined) return { task: known.task, revision: known.revision, previous: 0n };
   return once(parts.core, () => loadTask(parts.core, taskId));
+}
+
+/** The run is that of a stored launch, which takes place when the run before it has stopped. */
+function isStored(parts: Parts, taskId: string, runId: string | undefined): boolean {
+  return runId !== undefined && runId !== "" && parts.actors.peek(taskId)?.intent?.runId === runId;
 }
 
 function checkRun(taskId: string, runId: string | undefined, newest: LoadedTask): void {

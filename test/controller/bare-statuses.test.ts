@@ -189,6 +189,34 @@ describe("a task that is written past the open controller", () => {
     await h.reopen();
   });
 
+  test.each(["cancel", "launch"] as const)(
+    "and is launched anew is not bound to the run that was lost: a %s of it has its effect",
+    async (call) => {
+      await using h = await openHarness();
+      await h.launch("a");
+      const old = await h.runner.phase("a");
+      await createKVStore(h.disk).delete(`/tasks/${controllerName}/a`);
+      await expect(old.task.setProgress({ current: 1 })).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+      await h.launch("a", { metadata: { n: 1 } });
+      if (call === "cancel") {
+        expect((await h.controller.cancelTask("a")).stage).toBe("ended");
+        old.return("zombie");
+        await h.settle();
+        expect(await h.state("a")).toBe("Canceled");
+      } else {
+        const { runId, status } = await h.launch("a", { metadata: { n: 2 } });
+        expect(status.runId).toBe(runId);
+        old.return("zombie");
+        const next = await h.runner.phase("a");
+        expect(await next.task.loadTaskMetadata()).toEqual({ n: 2 });
+        next.return();
+        await h.settle();
+        expect(h.runner.all("a", "running")).toHaveLength(2);
+      }
+      await h.reopen();
+    },
+  );
+
   test("and is launched anew does not run beside the run that was lost", async () => {
     await using h = await openHarness();
     await h.launch("a");

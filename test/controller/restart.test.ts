@@ -153,6 +153,32 @@ describe("a launch of a running task", () => {
     expect(await h.keys("/intents/")).toEqual([]);
   });
 
+  test("is the run that is alive to the launches that come meanwhile", async () => {
+    await using h = await openHarness();
+    h.runner.scripts.completed = "hold";
+    const old = await launchRunning(h);
+    await h.controller.cancelTask("a");
+    const { runId } = await h.launch("a", { metadata: { n: 2 } });
+    for (const isEnded of [false, true]) {
+      if (isEnded) {
+        old.stop();
+        await h.runner.phase("a", "completed");
+      }
+      const existing = await h.launch("a", { ifActive: "use-existing", ifEnded: "fail" });
+      expect([existing.outcome, existing.runId]).toEqual(["used-existing", runId]);
+      const refused = h.launch("a", { ifActive: "fail", ifEnded: "relaunch" });
+      await expect(refused).rejects.toMatchObject({ code: "ALREADY_EXISTS" });
+    }
+    const newer = await h.launch("a", { metadata: { n: 3 }, ifEnded: "fail" });
+    expect(newer.outcome).toBe("restarted");
+    expect(await h.keys("/intents/")).toHaveLength(1);
+    (await h.runner.phase("a", "completed")).return();
+    const phase = await expectOneRun(h, newer.runId);
+    expect(await phase.task.loadTaskMetadata()).toEqual({ n: 3 });
+    expect(await h.keys("/intents/")).toEqual([]);
+    h.runner.scripts.completed = () => undefined;
+  });
+
   test("stands in the way of a deletion", async () => {
     await using h = await openHarness();
     h.runner.scripts.completed = "hold";

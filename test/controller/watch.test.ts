@@ -284,6 +284,49 @@ describe("a watch of one run", () => {
     (await h.runner.phase("a")).return();
   });
 
+  test.each([false, true])("that is stored waits for it, and shows all of it (ended before: %s)", async (isEnded) => {
+    await using h = await openHarness();
+    const old = await running(h);
+    if (isEnded) {
+      h.runner.scripts.completed = "hold";
+      await h.controller.cancelTask("a");
+    }
+    const { runId, revision } = await h.launch("a");
+    if (isEnded) {
+      old.stop();
+      await h.runner.phase("a", "completed");
+    }
+    const watching = watch(h, "a", { runId });
+    const since = watch(h, "a", { runId, sinceRevision: revision });
+    await h.settle();
+    expect(watching.lines).toEqual(["bookmark"]);
+    if (isEnded) (await h.runner.phase("a", "completed")).return();
+    else old.stop();
+    (await h.runner.phase("a")).return();
+    await h.settle();
+    await Promise.all([watching.over, since.over]);
+    expect(watching.lines).toEqual(["bookmark", "Pending", "Running", "Completed"]);
+    expect(since.lines.filter((line) => line !== "bookmark")).toEqual(["Pending", "Running", "Completed"]);
+    if (isEnded) (await h.runner.phase("a", "completed")).return();
+  });
+
+  test("that is stored ends when another launch or a cancel takes its place", async () => {
+    await using h = await openHarness();
+    const old = await running(h);
+    const second = await h.launch("a");
+    const replaced = watch(h, "a", { runId: second.runId });
+    await h.settle();
+    const third = await h.launch("a");
+    await replaced.over;
+    expect(replaced.error).toMatchObject({ code: "FAILED_PRECONDITION" });
+    const canceled = watch(h, "a", { runId: third.runId });
+    await h.settle();
+    await h.controller.cancelTask("a");
+    await canceled.over;
+    expect(canceled.error).toMatchObject({ code: "FAILED_PRECONDITION" });
+    old.stop();
+  });
+
   test("shows its run's end to a slow reader, though a newer run has begun", async () => {
     await using h = await openHarness();
     const phase = await running(h);
