@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { taskKey } from "../../src/store/keys.ts";
-import { controllerName, type Harness, openHarness, refusal } from "../support/controller-harness.ts";
+import { controllerName, type Harness, observed, openHarness, refusal } from "../support/controller-harness.ts";
 import { damageEntries } from "../support/damaged-store.ts";
+import { FaultPlan, FaultStore } from "../support/fault-store.ts";
 
 /** Task "bad" in a state, with everything that a task can have, and task "good" beside it. */
 async function bring(h: Harness, state: "Pending" | "Running" | "Completed"): Promise<void> {
@@ -140,6 +141,31 @@ describe("damaged bytes, as a store shows them,", () => {
     await h.crash();
     expect((await h.runner.phase("bad")).context.attempt).toBe(2);
   });
+
+  test.each(["lost", "applied"] as const)(
+    "of a task stand in no deletion's way, not even of one of which the store does not know what became (%s)",
+    async (kind) => {
+      await using h = await openHarness();
+      await bring(h, "Completed");
+      const plan = new FaultPlan();
+      const isDamaged = (key: string): boolean => key === taskKey(controllerName, "bad");
+      await h.crash({ wrap: (store) => damageEntries(new FaultStore(store, plan), isDamaged) });
+      await h.settle();
+      // After the commits that remove its log: that of the task itself.
+      const chunks = (await h.keys("/logs/")).length;
+      plan.add({ at: plan.counts.commit + chunks + 1, of: "commit", kind });
+      const deletion = observed(h.controller.deleteTask("bad"));
+      await h.clock.advance(1_000);
+      expect(plan.injected).toHaveLength(1);
+      if (kind === "applied") await deletion.promise;
+      else {
+        expect((await refusal(deletion.promise)).code).toBe("UNAVAILABLE");
+        expect(await h.controller.listTasks()).toEqual(["bad", "good"]);
+        await h.controller.deleteTask("bad");
+      }
+      expect(await h.controller.listTasks()).toEqual(["good"]);
+    },
+  );
 
   test.each([
     "leases",
