@@ -24,6 +24,8 @@ export interface Core {
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly runner: TaskRunner;
+  /** The runner has an onTaskCompleted. Looked at once: what reading it throws must not be in the way of an end. */
+  readonly tellsEnds: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -43,7 +43,7 @@ export class Deliveries {
 
   /** What belongs to the commit of an end. */
   changesAtEnd(taskId: string, runId: string): Change[] {
-    if (this.#core.runner.onTaskCompleted === undefined) return [];
+    if (!this.#core.tellsEnds) return [];
     return [{ type: "index", key: deliveryKey(this.#core.name, taskId, runId), value: noBytes }];
   }
 
@@ -54,7 +54,7 @@ export class Deliveries {
     // Taken now: callbacks that come in while the runner is told are for the next end.
     const callbacks = this.#callbacks.take(taskId);
     try {
-      if (this.#core.runner.onTaskCompleted !== undefined) {
+      if (this.#core.tellsEnds) {
         if (!(await this.#tellRunner(taskId, task, fence))) return;
         const change: Change = { type: "unindex", key: deliveryKey(this.#core.name, taskId, task.status.runId) };
         await commit(this.#core, [change], [], "until-done");

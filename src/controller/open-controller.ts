@@ -147,7 +147,8 @@ function resolveOptions(options: ControllerOptions) {
   if (violations.length > 0) throw invalidArgument(violations);
   const guard = options.guard ?? createStoreGuard({ store, clock, random, log });
   const { name, runner } = options;
-  return { name, store, runner, clock, random, log, limits, guard, concurrency, closeGraceMs, retention };
+  const tellsEnds = runner.onTaskCompleted !== undefined;
+  return { name, store, runner, tellsEnds, clock, random, log, limits, guard, concurrency, closeGraceMs, retention };
 }
 
 async function open(parts: Parts, retention: Retention): Promise<void> {

@@ -191,7 +191,7 @@ async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
   const isTold = await withTask(parts, taskId, async (actor) => {
     const { task } = await actor.load("until-done");
     if (actor.delivery !== undefined) return 1;
-    if (core.runner.onTaskCompleted === undefined) return 0;
+    if (!core.tellsEnds) return 0;
     if (task === undefined || isActive(task.status.state)) return 0;
     if (entry.key !== deliveryKey(core.name, taskId, task.status.runId)) return 0;
     parts.runs.deliver(actor, 0n);

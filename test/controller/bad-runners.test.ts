@@ -327,6 +327,30 @@ describe("a runner that", () => {
     expect(await other.keys("/deliveries/")).toEqual([]);
   });
 
+  test.each(["onTaskPending", "onTaskRunning", "onTaskCompleted"] as const)(
+    "has an %s that cannot be read fails its tasks, or counts as told",
+    async (name) => {
+      const runner = { onTaskPending: () => {}, onTaskRunning: () => {}, onTaskCompleted: () => {} };
+      const reads = { count: 0 };
+      Object.defineProperty(runner, name, {
+        get: () => {
+          reads.count += 1;
+          // The opening looks at it once.
+          if (reads.count > 1) throw new Error("getter");
+          return () => {};
+        },
+      });
+      await using h = await openHarness({ runner });
+      for (const id of ["a", "b"]) {
+        await h.launch(id);
+        await h.settle();
+        expect(await h.state(id)).toMatch(name === "onTaskCompleted" ? /Completed/ : /Completed|Failed/);
+        expect(await h.keys("/deliveries/")).toEqual([]);
+      }
+      expect(reads.count).toBeGreaterThanOrEqual(2);
+    },
+  );
+
   test("has neither onTaskPending nor onTaskCompleted runs its tasks all the same", async () => {
     await using h = await openHarness({ runner: { onTaskRunning: () => 1 } });
     await h.launch("a");

@@ -129,7 +129,8 @@ async function createParts(closing: AbortSignal, clock: Core["clock"], runner: S
   const limits = defaultControllerLimits;
   const lifetime = new Lifetime(() => new Error("closed"));
   const hub = new WatchHub();
-  const core: Core = { name: "tests", store, guard, runner, clock, random, log, limits, hub, closing, lifetime };
+  const ports = { store, guard, runner, clock, random, log };
+  const core: Core = { name: "tests", ...ports, tellsEnds: true, limits, hub, closing, lifetime };
   const actors = new Actors(core);
   const callbacks = new Callbacks(log);
   const trash = new Trash(core);
