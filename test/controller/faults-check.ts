@@ -1,10 +1,9 @@
 /** What must be true of a world's store, whatever failed on the way there. */
 import type { LogEntry } from "#gen/core/v1/core_pb.js";
-import { decodeLogChunk, decodeTask, type StoredTask } from "../../src/store/codec.ts";
+import { decodeLogChunk, decodeTask } from "../../src/store/codec.ts";
 import * as keys from "../../src/store/keys.ts";
 import type { Store, StoreEvent } from "../../src/store/store.ts";
 import {
-  isActive,
   isEnded,
   StateCanceled,
   StateCompleted,
@@ -12,14 +11,10 @@ import {
   stateName,
   StatePending,
   StateRunning,
-  transitionTable,
 } from "../../src/task/state.ts";
 import { firstLogSeq, timestampMs } from "../../src/task/task.ts";
+import { historyComplaints, type Version } from "../support/task-history.ts";
 import { controllerName, type World } from "./faults-world.ts";
-
-interface Version extends StoredTask {
-  readonly revision: bigint;
-}
 
 /** All complaints about a world that has come to rest: no run is alive but for those that wait. */
 export async function complaintsOf(world: World): Promise<string[]> {
@@ -179,51 +174,6 @@ function runsOfTheLog(versions: ReadonlyArray<Version | undefined>): Set<string>
     before = version;
   }
   return runs;
-}
-
-/** Only legal transitions, a chain that names them, attempts that rise, and no change of a run that has ended. */
-function historyComplaints(taskId: string, versions: ReadonlyArray<Version | undefined>): string[] {
-  const complaints: string[] = [];
-  const over = new Set<string>();
-  let before: Version | undefined;
-  let lastTransition = 0n;
-  for (const version of versions) {
-    if (version === undefined) {
-      if (before !== undefined && isActive(before.status.state)) complaints.push(`${taskId} was deleted while active`);
-      before = undefined;
-      lastTransition = 0n;
-      continue;
-    }
-    const { status, record, revision } = version;
-    const at = `${taskId} at ${revision}`;
-    if (over.has(status.runId)) complaints.push(`${at}: ${stateName(status.state)} of a run that was over`);
-    if (status.transitions.at(-1)?.state !== status.state)
-      complaints.push(`${at}: the last transition is not the state`);
-    if (record.previousTransitionRevision !== lastTransition)
-      complaints.push(`${at}: the chain names ${record.previousTransitionRevision}, not ${lastTransition}`);
-    const isNewRun = before?.status.runId !== status.runId;
-    if (isNewRun && before !== undefined) over.add(before.status.runId);
-    if (isNewRun ? status.state !== StatePending || status.attempt !== 1 : !isLegal(before, version)) {
-      complaints.push(
-        `${at}: ${stateName(before?.status.state ?? 0)} to ${stateName(status.state)}, attempt ${status.attempt}`,
-      );
-    }
-    if (isEnded(status.state)) over.add(status.runId);
-    if (record.isTransition) lastTransition = revision;
-    before = version;
-  }
-  return complaints;
-}
-
-function isLegal(before: Version | undefined, after: Version): boolean {
-  if (before === undefined) return false;
-  const [from, to] = [before.status.state, after.status.state];
-  const isResume = after.status.attempt === before.status.attempt + 1;
-  if (!after.record.isTransition) return from === to && after.status.attempt === before.status.attempt;
-  if (isResume) return isActive(from) && (to === StatePending || to === StateFailed);
-  return transitionTable.some(
-    (rule) => rule.trigger !== "Resume" && rule.trigger !== "Launch" && rule.from.includes(from) && rule.to === to,
-  );
 }
 
 /** What was acknowledged as launched has been, unless a newer launch or a cancel took its place. */

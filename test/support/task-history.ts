@@ -3,7 +3,7 @@ import type { LogEntry } from "#gen/core/v1/core_pb.js";
 import { decodeLogChunk, decodeTask, type StoredTask } from "../../src/store/codec.ts";
 import { logPrefix, taskKey } from "../../src/store/keys.ts";
 import type { Store } from "../../src/store/store.ts";
-import { isEnded, stateName } from "../../src/task/state.ts";
+import { isActive, isEnded, stateName, StateFailed, StatePending, transitionTable } from "../../src/task/state.ts";
 
 export interface Version extends StoredTask {
   readonly revision: bigint;
@@ -52,4 +52,49 @@ export async function readLog(
 ): Promise<LogEntry[]> {
   const chunks = await store.scan({ prefix: logPrefix(controller, taskId, generation), limit: 100_000 });
   return chunks.flatMap(({ value }) => decodeLogChunk(value));
+}
+
+/** Only legal transitions, a chain that names them, attempts that rise, and no change of a run that has ended. */
+export function historyComplaints(taskId: string, versions: ReadonlyArray<Version | undefined>): string[] {
+  const complaints: string[] = [];
+  const over = new Set<string>();
+  let before: Version | undefined;
+  let lastTransition = 0n;
+  for (const version of versions) {
+    if (version === undefined) {
+      if (before !== undefined && isActive(before.status.state)) complaints.push(`${taskId} was deleted while active`);
+      before = undefined;
+      lastTransition = 0n;
+      continue;
+    }
+    const { status, record, revision } = version;
+    const at = `${taskId} at ${revision}`;
+    if (over.has(status.runId)) complaints.push(`${at}: ${stateName(status.state)} of a run that was over`);
+    if (status.transitions.at(-1)?.state !== status.state)
+      complaints.push(`${at}: the last transition is not the state`);
+    if (record.previousTransitionRevision !== lastTransition)
+      complaints.push(`${at}: the chain names ${record.previousTransitionRevision}, not ${lastTransition}`);
+    const isNewRun = before?.status.runId !== status.runId;
+    if (isNewRun && before !== undefined) over.add(before.status.runId);
+    if (isNewRun ? status.state !== StatePending || status.attempt !== 1 : !isLegal(before, version)) {
+      complaints.push(
+        `${at}: ${stateName(before?.status.state ?? 0)} to ${stateName(status.state)}, attempt ${status.attempt}`,
+      );
+    }
+    if (isEnded(status.state)) over.add(status.runId);
+    if (record.isTransition) lastTransition = revision;
+    before = version;
+  }
+  return complaints;
+}
+
+function isLegal(before: Version | undefined, after: Version): boolean {
+  if (before === undefined) return false;
+  const [from, to] = [before.status.state, after.status.state];
+  const isResume = after.status.attempt === before.status.attempt + 1;
+  if (!after.record.isTransition) return from === to && after.status.attempt === before.status.attempt;
+  if (isResume) return isActive(from) && (to === StatePending || to === StateFailed);
+  return transitionTable.some(
+    (rule) => rule.trigger !== "Resume" && rule.trigger !== "Launch" && rule.from.includes(from) && rule.to === to,
+  );
 }
