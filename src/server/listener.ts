@@ -10,7 +10,8 @@
  *    that nothing survives `close`.
  * 2. A connection that does not say in time what it speaks is destroyed.
  * 3. Draining: no new connection, no new calls on the old ones (GOAWAY, or the end of
- *    keep-alive), those under way go on until the grace is over.
+ *    keep-alive), those under way go on until the grace is over. A connection that has said
+ *    nothing yet is ended at once.
  */
 import type { Server as Http1Server } from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
@@ -35,6 +36,7 @@ export interface ListenerOptions extends Http2Options {
 export async function openListener(options: ListenerOptions): Promise<Listener> {
   const { requests, limits, clock, log } = options;
   const sockets = new Set<Socket>();
+  const undecided = new Set<Socket>();
   const http2 = new Http2Connections(options);
   const net = createServer({ allowHalfOpen: true, noDelay: true });
   net.maxConnections = limits.sessionsMax;
@@ -44,10 +46,15 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   net.on("error", (error) => log.error({ err: error }, "the port fails"));
   net.on("connection", (socket: Socket) => {
     sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
+    undecided.add(socket);
+    socket.once("close", () => {
+      sockets.delete(socket);
+      undecided.delete(socket);
+    });
     // Without a listener, a connection that breaks ends the process.
     socket.on("error", () => {});
     sniffProtocol(socket, { clock, timeoutMs: limits.firstRequestMaxMs }, (protocol) => {
+      undecided.delete(socket);
       if (protocol === "http2") http2.accept(socket);
       else http1.emit("connection", socket);
     });
@@ -58,7 +65,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     host: address,
     port,
     close(graceMs) {
-      closing ??= closeAll({ net, http1, http2, sockets }, options, graceMs);
+      closing ??= closeAll({ net, http1, http2, sockets, undecided }, options, graceMs);
       return closing;
     },
   };
@@ -69,10 +76,11 @@ interface Connections {
   readonly http1: Http1Server;
   readonly http2: Http2Connections;
   readonly sockets: ReadonlySet<Socket>;
+  readonly undecided: ReadonlySet<Socket>;
 }
 
 async function closeAll(
-  { net, http1, http2, sockets }: Connections,
+  { net, http1, http2, sockets, undecided }: Connections,
   { requests, clock, log }: ListenerOptions,
   graceMs: number,
 ): Promise<void> {
@@ -80,6 +88,7 @@ async function closeAll(
     net.close(() => resolve());
   });
   requests.stopKeepAlive();
+  for (const socket of undecided) socket.destroy();
   http1.closeIdleConnections();
   http2.close();
   const cancelGrace = clock.after(graceMs, () => {

@@ -35,6 +35,16 @@ export function refusePath(request: NodeRequest, response: NodeResponse): void {
   refuse(request, response, new ConnectError(`${path} is not served here`, Code.Unimplemented));
 }
 
+/** Answers a request for a served path that is no call: it says what one looks like. */
+export function refuseForm(request: NodeRequest, response: NodeResponse, status: 405 | 415): void {
+  const [name, value] = status === 405 ? ["allow", "POST"] : ["accept-post", contentTypes];
+  const body = Buffer.from(`a call is a POST with one of these content types: ${contentTypes}\n`);
+  const headers = { "content-type": "text/plain; charset=utf-8", [name]: value };
+  send(response, { status, headers, body: request.method === "HEAD" ? undefined : body });
+}
+
+const contentTypes = "application/json, application/proto, application/grpc, application/grpc-web";
+
 /** Answers a request that is not fit to be looked at. */
 export function refuseMalformed(request: NodeRequest, response: NodeResponse, message: string): void {
   refuse(request, response, new ConnectError(message, Code.InvalidArgument));

@@ -6,7 +6,8 @@
  * 1. A message that says it is longer than the limit is refused when its five bytes
  *    of prefix are there: nothing is allocated for it.
  * 2. A message is passed on when it is whole. What is under way is counted, for all
- *    requests together, and given back when the reading ends in whatever way.
+ *    requests together, and given back when the reading ends in whatever way. The request whose
+ *    bytes would be too many is refused: streams that were opened in time must not fill the memory later.
  * 3. A message that is not whole `receiveMaxMs` after it was begun (the first one: after
  *    the request was begun) fails with DEADLINE_EXCEEDED.
  * 4. Ending early leaves the request as it is: HTTP/1.1's would take the connection with
@@ -19,14 +20,25 @@ import type { NodeRequest } from "./node-http.ts";
 
 /** Counts the bytes that all requests hold together. */
 export class ByteBudget {
+  readonly #maxBytes: number;
   #usedBytes = 0;
 
-  get usedBytes(): number {
-    return this.#usedBytes;
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
   }
 
-  add(bytes: number): void {
+  /** Throws RESOURCE_EXHAUSTED, and takes nothing, where that would be too many. */
+  take(bytes: number): void {
+    const name = "in_flight_max_bytes";
+    if (this.#usedBytes + bytes > this.#maxBytes) {
+      const message = `the limit ${name} is ${this.#maxBytes}; try again when less is received`;
+      throw fromControllerError(limitError(name, this.#maxBytes, message, 1_000));
+    }
     this.#usedBytes += bytes;
+  }
+
+  giveBack(bytes: number): void {
+    this.#usedBytes -= bytes;
   }
 }
 
@@ -54,11 +66,11 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
       const next = await (deadline === undefined ? chunks.next() : Promise.race([chunks.next(), deadline.expired]));
       if (next.done === true) break;
       deadline ??= startDeadline(options);
+      budget.take(next.value.byteLength);
       pending.append(next.value);
-      budget.add(next.value.byteLength);
       if (!enveloped) checkSize(pending.byteLength, messageMaxBytes);
       for (let size = messageSize(pending, options); size !== undefined; size = messageSize(pending, options)) {
-        budget.add(-size);
+        budget.giveBack(size);
         yield pending.take(size);
       }
       if (mayPause && pending.byteLength === 0) {
@@ -72,7 +84,7 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
     throw new ConnectError("the request was not sent to its end", Code.Canceled, undefined, undefined, error);
   } finally {
     deadline?.cancel();
-    budget.add(-pending.byteLength);
+    budget.giveBack(pending.byteLength);
     chunks.return?.().catch(() => {});
   }
 }

@@ -9,7 +9,10 @@
  * 2. A deadline above the maximum is clamped, and a unary call without one gets the
  *    server's: the library would refuse the first, and never end the second.
  * 3. A call whose request is not read to its end is cut off soon after its answer:
- *    otherwise its stream, or the connection of HTTP/1.1, would stay for the rest.
+ *    otherwise its stream, or the connection of HTTP/1.1, would stay for the rest. So is one
+ *    whose peer does not take the end of its answer.
+ * 4. While draining, a connection of HTTP/1.1 is over with the answer that it is on, whatever
+ *    was said about it when the answer began.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
@@ -27,7 +30,7 @@ import {
   requestPath,
   wireProtocol,
 } from "./node-http.ts";
-import { refuse, refuseMalformed, refuseOverLimit, refusePath } from "./refuse.ts";
+import { refuse, refuseForm, refuseMalformed, refuseOverLimit, refusePath } from "./refuse.ts";
 import { ByteBudget, readBody } from "./request-body.ts";
 import { writeResponse } from "./write-response.ts";
 
@@ -44,11 +47,12 @@ const lingerMs = 500;
 
 export class RequestListener {
   readonly #options: RequestListenerOptions;
-  readonly #budget = new ByteBudget();
+  readonly #budget: ByteBudget;
   #keepAlive = true;
 
   constructor(options: RequestListenerOptions) {
     this.#options = options;
+    this.#budget = new ByteBudget(options.limits.inFlightMaxBytes);
   }
 
   /** Answers the request, now or later. Never throws. */
@@ -80,19 +84,18 @@ export class RequestListener {
       refuseMalformed(request, response, "the authority (or Host) of the request is not valid");
     } else if (handler === undefined) refusePath(request, response);
     else return handler;
-    this.#finishReading(request, response);
+    this.#finish(request, response);
     return undefined;
   }
 
   #exceededLimit({ rawHeaders }: NodeRequest): Parameters<typeof refuseOverLimit>[2] | undefined {
-    const { headerPairsMax, headerListMaxBytes, inFlightMaxBytes } = this.#options.limits;
+    const { headerPairsMax, headerListMaxBytes } = this.#options.limits;
     const httpStatus = 431;
     if (rawHeaders.length > headerPairsMax * 2) return { name: "header_pairs_max", value: headerPairsMax, httpStatus };
     // Of HTTP/2 only the compressed size is bounded below. Counted as its SETTINGS do: RFC 9113, section 6.5.2.
     const listBytes = rawHeaders.reduce((sum, text) => sum + text.length + 16, 0);
     if (listBytes > headerListMaxBytes) return { name: "header_list_max_bytes", value: headerListMaxBytes, httpStatus };
-    if (this.#budget.usedBytes < inFlightMaxBytes) return undefined;
-    return { name: "in_flight_max_bytes", value: inFlightMaxBytes, retryDelayMs: 1_000 };
+    return undefined;
   }
 
   /** Never rejects. */
@@ -102,17 +105,23 @@ export class RequestListener {
     try {
       const answer = await handler(this.#toUniversalRequest(handler, request, response));
       if (!this.#keepAlive || !isWhole(request)) closeAfterAnswer(response);
-      const outcome = await writeResponse(answer, response, { clock, stallMaxMs: limits.writeStallMaxMs });
-      if (outcome === "stalled") {
-        log.warn({ rpc }, "a client did not read its answer, and was cut off");
-        cutOff(request);
+      const { status } = answer;
+      if (status === 405 || status === 415) refuseForm(request, response, status);
+      else {
+        const outcome = await writeResponse(answer, response, { clock, stallMaxMs: limits.writeStallMaxMs });
+        if (outcome === "stalled") this.#cutOffStalled(request, rpc);
       }
     } catch (error) {
       log.error({ err: error, rpc }, "a call could not be answered");
       if (!response.headersSent) refuse(request, response, new ConnectError("internal error", Code.Internal));
       else cutOff(request);
     }
-    this.#finishReading(request, response);
+    this.#finish(request, response);
+  }
+
+  #cutOffStalled(request: NodeRequest, rpc: string): void {
+    this.#options.log.warn({ rpc }, "a client did not read its answer, and was cut off");
+    cutOff(request);
   }
 
   #toUniversalRequest(
@@ -143,12 +152,20 @@ export class RequestListener {
     return { ...universal, body };
   }
 
-  /** Gives the client a moment to read the answer, then ends what it may still be sending. */
-  #finishReading(request: NodeRequest, response: NodeResponse): void {
-    if (isWhole(request) || response.destroyed) return;
-    const cancel = this.#options.clock.after(lingerMs, () => cutOff(request));
-    request.once("close", cancel);
-    response.once("close", cancel);
+  /**
+   * After the answer was written: who has not sent its whole request gets a moment to read the
+   * answer, and who does not take the answer's end as long as for any other part of it.
+   */
+  #finish(request: NodeRequest, response: NodeResponse): void {
+    if (isOver(response)) return;
+    const { clock, limits } = this.#options;
+    const cancel = isWhole(request)
+      ? clock.after(limits.writeStallMaxMs, () => this.#cutOffStalled(request, quoteInput(requestPath(request))))
+      : clock.after(lingerMs, () => cutOff(request));
+    response.once("close", () => {
+      cancel();
+      if (!this.#keepAlive && http2Stream(request) === undefined) request.socket.end();
+    });
   }
 }
 
@@ -179,6 +196,11 @@ function clampDeadline(header: Headers, connect: boolean, limit: { maxMs: number
 /** Whether the client has sent all of the request. */
 function isWhole(request: NodeRequest): boolean {
   return http2Stream(request)?.readableEnded ?? request.complete;
+}
+
+/** Whether the peer has all of the answer, or is gone. */
+function isOver(response: NodeResponse): boolean {
+  return http2Stream(response)?.destroyed ?? response.destroyed;
 }
 
 /** On HTTP/1.1 nothing can follow an answer before the end of its request. */

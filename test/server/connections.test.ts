@@ -129,15 +129,26 @@ describe("a connection that asks for much", () => {
     expect(served.logged.map(({ message }) => message)).toContain("a client opens calls far too fast, and was cut off");
   });
 
-  test("holds so much of unfinished requests, and new ones are refused until it is less", async () => {
-    await using served = await serveFake({ limits: { inFlightMaxBytes: 1_000, receiveMaxMs: 200 } });
+  test("holds so much of unfinished requests, and the one that would be too much is refused", async () => {
+    await using served = await serveFake({ limits: { inFlightMaxBytes: 1_000 } });
     const session = openHttp2(served.port);
-    const half = requestOn(session, grpcHeaders, envelope(Buffer.alloc(2_000), { claimedBytes: 3_000 }), {
-      end: false,
+    const half = envelope(Buffer.alloc(795), { claimedBytes: 3_000 });
+    let fill = (): void => {};
+    const after = new Promise<void>((resolve) => {
+      fill = resolve;
     });
-    await eventually(async () => expect((await requestOn(session, grpcHeaders)).grpcStatus).toBe(8));
-    expect((await half).grpcStatus).toBe(4);
-    expect((await requestOn(session, grpcHeaders)).grpcStatus).toBe(0);
+    // It is under way before there is too much: what was opened in time must not fill the memory later.
+    const openedInTime = requestOn(session, grpcHeaders, half, { end: false, after });
+    const other = openHttp2(served.port);
+    void requestOn(other, grpcHeaders, half, { end: false });
+    const ofBytes = async (bytes: number) =>
+      (await requestOn(session, grpcHeaders, envelope(Buffer.alloc(bytes - 5)))).grpcStatus;
+    await eventually(async () => expect(await ofBytes(201)).toBe(8));
+    expect(await ofBytes(200)).toBe(3);
+    fill();
+    expect((await openedInTime).grpcStatus).toBe(8);
+    other.destroy();
+    await eventually(async () => expect(await ofBytes(1_000)).toBe(3));
     session.destroy();
   });
 
@@ -179,12 +190,24 @@ describe("a path that is not served", () => {
     }
   });
 
-  test("nor is a content type that no protocol has", async () => {
+  test("nor is a content type that no protocol has, and the answer says which there are", async () => {
     await using served = await serveFake();
     for (const contentType of ["text/html", "application/grpc-web-text", "application/xml"]) {
       const answer = await http2Request(served.port, { ...grpcHeaders, "content-type": contentType });
       expect(answer.status).toBe(415);
+      expect(answer.headers["accept-post"]).toContain("application/json");
+      expect(answer.body.toString()).toContain("application/grpc");
     }
+    const form = await fetch(`${served.baseUrl}${String(grpcHeaders[":path"])}`, { method: "POST", body: "{}" });
+    expect(form.status).toBe(415);
+    expect(await form.text()).toContain("application/json");
+  });
+
+  test("nor is GET, and the answer says which method is", async () => {
+    await using served = await serveFake();
+    const get = await fetch(`${served.baseUrl}${String(grpcHeaders[":path"])}`);
+    expect([get.status, get.headers.get("allow")]).toEqual([405, "POST"]);
+    expect(await get.text()).toContain("a call is a POST");
   });
 });
 
@@ -211,6 +234,24 @@ describe("closing", () => {
     await closing;
   });
 
+  test("ends a connection of HTTP/1.1 with the stream that it is on, and waits for nothing more", async () => {
+    const served = await serveFake({ limits: { firstRequestMaxMs: 60_000 } });
+    served.controller.put("a", { state: StateRunning });
+    const watch = await fetch(`${served.baseUrl}/stint.v1.TaskControllerService/WatchTask`, {
+      method: "POST",
+      headers: { "content-type": "application/connect+json" },
+      body: envelope(Buffer.from(JSON.stringify(task))),
+    });
+    // Its headers are there: they have promised that the connection stays.
+    expect(watch.headers.get("connection")).toBe("keep-alive");
+    const silent = connectSocket(served.port, "127.0.0.1");
+    await once(silent, "connect");
+    const closing = served.close(60_000);
+    expect(await watch.text()).toContain("the server is stopping");
+    await closing;
+    expect(served.logged.map(({ message }) => message)).not.toContain("connections were cut off: their grace is over");
+  });
+
   test("refuses new calls on old connections while others finish", async () => {
     await using served = await serveFake();
     served.availability.enter("draining");
@@ -222,8 +263,6 @@ describe("closing", () => {
     const served = await serveFake();
     served.controller.gate = new Promise(() => {});
     const call = callError(served.client().getTaskStatus(task));
-    const idle = connectSocket(served.port, "127.0.0.1");
-    await once(idle, "connect");
     await eventually(() => expect(served.controller.callCount).toBe(1));
     const started = performance.now();
     await served.close(100);

@@ -50,11 +50,12 @@ export function openHttp2(port: number): ClientHttp2Session {
   return session;
 }
 
+/** One request on a connection. `end: false` leaves it without an end; the body is sent `after`. */
 export function requestOn(
   session: ClientHttp2Session,
   headers: OutgoingHttpHeaders,
   body: Uint8Array = envelope(new Uint8Array()),
-  options: { end?: boolean } = {},
+  options: { end?: boolean; after?: Promise<unknown> } = {},
 ): Promise<RawAnswer> {
   return new Promise((resolve) => {
     const stream = session.request(headers);
@@ -80,8 +81,10 @@ export function requestOn(
         grpcStatus: grpcStatus === undefined ? undefined : Number(grpcStatus),
       });
     });
-    if (options.end === false) stream.write(body);
-    else stream.end(body);
+    void Promise.resolve(options.after).then(() => {
+      if (options.end === false) stream.write(body);
+      else stream.end(body);
+    });
   });
 }
 
