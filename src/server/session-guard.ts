@@ -8,7 +8,8 @@
  * 1. A session whose first request does not come in time is closed, and so is one
  *    that has no call for `idleMaxMs`.
  * 2. Its peer is asked every `pingIntervalMs` whether it is there. One that does not answer
- *    within `pingTimeoutMs` is gone: the session is destroyed, and its calls end.
+ *    within `pingTimeoutMs` is gone: the session is destroyed, and its calls end. Time in which this
+ *    process was held up itself does not count: the question may not have left, or the answer lie unread.
  * 3. It may open so many calls a second. More wait for their turn, up to a second; what
  *    would wait longer is refused, and a peer that goes on far beyond that is cut off.
  * 4. Once `closed`, it has no timer left.
@@ -31,6 +32,8 @@ export interface SessionGuard {
 const turnMaxMs = 1_000;
 /** Who is so far ahead of the rate, in spite of refusals, attacks. */
 const abuseMs = 10_000;
+/** A timer that is so late says that this process was held up. */
+const heldUpMs = 100;
 
 export function guardSession(
   session: ServerHttp2Session,
@@ -51,16 +54,20 @@ export function guardSession(
   }
 
   function ping(): void {
-    const cancelTimeout = clock.after(limits.pingTimeoutMs, () => {
+    if (session.destroyed) return;
+    awaitAnswer();
+    session.ping((error) => {
+      cancelPing();
+      if (error === null && !session.destroyed) cancelPing = clock.after(limits.pingIntervalMs, ping);
+    });
+  }
+
+  function awaitAnswer(): void {
+    const dueMs = clock.mono() + limits.pingTimeoutMs;
+    cancelPing = clock.after(limits.pingTimeoutMs, () => {
+      if (clock.mono() - dueMs > heldUpMs) return awaitAnswer();
       log.info({ openStreams }, "a peer does not answer, and is taken for gone");
       destroySession();
-    });
-    cancelPing = cancelTimeout;
-    // It throws when the session is over, and returns false when it cannot be sent just now.
-    if (session.destroyed) return cancelTimeout();
-    session.ping((error) => {
-      cancelTimeout();
-      if (error === null && !session.destroyed) cancelPing = clock.after(limits.pingIntervalMs, ping);
     });
   }
 
