@@ -18,7 +18,7 @@ import type { ServerLimits } from "./limits.ts";
 import { http2Stream } from "./node-http.ts";
 import { refuseOverLimit } from "./refuse.ts";
 import type { RequestListener } from "./request-listener.ts";
-import { guardSession, type SessionGuard } from "./session-guard.ts";
+import { SessionGuard } from "./session-guard.ts";
 
 export interface Http2Options {
   readonly requests: RequestListener;
@@ -49,10 +49,6 @@ export class Http2Connections {
       },
     };
     this.#server = createServer(serverOptions);
-    this.#server.on("session", (session) => {
-      this.#sessions.set(session, guardSession(session, options));
-      session.once("close", () => this.#sessions.delete(session));
-    });
     this.#server.on("sessionError", (error) => log.debug({ err: error }, "a connection broke"));
     this.#server.on("request", (request, response) => this.#admit(request, response));
   }
@@ -61,6 +57,11 @@ export class Http2Connections {
   accept(socket: Socket): void {
     // HTTP/2 has no half of a connection: who says it is done, is gone.
     socket.allowHalfOpen = false;
+    this.#server.once("session", (session) => {
+      this.#sessions.set(session, new SessionGuard(session, socket, this.#options));
+      socket.once("close", () => this.#sessions.delete(session));
+    });
+    // It makes the session at once.
     this.#server.emit("connection", socket);
   }
 

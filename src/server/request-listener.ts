@@ -164,7 +164,7 @@ export class RequestListener {
       : clock.after(lingerMs, () => cutOff(request));
     response.once("close", () => {
       cancel();
-      if (!this.#keepAlive && http2Stream(request) === undefined) request.socket.end();
+      if (!this.#keepAlive && http2Stream(request) === undefined) request.socket.destroySoon();
     });
   }
 }

@@ -1,10 +1,11 @@
 import { EventEmitter } from "node:events";
 import type { ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import type { Clock } from "../../src/clock.ts";
 import { silentLog } from "../../src/log.ts";
 import { defaultServerLimits } from "../../src/server/limits.ts";
-import { guardSession } from "../../src/server/session-guard.ts";
+import { SessionGuard } from "../../src/server/session-guard.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 
 /** A session whose peer answers pings when the test says so. */
@@ -29,26 +30,36 @@ class FakeSession extends EventEmitter {
     this.destroyed = true;
     // What is under way is told so, as Node does it.
     for (const answered of this.pings.splice(0)) answered(new Error("canceled"));
+  }
+}
+
+/** The socket of a peer that never closes its side. */
+class FakeSocket extends EventEmitter {
+  destroyed = false;
+
+  destroy(): void {
+    this.destroyed = true;
     this.emit("close");
   }
 }
 
 function guarded(clock: Clock) {
   const session = new FakeSession();
-  const guard = guardSession(session as unknown as ServerHttp2Session, {
+  const socket = new FakeSocket();
+  const guard = new SessionGuard(session as unknown as ServerHttp2Session, socket as unknown as Socket, {
     limits: defaultServerLimits,
     clock,
     log: silentLog,
   });
   const stream = new EventEmitter();
   session.emit("stream", stream);
-  return { session, guard, stream };
+  return { session, socket, guard, stream };
 }
 
 describe("a session", () => {
   test("whose peer has vanished is destroyed 45 s after its last sign of life, and no timer stays", async () => {
     const clock = createFakeClock();
-    const { session } = guarded(clock);
+    const { session, socket } = guarded(clock);
     for (let round = 0; round < 3; round += 1) {
       await clock.advance(30_000);
       expect(session.pings).toHaveLength(1);
@@ -59,6 +70,8 @@ describe("a session", () => {
     expect(session.destroyed).toBe(false);
     await clock.advance(1);
     expect(session.destroyed).toBe(true);
+    await clock.advance(1_000);
+    expect(socket.destroyed).toBe(true);
     expect(clock.pending()).toBe(0);
   });
 
@@ -79,7 +92,7 @@ describe("a session", () => {
 
   test("without a call for 5 minutes is closed, and one with a call is not", async () => {
     const clock = createFakeClock();
-    const { session, stream } = guarded(clock);
+    const { session, socket, stream } = guarded(clock);
     session.ping = (answered) => answered(null);
     await clock.advance(3_600_000);
     expect(session.closed).toBe(false);
@@ -88,6 +101,24 @@ describe("a session", () => {
     expect(session.closed).toBe(false);
     await clock.advance(1);
     expect(session.closed).toBe(true);
+    await clock.advance(1_000);
+    expect(socket.destroyed).toBe(true);
+    expect(clock.pending()).toBe(0);
+  });
+
+  test("that takes no new calls lasts as long as the last one, and its socket hardly longer", async () => {
+    const clock = createFakeClock();
+    const { session, socket, guard, stream } = guarded(clock);
+    session.ping = (answered) => answered(null);
+    guard.close();
+    await clock.advance(100_000);
+    expect([session.closed, socket.destroyed]).toEqual([true, false]);
+    stream.emit("close");
+    await clock.advance(999);
+    expect(socket.destroyed).toBe(false);
+    await clock.advance(1);
+    expect(socket.destroyed).toBe(true);
+    expect(clock.pending()).toBe(0);
   });
 
   test("that opens calls at the rate that is allowed never waits, and one that is faster waits a second at most", async () => {
