@@ -4,8 +4,8 @@ import { createCountParser } from "./arguments.ts";
 import { CliError } from "./cli-error.ts";
 import { exitCode } from "./exit-code.ts";
 
-/** What of the configuration can stand on the command line and in the environment too: all but the controllers. */
-export type ServeSettings = Omit<Config, "controllers">;
+/** What of the configuration can stand on the command line and in the environment too: all but the controllers and the limits. */
+export type ServeSettings = Omit<Config, "controllers" | "limits">;
 
 interface Setting {
   readonly key: keyof ServeSettings;

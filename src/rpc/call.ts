@@ -9,9 +9,11 @@ import { ControllerError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
 import { type Availability, drainingError } from "./availability.ts";
 import { toConnectError } from "./errors.ts";
+import type { StreamSlots } from "./stream-slots.ts";
 
 export interface CallPolicy {
   readonly availability: Availability;
+  readonly streams: StreamSlots;
   readonly log: Log;
 }
 
@@ -73,19 +75,25 @@ export function unaryCall<I, O>(
   };
 }
 
-/** A server-streaming method by the policy. */
+/** A method that streams answers by the policy; it holds a slot until it ends, or its caller is gone. */
 export function streamCall<I, O>(
   policy: CallPolicy,
   handle: (request: I, context: HandlerContext) => AsyncIterable<O>,
   options: { always?: boolean } = {},
 ): (request: I, context: HandlerContext) => AsyncGenerator<O> {
   return async function* stream(request, context) {
+    let giveBack = (): void => {};
     try {
       if (context.signal.aborted) throw abortError(context.signal);
       if (options.always !== true) refuseUnlessServing(policy);
+      giveBack = policy.streams.take();
+      // While the caller does not read, nobody asks this generator to return.
+      context.signal.addEventListener("abort", giveBack);
       yield* handle(request, context);
     } catch (error) {
       throw toConnectError(error, policy.log, context.method.name);
+    } finally {
+      giveBack();
     }
   };
 }

@@ -18,6 +18,7 @@ import {
   type WatchTaskRequest,
 } from "#gen/stint/v1/controller_pb.js";
 import type * as Domain from "../controller/controller.ts";
+import type { ControllerError } from "../controller/error.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { type CallPolicy, endOnDrain, streamCall, unaryCall } from "./call.ts";
@@ -30,6 +31,8 @@ export interface TaskControllerServiceOptions extends CallPolicy {
   readonly registry: ControllerRegistry;
   readonly limits: TaskLimits;
   readonly random: Random;
+  /** Why no launch is taken just now; undefined while they are. */
+  readonly refuseLaunch: () => ControllerError | undefined;
   /** The longest that CancelTask waits, in ms. */
   readonly waitMaxMs: number;
   /** What GetServerInfo answers. */
@@ -68,11 +71,13 @@ export function createTaskControllerService(
 }
 
 async function launchTask(
-  { registry, limits, random }: TaskControllerServiceOptions,
+  { registry, limits, random, refuseLaunch }: TaskControllerServiceOptions,
   request: LaunchTaskRequest,
 ): Promise<MessageInitShape<typeof LaunchTaskResponseSchema>> {
   const launch = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
+  const refusal = refuseLaunch();
+  if (refusal !== undefined) throw refusal;
   const generatedTaskId = launch.taskId === undefined;
   const taskId = launch.taskId ?? random.id();
   const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });

@@ -27,9 +27,11 @@ import { checkMetadataText, isBlank } from "../task/metadata.ts";
 import { parseReadMask, type ReadMask, unlistedFields } from "./read-mask.ts";
 import { structToJson } from "./struct-json.ts";
 
+/** What a request may ask for at most. */
+export const requestLimits = { pageSizeMax: 1_000, logLimitMax: 1_000 } as const;
+
+const { pageSizeMax, logLimitMax } = requestLimits;
 const pageSizeDefault = 100;
-const pageSizeMax = 1_000;
-const logLimitMax = 1_000;
 const pageTokenMaxBytes = 4 * 1024;
 
 const ifActives: Readonly<Record<IfActive, Domain.IfActive | undefined>> = {

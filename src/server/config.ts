@@ -1,6 +1,7 @@
 /** The configuration file: what may stand in it. */
 import { z } from "zod";
 import { controllerNamePattern } from "../task/ids.ts";
+import { type LimitName, limitNames, limitRange } from "./limits.ts";
 
 const controllerSchema = z.strictObject({
   name: z
@@ -15,6 +16,18 @@ const controllerSchema = z.strictObject({
   concurrency: z.int().min(1).max(10_000).optional().describe("How many of its tasks run at one time."),
   retentionHours: z.number().min(0).optional().describe("How long ended tasks are kept, for this controller."),
 });
+
+const limitsSchema = z.strictObject(
+  Object.fromEntries(limitNames.map((name) => [name, limitSchema(name).optional()])) as Record<
+    LimitName,
+    z.ZodOptional<ReturnType<typeof limitSchema>>
+  >,
+);
+
+function limitSchema(name: LimitName) {
+  const { min, max } = limitRange(name);
+  return z.int().min(min).max(max);
+}
 
 /** The schema of the file. Paths in it are relative to the file. */
 export const configSchema = z.strictObject({
@@ -37,6 +50,9 @@ export const configSchema = z.strictObject({
     .describe("How long history is kept, for watches that continue. Default 1."),
   historyBytes: z.int().positive().optional().describe("How many bytes of history are kept. Default 1 GiB."),
   retentionHours: z.number().min(0).optional().describe("How long ended tasks are kept after their end. Default 24."),
+  limits: limitsSchema
+    .optional()
+    .describe("What clients, tasks and controllers may take; docs/operating.md has them all."),
   controllers: z.array(controllerSchema).max(1_000).optional().describe("The controllers that the server hosts."),
 });
 

@@ -1,3 +1,9 @@
+import { parkCrashCount } from "../task/apply.ts";
+import type { ControllerLimits } from "../controller/core.ts";
+import { defaultControllerLimits } from "../controller/open-controller.ts";
+import { requestLimits } from "../rpc/validate.ts";
+import { ServerError } from "./error.ts";
+
 /** What the listener and a call may take. Sizes are bytes, times are ms. */
 export interface ServerLimits {
   /** One message of a request. */
@@ -11,6 +17,8 @@ export interface ServerLimits {
   readonly headerPairsMax: number;
   /** Connections. */
   readonly sessionsMax: number;
+  /** Connections from one address. */
+  readonly sessionsPerIpMax: number;
   /** Calls under way on one connection. */
   readonly streamsPerSessionMax: number;
   /** Calls that one connection may open in a second; more wait for up to a second, then are refused; far above it the connection is closed. */
@@ -33,9 +41,13 @@ export interface ServerLimits {
   readonly pingTimeoutMs: number;
   /** How long a peer may take to read what it was sent. */
   readonly writeStallMaxMs: number;
+  /** Launches are refused while the disk of the store has less room than this. */
+  readonly diskReserveBytes: number;
+  /** The same in percent of the disk; the larger of the two holds. */
+  readonly diskReservePercent: number;
 }
 
-/** The limits of docs/reliability.md section 3.2. */
+/** The limits that are in force where nothing else is configured. */
 export const defaultServerLimits: ServerLimits = {
   requestMaxBytes: 1024 * 1024,
   responseMaxBytes: 4 * 1024 * 1024,
@@ -43,6 +55,7 @@ export const defaultServerLimits: ServerLimits = {
   headerListMaxBytes: 16 * 1024,
   headerPairsMax: 64,
   sessionsMax: 1_024,
+  sessionsPerIpMax: 64,
   streamsPerSessionMax: 1_000,
   streamOpensPerSecondMax: 1_000,
   timeoutMaxMs: 24 * 60 * 60 * 1000,
@@ -54,4 +67,42 @@ export const defaultServerLimits: ServerLimits = {
   pingIntervalMs: 30_000,
   pingTimeoutMs: 15_000,
   writeStallMaxMs: 60_000,
+  diskReserveBytes: 256 * 1024 * 1024,
+  diskReservePercent: 5,
 };
+
+/** All limits that a server can be given. `watchersMax` holds for all its controllers together, the others of a controller for each. */
+export type Limits = ServerLimits & ControllerLimits;
+
+export const defaultLimits: Limits = { ...defaultControllerLimits, ...defaultServerLimits };
+
+/** The limits that can be configured: all but the length of an id, which every client may rely on. */
+export const limitNames = Object.keys(defaultLimits).filter((name) => name !== "idMaxBytes") as LimitName[];
+export type LimitName = Exclude<keyof Limits, "idMaxBytes">;
+
+/** What GetServerInfo shows beside those: they cannot be configured. */
+export const fixedLimits = { ...requestLimits, crashesMax: parkCrashCount };
+
+/** From where to where a limit can be set. */
+export function limitRange(name: LimitName): { min: number; max: number } {
+  // A day fits into a timer and into a grpc-timeout.
+  if (name.endsWith("Ms")) return { min: 1, max: 24 * 60 * 60 * 1000 };
+  // Beyond that the decoders of a Struct give up by themselves.
+  if (name === "metadataMaxDepth") return { min: 1, max: 100 };
+  if (name === "diskReserveBytes") return { min: 0, max: Number.MAX_SAFE_INTEGER };
+  if (name === "diskReservePercent") return { min: 0, max: 100 };
+  return { min: 1, max: 2 ** 31 - 1 };
+}
+
+/** All limits, those of `set` in the place of the defaults. Throws ServerError OPTION for one that is not there, or out of range. */
+export function resolveLimits(set: Readonly<Partial<Record<LimitName, number | undefined>>>): Limits {
+  for (const [name, value] of Object.entries(set)) {
+    if (!limitNames.includes(name as LimitName)) throw new ServerError("OPTION", `limits: there is no ${name}`);
+    const { min, max } = limitRange(name as LimitName);
+    if (value !== undefined && !(Number.isInteger(value) && value >= min && value <= max)) {
+      throw new ServerError("OPTION", `limits.${name} must be a whole number from ${min} to ${max}`);
+    }
+  }
+  const given = Object.fromEntries(Object.entries(set).filter(([, value]) => value !== undefined));
+  return { ...defaultLimits, ...given };
+}

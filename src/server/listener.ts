@@ -8,7 +8,8 @@
  *
  * 1. A connection is in `sockets` from when it is accepted until it is closed, so
  *    that nothing survives `close`.
- * 2. A connection that does not say in time what it speaks is destroyed.
+ * 2. A connection that does not say in time what it speaks is destroyed. One more than its
+ *    address may have is destroyed at once, so that no peer alone can take all there are.
  * 3. Draining: no new connection, no new calls on the old ones (GOAWAY, or the end of
  *    keep-alive), those under way go on until the grace is over. A connection that has said
  *    nothing yet is ended at once.
@@ -18,6 +19,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { createHttp1Server } from "./http1-server.ts";
 import { Http2Connections, type Http2Options } from "./http2-server.ts";
 import { sniffProtocol } from "./sniff-protocol.ts";
+import { createSparseWarning } from "./sparse-warning.ts";
 
 export interface Listener {
   readonly host: string;
@@ -40,14 +42,23 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const http2 = new Http2Connections(options);
   const net = createServer({ allowHalfOpen: true, noDelay: true });
   net.maxConnections = limits.sessionsMax;
-  net.on("drop", () => log.warn({ limit: limits.sessionsMax }, "a connection was refused: there are too many"));
+  const perAddress = new AddressCounts(limits.sessionsPerIpMax);
+  const warn = createSparseWarning(clock, log, "a connection was refused: there are too many");
+  net.on("drop", () => warn({ sessionsMax: limits.sessionsMax }));
   await listen(net, options);
   const http1 = createHttp1Server(requests, limits);
   net.on("error", (error) => log.error({ err: error }, "the port fails"));
   net.on("connection", (socket: Socket) => {
+    const { remoteAddress = "" } = socket;
+    if (!perAddress.take(remoteAddress)) {
+      warn({ sessionsPerIpMax: limits.sessionsPerIpMax, address: remoteAddress });
+      socket.destroy();
+      return;
+    }
     sockets.add(socket);
     undecided.add(socket);
     socket.once("close", () => {
+      perAddress.giveBack(remoteAddress);
       sockets.delete(socket);
       undecided.delete(socket);
     });
@@ -69,6 +80,30 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       return closing;
     },
   };
+}
+
+/** How many connections each address has. */
+class AddressCounts {
+  readonly #max: number;
+  readonly #counts = new Map<string, number>();
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  /** Counts one more; false where that would be too many. */
+  take(address: string): boolean {
+    const count = this.#counts.get(address) ?? 0;
+    if (count >= this.#max) return false;
+    this.#counts.set(address, count + 1);
+    return true;
+  }
+
+  giveBack(address: string): void {
+    const count = (this.#counts.get(address) ?? 1) - 1;
+    if (count > 0) this.#counts.set(address, count);
+    else this.#counts.delete(address);
+  }
 }
 
 interface Connections {

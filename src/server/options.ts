@@ -4,7 +4,7 @@ import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
 import type { ControllerConfig } from "./config.ts";
 import { ServerError } from "./error.ts";
-import { defaultServerLimits, type ServerLimits } from "./limits.ts";
+import { type Limits, type LimitName, resolveLimits } from "./limits.ts";
 import { isLoopback, type ListenAddress, parseListenAddress } from "./listen-address.ts";
 
 /** What startServer takes: the keys of the configuration file, and what no file can have. */
@@ -29,7 +29,8 @@ export interface ServerOptions {
   readonly reflection?: boolean | undefined;
   /** Shown by GetServerInfo. */
   readonly version?: string | undefined;
-  readonly limits?: Partial<ServerLimits> | undefined;
+  /** In the place of the defaults. */
+  readonly limits?: Readonly<Partial<Record<LimitName, number | undefined>>> | undefined;
   /** How long runners that were told to stop may take, in ms; those that take longer are left, and resumed at the next start. Default 4,000. */
   readonly runnerGraceMs?: number | undefined;
   readonly clock?: Clock | undefined;
@@ -48,7 +49,7 @@ export interface ResolvedServerOptions {
   readonly historyBytes: number;
   readonly controllers: ReadonlyArray<ControllerConfig & { readonly afterEndMs: number }>;
   readonly version: string;
-  readonly limits: ServerLimits;
+  readonly limits: Limits;
   readonly runnerGraceMs: number;
   readonly clock: Clock;
   readonly random: Random;
@@ -91,7 +92,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
       afterEndMs: (controller.retentionHours ?? retentionHours) * msPerHour,
     })),
     version: options.version ?? "unknown",
-    limits: { ...defaultServerLimits, ...options.limits },
+    limits: resolveLimits(options.limits ?? {}),
     runnerGraceMs: options.runnerGraceMs ?? 4_000,
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,

@@ -14,6 +14,7 @@ import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionV1Alpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { type GetServerInfoResponseSchema, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import type { Clock } from "../clock.ts";
+import type { ControllerError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import type { Availability } from "../rpc/availability.ts";
@@ -24,8 +25,8 @@ import { createHealthService } from "../rpc/health.ts";
 import { createReflectionServices } from "../rpc/reflection.ts";
 import type { ControllerRegistry } from "../rpc/registry.ts";
 import { createTaskControllerService } from "../rpc/service.ts";
-import type { TaskLimits } from "../task/limits.ts";
-import type { ServerLimits } from "./limits.ts";
+import { createStreamSlots } from "../rpc/stream-slots.ts";
+import type { Limits } from "./limits.ts";
 import { type Listener, openListener } from "./listener.ts";
 import { RequestListener } from "./request-listener.ts";
 
@@ -37,8 +38,9 @@ export interface ServeOptions {
   readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
   /** A google.protobuf.FileDescriptorSet with comments, for reflection; undefined: no reflection. */
   readonly descriptors: Uint8Array | undefined;
-  readonly taskLimits: TaskLimits;
-  readonly serverLimits: ServerLimits;
+  readonly limits: Limits;
+  /** Why no launch is taken just now; undefined while they are. */
+  readonly refuseLaunch: () => ControllerError | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -49,14 +51,15 @@ const detailFiles = ["google/rpc/error_details.proto", "google/rpc/status.proto"
 
 /** Resolves when the port is open. Calls are refused until `availability` enters "serving". */
 export async function serve(options: ServeOptions): Promise<Listener> {
-  const { availability, registry, descriptors, serverLimits, clock, random, log } = options;
-  const policy = { availability, log };
+  const { availability, registry, descriptors, limits, clock, random, log } = options;
+  const policy = { availability, log, streams: createStreamSlots(limits.watchersMax) };
   const service = createTaskControllerService({
     ...policy,
     registry,
     random,
-    limits: options.taskLimits,
-    waitMaxMs: serverLimits.waitMaxMs,
+    limits,
+    refuseLaunch: options.refuseLaunch,
+    waitMaxMs: limits.waitMaxMs,
     describeServer: options.describeServer,
   });
   const routes = [
@@ -64,13 +67,13 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     route(Health, createHealthService(policy, [TaskControllerService.typeName])),
   ];
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
-  const handlers = createHandlers(routes, serverLimits);
-  const requests = new RequestListener({ handlers, limits: serverLimits, clock, log });
+  const handlers = createHandlers(routes, limits);
+  const requests = new RequestListener({ handlers, limits, clock, log });
   const listener = await openListener({
     host: options.host,
     port: options.port,
     requests,
-    limits: serverLimits,
+    limits,
     clock,
     log,
   });

@@ -14,7 +14,7 @@
 import { readFile } from "node:fs/promises";
 import { RunnerKind } from "#gen/stint/v1/controller_pb.js";
 import { sleep } from "../clock.ts";
-import { defaultControllerLimits, openController } from "../controller/open-controller.ts";
+import { openController } from "../controller/open-controller.ts";
 import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
 import type { TaskRunner } from "../controller/task-runner.ts";
 import { type Availability, createAvailability } from "../rpc/availability.ts";
@@ -22,7 +22,9 @@ import { type ControllerRegistry, createRegistry, type ServedController } from "
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import { createServerDescription } from "./describe-server.ts";
+import { type DiskReserve, openDiskReserve } from "./disk-reserve.ts";
 import { ServerError } from "./error.ts";
+import { fixedLimits } from "./limits.ts";
 import { formatAddress } from "./listen-address.ts";
 import type { Listener } from "./listener.ts";
 import { loadRunner } from "./load-runner.ts";
@@ -109,6 +111,7 @@ class ServerParts {
   #listener: Listener | undefined;
   #store: Store | undefined;
   #guard: StoreGuard | undefined;
+  #disk: DiskReserve | undefined;
 
   constructor(options: ResolvedServerOptions) {
     this.#options = options;
@@ -132,12 +135,12 @@ class ServerParts {
           clock,
           loopback,
           reflection,
-          limits: { ...defaultControllerLimits, ...limits },
+          limits: { ...limits, ...fixedLimits },
           store: () => this.#store,
         }),
         descriptors,
-        taskLimits: defaultControllerLimits,
-        serverLimits: limits,
+        limits,
+        refuseLaunch: () => this.#disk?.refusal(),
         clock,
         random,
         log,
@@ -150,14 +153,16 @@ class ServerParts {
   }
 
   async openStore(): Promise<void> {
-    const { store, clock, random, log, historyMs, historyBytes } = this.#options;
+    const { store, clock, random, log, limits, historyMs, historyBytes } = this.#options;
     this.#store = await openStore(store, { clock, log, historyMs, historyBytes });
     this.#guard = createStoreGuard({ store: this.#store, clock, random, log });
     this.#guard.onChange((healthy) => this.availability.setStoreHealthy(healthy));
+    const directory = /^level:(.*)$/s.exec(store)?.[1];
+    if (directory !== undefined) this.#disk = await openDiskReserve({ directory, limits, clock, log });
   }
 
   async openController(name: string, runner: TaskRunner): Promise<void> {
-    const { clock, random, log, controllers, runnerGraceMs } = this.#options;
+    const { clock, random, log, controllers, limits, runnerGraceMs } = this.#options;
     const config = controllers.find((each) => each.name === name);
     const controller = await openController({
       name,
@@ -166,6 +171,7 @@ class ServerParts {
       guard: this.#guard,
       retention: { afterEndMs: config?.afterEndMs },
       concurrency: config?.concurrency,
+      limits,
       closeGraceMs: runnerGraceMs,
       clock,
       random,
@@ -176,16 +182,19 @@ class ServerParts {
   }
 
   async close(graceMs: number): Promise<void> {
+    const { log } = this.#options;
+    log.info({}, "the server is stopping");
     this.availability.enter("draining");
     await this.#listener?.close(graceMs);
     // A controller that fails to close must not keep the others, or the store, open.
     const closings = await Promise.allSettled(this.#served.map(({ controller }) => controller.close()));
     for (const closing of closings) {
-      if (closing.status === "rejected")
-        this.#options.log.error({ err: closing.reason as unknown }, "a controller did not close");
+      if (closing.status === "rejected") log.error({ err: closing.reason as unknown }, "a controller did not close");
     }
+    this.#disk?.close();
     this.#guard?.close();
     await this.#store?.close();
+    log.info({}, "the server has stopped");
   }
 }
 

@@ -60,12 +60,12 @@ describe("a deadline", () => {
   test("is left room for: a cancel's wait answers before it, and is never longer than 25 s", async () => {
     await using served = await serveFake();
     served.controller.put("a", { state: StateRunning });
-    const answer = await served.client().cancelTask({ ...task, wait: { seconds: 60n } }, { timeoutMs: 200 });
+    const answer = await served.client().cancelTask({ ...task, wait: { seconds: 60n } }, { timeoutMs: 1_500 });
     expect(answer.stage).toBe(1);
     const leaving = AbortSignal.timeout(50);
     await callError(served.client().cancelTask({ ...task, wait: { seconds: 3_600n } }, { signal: leaving }));
     expect(served.controller.cancels.map((cancel) => cancel.waitMs)).toEqual([expect.any(Number), 25_000]);
-    expect(served.controller.cancels[0]?.waitMs).toBeLessThan(200);
+    expect(served.controller.cancels[0]?.waitMs).toBeLessThan(1_500);
   });
 });
 

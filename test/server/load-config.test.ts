@@ -1,8 +1,9 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { configJsonSchema } from "../../src/server/config.ts";
+import { defaultLimits, limitNames } from "../../src/server/limits.ts";
 import { loadConfig, parseConfig } from "../../src/server/load-config.ts";
 
 function complaint(text: string): string {
@@ -30,6 +31,17 @@ describe("a configuration", () => {
       controllers: [{ name: "a", runner: { module: join(directory, "runners/a.ts") } }],
     });
     await rm(directory, { recursive: true });
+  });
+
+  test("can set every limit but the length of ids, and docs/operating.md has each with its default", async () => {
+    const limits = Object.fromEntries(limitNames.map((name) => [name, defaultLimits[name]]));
+    expect(parseConfig(`limits: ${JSON.stringify(limits)}`, "stint.yaml")).toEqual({ limits });
+    const docs = await readFile("docs/operating.md", "utf8");
+    const shown = [...docs.matchAll(/^\| `(\w+)` \| ([\d,]+) \|/gm)].map(([, name, value]) => [
+      name,
+      Number(value?.replaceAll(",", "")),
+    ]);
+    expect(Object.fromEntries(shown)).toEqual(limits);
   });
 
   test("of the example can be loaded", async () => {
@@ -64,6 +76,8 @@ describe("what is wrong is named with its file, line and key", () => {
       /^stint\.yaml:2: controllers\[0\]\.name: must be 1 to 63/,
     ],
     ["a key that is missing", "controllers:\n  - name: a", /^stint\.yaml:2: controllers\[0\]\.runner: /],
+    ["a limit that is not there", "limits:\n  sessionMax: 1", "stint.yaml:2: limits.sessionMax: there is no such key"],
+    ["a limit out of range", "limits:\n  idleMaxMs: 0", /^stint\.yaml:2: limits\.idleMaxMs: .*>=1/],
     ["a list that is none", "controllers: a", /^stint\.yaml:1: controllers: /],
     ["a file that is no map", "- a", /^stint\.yaml:1: the file: /],
     ["a value out of range", "retentionHours: -1", /^stint\.yaml:1: retentionHours: /],

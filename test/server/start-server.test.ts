@@ -11,6 +11,7 @@ import type { ServerOptions } from "../../src/server/options.ts";
 import { startServer } from "../../src/server/start-server.ts";
 import { StateCompleted, StateFailed, StatePending, StateRunning } from "../../src/task/state.ts";
 import { callError } from "../support/call-error.ts";
+import { makeScratchDirectory } from "../support/scratch-directory.ts";
 
 const countdown = { name: "countdown", runner: { module: resolve("examples/runners/countdown.ts") } };
 
@@ -65,6 +66,43 @@ describe("a server", () => {
     await using started = await start({ controllers: [] });
     const error = await callError(started.client.launchTask(launch({})));
     expect(error).toMatchObject({ code: "NotFound", message: 'there is no controller "countdown"; there are none' });
+  });
+});
+
+describe("the limits of a server", () => {
+  test("are those that were set, for its controllers too, and the others their defaults", async () => {
+    const limits = { metadataMaxBytes: 20, watchersMax: 1, unaryDeadlineMs: 86_400_000 };
+    await using started = await start({ limits });
+    const shown = (await started.client.getServerInfo({})).limits;
+    expect(shown).toMatchObject({ metadata_max_bytes: 20n, watchers_max: 1n, unary_deadline_ms: 86_400_000n });
+    expect(shown).toMatchObject({ sessions_per_ip_max: 64n, page_size_max: 1_000n, crashes_max: 3n });
+    expect(await callError(started.client.launchTask(launch({ limit: 10_000_000_000 })))).toMatchObject({
+      code: "InvalidArgument",
+      descriptions: [expect.stringContaining("at most 20 bytes")],
+    });
+  });
+
+  test.each([
+    [{ sessionsMax: 0 }, "limits.sessionsMax must be a whole number from 1 to 2147483647"],
+    [{ idleMaxMs: 86_400_001 }, "limits.idleMaxMs must be a whole number from 1 to 86400000"],
+    [{ idMaxBytes: 64 }, "limits: there is no idMaxBytes"],
+  ])("%j are refused", async (limits, message) => {
+    await expect(start({ limits: limits as ServerOptions["limits"] })).rejects.toMatchObject({
+      code: "OPTION",
+      message,
+    });
+  });
+
+  test("keep a part of the disk: launches are refused below it, and nothing else is", async () => {
+    await using scratch = await makeScratchDirectory();
+    await using started = await start({ dataDir: scratch.path, limits: { diskReserveBytes: Number.MAX_SAFE_INTEGER } });
+    expect(await callError(started.client.launchTask(launch({})))).toMatchObject({
+      code: "ResourceExhausted",
+      reason: "LIMIT",
+      retries: true,
+      metadata: { limit: "disk_reserve_bytes" },
+    });
+    expect((await started.client.listTasks({ controller: "countdown" })).tasks).toEqual([]);
   });
 });
 

@@ -8,9 +8,8 @@ import type { Log } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
 import { type Availability, createAvailability } from "../../src/rpc/availability.ts";
 import { createRegistry } from "../../src/rpc/registry.ts";
-import { defaultServerLimits, type ServerLimits } from "../../src/server/limits.ts";
+import { defaultLimits, type Limits } from "../../src/server/limits.ts";
 import { serve } from "../../src/server/serve.ts";
-import { defaultTaskLimits } from "../../src/task/limits.ts";
 import { FakeController } from "./fake-controller.ts";
 
 export type ProtocolName = "grpc" | "grpc-web" | "connect" | "connect-json" | "connect-h1" | "grpc-web-h1";
@@ -39,7 +38,7 @@ export interface ServedFake extends AsyncDisposable {
 }
 
 export async function serveFake(
-  options: { limits?: Partial<ServerLimits>; starting?: boolean; reflection?: boolean } = {},
+  options: { limits?: Partial<Limits>; starting?: boolean; reflection?: boolean } = {},
 ): Promise<ServedFake> {
   const controller = new FakeController("countdown");
   const availability = createAvailability();
@@ -52,8 +51,8 @@ export async function serveFake(
     availability,
     describeServer: () => ({ version: "0.0.0-test" }),
     descriptors: options.reflection === false ? undefined : await readFile(descriptorsUrl),
-    taskLimits: defaultTaskLimits,
-    serverLimits: { ...defaultServerLimits, ...options.limits },
+    limits: { ...defaultLimits, ...options.limits },
+    refuseLaunch: () => undefined,
     clock: systemClock,
     random: systemRandom,
     log: collectLog(logged),
