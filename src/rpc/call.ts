@@ -75,7 +75,7 @@ export function unaryCall<I, O>(
   };
 }
 
-/** A method that streams answers by the policy; it holds a slot until it ends, or its caller is gone. */
+/** A method that streams answers by the policy; it holds a slot until it ends. */
 export function streamCall<I, O>(
   policy: CallPolicy,
   handle: (request: I, context: HandlerContext) => AsyncIterable<O>,
@@ -87,8 +87,6 @@ export function streamCall<I, O>(
       if (context.signal.aborted) throw abortError(context.signal);
       if (options.always !== true) refuseUnlessServing(policy);
       giveBack = policy.streams.take();
-      // While the caller does not read, nobody asks this generator to return.
-      context.signal.addEventListener("abort", giveBack);
       yield* handle(request, context);
     } catch (error) {
       throw toConnectError(error, policy.log, context.method.name);

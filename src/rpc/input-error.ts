@@ -1,4 +1,4 @@
-import type { DescMessage } from "@bufbuild/protobuf";
+import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { invalidArgument } from "../controller/error.ts";
 import { cutText } from "../task/limits.ts";
@@ -23,11 +23,20 @@ export function fromInputError(error: unknown, input: DescMessage): ConnectError
   return blamed;
 }
 
-/** The field that a message of the decoder is about: named in it, or the only one of the type that is. */
+/** The field that a message of the decoder is about: named in it, or the only one that can hold what it names. */
 function findField(message: string, input: DescMessage): string | undefined {
   const named = /^cannot decode (?:field|oneof) [\w.]+\.(\w+) from|: key "(\w{1,64})" is unknown$/.exec(message);
   if (named !== null) return named[1] ?? named[2];
-  const typeName = /^cannot decode (?:enum|message) ([\w.]+) from/.exec(message)?.[1];
-  const fields = input.fields.filter((field) => (field.enum ?? field.message)?.typeName === typeName);
-  return typeName !== undefined && fields.length === 1 ? fields[0]?.name : undefined;
+  const typeName = /cannot decode (?:enum|message)? ?([\w.]+) from/.exec(message)?.[1];
+  const fields = typeName === undefined ? [] : input.fields.filter((field) => holds(field, typeName));
+  return fields.length === 1 ? fields[0]?.name : undefined;
+}
+
+/** Whether a value of the type can stand in the field, however deep. */
+function holds(field: DescField, typeName: string, seen = new Set<string>()): boolean {
+  const { message } = field;
+  if ((field.enum ?? message)?.typeName === typeName) return true;
+  if (message === undefined || seen.has(message.typeName)) return false;
+  seen.add(message.typeName);
+  return message.fields.some((inner) => holds(inner, typeName, seen));
 }

@@ -77,8 +77,8 @@ describe("a watch", () => {
 });
 
 describe("a watch of a client that does not read", () => {
-  test("is let go of when its stream is reset while it does not read", async () => {
-    await using served = await serveFake();
+  test("is let go of when its stream is reset while it does not read, and its slot with it", async () => {
+    await using served = await serveFake({ limits: { watchersMax: 1 } });
     const metadata = "x".repeat(100_000);
     served.controller.put("a", { state: StateRunning, metadata });
     const { stream, session } = openRawWatch(served);
@@ -91,6 +91,8 @@ describe("a watch of a client that does not read", () => {
     }
     stream.close(8);
     await watches(served, 0);
+    served.controller.put("a", { state: StateCanceled });
+    for await (const { status } of served.client().watchTask(task)) expect(status?.state).toBe(StateCanceled);
     session.destroy();
   });
 

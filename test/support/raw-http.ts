@@ -45,7 +45,7 @@ export async function http2Request(
 }
 
 export function openHttp2(port: number): ClientHttp2Session {
-  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  const session = connectHttp2(`http://127.0.0.1:${port}`, { maxSessionMemory: 64 });
   session.on("error", () => {});
   return session;
 }
