@@ -5,6 +5,8 @@
 // 2. A reader of stdout that goes away (stint list | head) ends the process quietly; one of stderr does not: a server goes on
 //    without its log.
 // 3. A stack is shown for what nobody caught, which is a bug of Stint's or of a module with a runner, and for nothing else.
+// 4. "__proto__" is a name like any other, as with node --disable-proto=delete: decoders of messages would set the prototype
+//    of a map with it, and so lose a key that a client has sent.
 
 import { basename, relative } from "node:path";
 import { addAbortSignal } from "node:stream";
@@ -12,6 +14,8 @@ import { systemClock } from "../clock.ts";
 import { systemRandom } from "../random.ts";
 import { Interrupted, type Io, type TextOutput } from "./io.ts";
 import { runProgram } from "./program.ts";
+
+delete (Object.prototype as { __proto__?: unknown }).__proto__;
 
 /** What a shell reports for a process that SIGPIPE ended. */
 const brokenPipe = 141;
