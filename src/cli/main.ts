@@ -12,8 +12,9 @@ import { basename, relative } from "node:path";
 import { addAbortSignal } from "node:stream";
 import { systemClock } from "../clock.ts";
 import { systemRandom } from "../random.ts";
-import { Interrupted, type Io, type TextOutput } from "./io.ts";
+import { Interrupted, type Io } from "./io.ts";
 import { runProgram } from "./program.ts";
+import { createTextOutput } from "./text-output.ts";
 
 delete (Object.prototype as { __proto__?: unknown }).__proto__;
 
@@ -39,8 +40,8 @@ for (const event of ["uncaughtException", "unhandledRejection"] as const) {
 
 const io: Io = {
   program: programName(process.argv[1] ?? ""),
-  stdout: openOutput(process.stdout, (error) => process.exit(error.code === "EPIPE" ? brokenPipe : 1)),
-  stderr: openOutput(process.stderr, () => {}),
+  stdout: createTextOutput(process.stdout, (error) => process.exit(error.code === "EPIPE" ? brokenPipe : 1)),
+  stderr: createTextOutput(process.stderr, () => {}),
   readStdin,
   env: process.env,
   clock: systemClock,
@@ -56,22 +57,6 @@ const code = await runProgram(process.argv.slice(2), io);
 await Promise.all([io.stdout.drained(), io.stderr.drained()]);
 // Not left to the event loop: modules with runners may have left timers and sockets of their own behind.
 process.exit(code);
-
-function openOutput(stream: NodeJS.WriteStream, onError: (error: NodeJS.ErrnoException) => void): TextOutput {
-  stream.on("error", onError);
-  return {
-    isTerminal: stream.isTTY === true,
-    columns: () => stream.columns || 80,
-    onResize(resized) {
-      stream.on("resize", resized);
-      return () => stream.off("resize", resized);
-    },
-    write: (text) => void stream.write(text),
-    // The callback of an empty write comes when all that was written before it is with the system.
-    drained: () =>
-      new Promise((resolve) => (stream.writableLength > 0 ? stream.write("", () => resolve()) : resolve())),
-  };
-}
 
 /** "stint" where it is installed; what works in a checkout otherwise. */
 function programName(script: string): string {
