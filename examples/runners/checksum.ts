@@ -24,7 +24,7 @@ import { constants, createReadStream } from "node:fs";
 import { access, type FileHandle, lstat, mkdir, open, readdir, readFile, realpath, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
-import type { ActiveTask, TaskContext, TaskRunner } from "../../src/controller/task-runner.ts";
+import type { ActiveTask, TaskContext, TaskRunner } from "stint";
 
 interface Settings {
   readonly path: string;

@@ -6,7 +6,7 @@
  * Above 0, failAt is the step at which it fails. The result is {"counted": limit}.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ActiveTask, TaskContext, TaskRunner } from "../../src/controller/task-runner.ts";
+import type { ActiveTask, TaskContext, TaskRunner } from "stint";
 
 const settings = {
   limit: { default: 10, min: 0, max: 1_000_000_000 },

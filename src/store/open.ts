@@ -17,11 +17,20 @@ export interface OpenStoreOptions {
   readonly historyBytes?: number | undefined;
 }
 
+/** A store that `await using` closes at the end of its scope. */
+export type OpenedStore = Store & AsyncDisposable;
+
 /**
  * Opens the store that `location` names: "level:DIRECTORY" or "memory:". Throws StoreError
- * INVALID for any other, and what the backend throws (see openLevelStore).
+ * INVALID for any other, and what the backend throws (see openLevelStore). Whoever opens it closes it, after
+ * the controllers on it: a process with an open store does not end by itself.
  */
-export async function openStore(location: string, options: OpenStoreOptions = {}): Promise<Store> {
+export async function openStore(location: string, options: OpenStoreOptions = {}): Promise<OpenedStore> {
+  const store = await openBackend(location, options);
+  return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() });
+}
+
+async function openBackend(location: string, options: OpenStoreOptions): Promise<Store> {
   const colon = location.indexOf(":");
   const scheme = location.slice(0, Math.max(colon, 0));
   const path = location.slice(colon + 1);
