@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // The process: nothing else in Stint reads argv, the environment or signals, writes to stdout or stderr, or exits.
 //
-// 1. The first SIGINT or SIGTERM asks the command to stop; the second ends the process at once.
+// 1. The first SIGINT or SIGTERM asks the command to stop; the second ends the process at once. Under npm, which passes on a
+//    Ctrl-C that the terminal has sent to all, one that comes with the first is the first.
 // 2. A reader of stdout that goes away (stint list | head) ends the process quietly; one of stderr does not: a server goes on
 //    without its log.
 // 3. A stack is shown for what nobody caught, which is a bug of Stint's or of a module with a runner, and for nothing else.
@@ -21,11 +22,19 @@ delete (Object.prototype as { __proto__?: unknown }).__proto__;
 /** What a shell reports for a process that SIGPIPE ended. */
 const brokenPipe = 141;
 
+/** By npm start or npx. */
+const startedByNpm = ["start", "npx"].includes(process.env["npm_lifecycle_event"] ?? "");
+/** How long after a signal npm may take to send it again. */
+const repeatMaxMs = 500;
+
 const stopping = new AbortController();
+let stoppedAtMs = 0;
 for (const signalName of ["SIGINT", "SIGTERM"] as const) {
   process.on(signalName, () => {
     const interrupted = new Interrupted(signalName);
-    if (stopping.signal.aborted) process.exit(interrupted.exitCode);
+    const nowMs = systemClock.mono();
+    if (!stopping.signal.aborted) stoppedAtMs = nowMs;
+    else if (!startedByNpm || nowMs - stoppedAtMs > repeatMaxMs) process.exit(interrupted.exitCode);
     stopping.abort(interrupted);
   });
 }
@@ -58,8 +67,10 @@ await Promise.all([io.stdout.drained(), io.stderr.drained()]);
 // Not left to the event loop: modules with runners may have left timers and sockets of their own behind.
 process.exit(code);
 
-/** "stint" where it is installed; what works in a checkout otherwise. */
+/** "stint" where it is installed; what works in the same directory otherwise. */
 function programName(script: string): string {
+  // Whoever had npm find it may not have it on the path.
+  if (startedByNpm) return "npx stint";
   if (basename(script) === "stint") return "stint";
   return `${script.endsWith(".ts") ? "npx tsx" : "node"} ${relative(process.cwd(), script)}`;
 }

@@ -17,10 +17,15 @@ function explainServerError(error: ServerError): CliError {
   return new CliError(lines.length > 1 ? `there are ${lines.length} mistakes in the configuration` : (lines[0] ?? ""), {
     exitCode: isPort ? exitCode.port : exitCode.usage,
     violations: lines.length > 1 ? lines : [],
-    hints: isPort ? ["is a server running already? Otherwise listen elsewhere: --listen HOST:PORT"] : [],
+    hints: isPort ? portHints : [],
     cause: error,
   });
 }
+
+const portHints = [
+  "is a server running already? Stop that one, or have this one listen elsewhere: --listen HOST:PORT",
+  "with npm: npm start -- --listen 127.0.0.1:7847 --data-dir ./other-data",
+];
 
 function explainStoreError(error: StoreError): CliError {
   const message = escapeLines(error.message).join("\n");
@@ -28,7 +33,10 @@ function explainStoreError(error: StoreError): CliError {
 }
 
 const storeHints: Readonly<Record<string, readonly string[]>> = {
-  LOCKED: ["is a server running on it already? Stop that one, or keep this one's tasks elsewhere: --data-dir DIR"],
+  LOCKED: [
+    "is a server running on it already? Stop that one, or keep this one's tasks elsewhere: --data-dir DIR",
+    "with npm: npm start -- --data-dir ./other-data",
+  ],
   DAMAGED: [
     "nothing was changed. Copy the directory before anything else, then put a backup in its place",
     "to start without its tasks for now, keep new ones elsewhere: --data-dir DIR",
