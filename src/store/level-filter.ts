@@ -37,7 +37,7 @@ export class KeyFilter {
   readonly #layers: Layer[] = [makeLayer(0)];
   #complete = false;
 
-  /** Adds a key that gets its first version. */
+  /** Adds a key that gets a version. Costs little where it is in already. */
   add(key: string): void {
     this.#add(hash(key));
   }

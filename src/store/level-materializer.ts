@@ -235,7 +235,8 @@ export class Materializer {
         operations.push({ type: "put", key: own, value: version.bytes });
         versions.push(version);
         if (type === recordTypes.delete) garbage.push(own);
-        if (base <= noBase) this.#session.filter.add(key);
+        // Also where the key had a version before: that may have been collected before this session's filter saw it.
+        this.#session.filter.add(key);
       }
       if (base === unknownBase) unknown.push(record);
       else if (base !== noBase) {

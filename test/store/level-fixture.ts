@@ -3,12 +3,15 @@ import { createHash } from "node:crypto";
 import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { expect } from "vitest";
 import {
   type CreateLevelDatabase,
   createLevelDatabase,
   type LevelDatabase,
   type LevelOperation,
 } from "../../src/store/level-database.ts";
+import type { Store } from "../../src/store/store.ts";
+import type { FakeClock } from "../support/fake-clock.ts";
 
 /** A directory of the test's own, gone at the end of its scope. */
 export interface Scratch extends AsyncDisposable {
@@ -80,6 +83,8 @@ export class FaultyDisk {
   release: () => void = () => {};
   /** How many batches have failed. */
   failures = 0;
+  /** How many iterators were asked for. */
+  iterators = 0;
   /** The first letters of the LevelDB keys that were put (upper case) and deleted (lower case), a string a batch. */
   readonly written: string[] = [];
 
@@ -95,7 +100,10 @@ export class FaultyDisk {
       },
       close: () => db.close(),
       get: (key) => db.get(key),
-      iterator: (range) => db.iterator(range),
+      iterator: (range) => {
+        this.iterators += 1;
+        return db.iterator(range);
+      },
       batch: async (operations, given) => {
         if (failed) throw new Error("the disk has failed before");
         const fate = this.fateOf(operations, given.sync);
@@ -121,6 +129,25 @@ export class FaultyDisk {
 function letterOf({ type, key }: LevelOperation): string {
   const letter = String.fromCharCode(key[0] ?? 0);
   return type === "put" ? letter : letter.toLowerCase();
+}
+
+/** Waits until the filter of keys is filled: before that, each read of an absent key costs an iterator. */
+export async function untilFilled(store: Store, disk: FaultyDisk): Promise<void> {
+  for (let i = 0, before = -1; before !== disk.iterators; i += 1) {
+    expect(i, "the filter is not filled").toBeLessThan(10_000);
+    before = disk.iterators;
+    expect(await store.get(`probe ${i}`)).toBeUndefined();
+  }
+}
+
+/** Lets the clock of a store pass checkpoints until history starts at `revision` or later. */
+export async function letGoUpTo(store: Store, clock: FakeClock, historyMs: number, revision: bigint): Promise<void> {
+  for (let i = 0; store.firstRevision() < revision; i += 1) {
+    expect(i, "history is not let go of").toBeLessThan(100);
+    await clock.advance(historyMs / 8);
+    // A timer is set again when what the last one started is through.
+    await eventually(() => clock.pending() > 0 || store.firstRevision() >= revision);
+  }
 }
 
 /** Lets the event loop turn until the condition holds. */

@@ -2,23 +2,12 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { numberedKey, parseValueKey, valueKey } from "../../src/store/level-keys.ts";
-import type { Store } from "../../src/store/store.ts";
 import { compareKeys } from "../../src/store/store.ts";
-import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
 import { WatchReader } from "../../src/store-conformance/harness.ts";
-import { bytes, entriesOf, eventually, FaultyDisk, makeScratch, withDatabase } from "./level-fixture.ts";
+import { createFakeClock } from "../support/fake-clock.ts";
+import { bytes, entriesOf, eventually, FaultyDisk, letGoUpTo, makeScratch, withDatabase } from "./level-fixture.ts";
 
 const historyMs = 80_000;
-
-/** Lets the clock pass checkpoints until history starts at `revision` or later. */
-async function letGoUpTo(store: Store, clock: FakeClock, revision: bigint): Promise<void> {
-  for (let i = 0; store.firstRevision() < revision; i += 1) {
-    expect(i).toBeLessThan(100);
-    await clock.advance(historyMs / 8);
-    // A timer is set again when what the last one started is through.
-    await eventually(() => clock.pending() > 0 || store.firstRevision() >= revision);
-  }
-}
 
 describe("what lies on disk", () => {
   test("is nothing but the newest state once history has been let go", async () => {
@@ -37,7 +26,7 @@ describe("what lies on disk", () => {
     for (let i = 0; i < 19; i += 1) await store.commit([{ type: "delete", key: `task ${i}` }]);
     for (let i = 197; i < 200; i += 1) await store.commit([{ type: "unindex", key: `index ${i}` }]);
     const last = store.revision();
-    await letGoUpTo(store, clock, last);
+    await letGoUpTo(store, clock, historyMs, last);
     await eventually(() => clock.pending() === 0);
     await store.close();
 
@@ -59,7 +48,7 @@ describe("what lies on disk", () => {
     const clock = createFakeClock();
     let store = await openLevelStore(scratch.path, { clock, historyMs });
     for (let i = 0; i < 5; i += 1) await store.commit([{ type: "put", key: "a", value: bytes(`${i}`) }]);
-    await letGoUpTo(store, clock, 5n);
+    await letGoUpTo(store, clock, historyMs, 5n);
     await eventually(() => clock.pending() === 0);
     await store.close();
     // As if the deletion of this block had come back.
