@@ -47,7 +47,7 @@ interface Verdicts {
   readonly lost: { commit: Commit; error: StoreError }[];
 }
 
-type Known = Pick<StoredRecord, "type" | "revision">;
+type Known = Pick<StoredRecord, "type" | "revision"> & Partial<Pick<StoredRecord, "damage">>;
 
 const seeksAtOnce = 64;
 const counterBytes = 8;
@@ -212,7 +212,8 @@ function isMisused(
 ): boolean {
   const isOfIndex = type === "index" || type === "unindex";
   const known = newest.get(key) ?? (isOfIndex ? session.overlay.get(key) : undefined);
-  if (known === undefined || known.revision === 0) return false;
+  // Of one whose head is damaged the kind is lost, too: what is done to such a key must not fail all that is done with it.
+  if (known === undefined || known.revision === 0 || known.damage === "head") return false;
   if (type === "put" || type === "delete") return !isVersioned(known.type);
   if (type === "add") return known.type !== recordTypes.counter;
   if (known.type === recordTypes.unindex) return false;

@@ -15,7 +15,10 @@ async function makeStore(how: "closed" | "crashed"): Promise<Scratch> {
   for (const generation of [1, 2]) {
     await Promise.all(keys.map((key) => store.commit([{ type: "put", key, value: bytes(`${key} ${generation}`) }])));
   }
-  await store.commit([{ type: "add", key: "n", delta: 5n }]);
+  await store.commit([
+    { type: "add", key: "n", delta: 5n },
+    { type: "index", key: "i", value: bytes("old") },
+  ]);
   const crashed = await crashCopy(scratch.path);
   await store.close();
   const [kept, dropped] = how === "closed" ? [scratch, crashed] : [crashed, scratch];
@@ -48,7 +51,7 @@ describe("a damaged entry", () => {
     for (const reverse of [false, true]) {
       const entries = await store.scan({ prefix: "", limit: 9, reverse });
       expect(entries.filter((entry) => entry.corrupt).map((entry) => entry.key)).toEqual(["b"]);
-      expect(entries).toHaveLength(4);
+      expect(entries).toHaveLength(5);
     }
     // It can be written over, under the condition on the revision that it has by its place.
     const [damaged] = await store.scan({ prefix: "b", limit: 1 });
@@ -70,9 +73,9 @@ describe("a damaged entry", () => {
     await store.close();
   });
 
-  test("of a counter stays damaged, and commits that add to it go on", async () => {
+  test.each(places)("($where) of a counter stays damaged, and commits that add to it go on", async ({ at }) => {
     await using scratch = await makeStore("closed");
-    await withDatabase(scratch.path, (db) => flip(db, "Vn", (value) => value.length - 5));
+    await withDatabase(scratch.path, (db) => flip(db, "Vn", at));
     for (let opening = 0; opening < 2; opening += 1) {
       const store = await openLevelStore(scratch.path);
       await store.commit([
@@ -83,6 +86,22 @@ describe("a damaged entry", () => {
       expect(await store.get("d")).toBeDefined();
       await store.close();
     }
+  });
+
+  test.each(places)("($where) of an index entry can be taken out, and put in again", async ({ at }) => {
+    await using scratch = await makeStore("closed");
+    await withDatabase(scratch.path, (db) => flip(db, "Vi", at));
+    const store = await openLevelStore(scratch.path);
+    const [damaged] = await store.scan({ prefix: "i", limit: 1 });
+    expect(damaged).toMatchObject({ key: "i", corrupt: true });
+    await store.commit([{ type: "unindex", key: "i" }], [{ key: "i", revision: damaged!.revision }]);
+    expect(await store.get("i")).toBeUndefined();
+    await store.commit([{ type: "index", key: "i", value: bytes("new") }], [{ key: "i", revision: 0n }]);
+    await store.close();
+    const again = await openLevelStore(scratch.path);
+    expect(Buffer.from((await again.get("i"))!.value).toString()).toBe("new");
+    await again.close();
+    await withDatabase(scratch.path, async (db) => expect(await entriesOf(db, "Vi")).toHaveLength(1));
   });
 });
 
