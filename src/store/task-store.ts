@@ -41,7 +41,7 @@ const taskCodec: FoldingCodec<TaskStatus> = {
       ...status,
       metadata: record.metadataBytes > 0 ? await text("metadata") : status.metadata,
       result: record.resultBytes > 0 ? await text("result") : status.result,
-      logs: status.logs.length > 0 ? status.logs : await loadLogs(store, place, task),
+      logs: hasLogRecords(task) ? await loadLogs(store, place, task) : status.logs,
     };
   },
 
@@ -57,7 +57,7 @@ const taskCodec: FoldingCodec<TaskStatus> = {
       waitedBefore: old?.status.state === pending,
       waitsAfter: after?.status.state === pending,
     });
-    return old !== undefined && old.status.logCount > 0n ? [...changes, trashOf(place, old)] : changes;
+    return old !== undefined && hasLogRecords(old) ? [...changes, trashOf(place, old)] : changes;
   },
 };
 
@@ -67,7 +67,15 @@ function plainChanges(key: string, value: TaskStatus | undefined): Change[] {
     : [{ type: "put", key, value: toBinary(TaskStatusSchema, value) }];
 }
 
-/** The value as a stored task. Its log entries stay in it: a controller that takes it up makes records of them. */
+/** Whether log entries of the task are records of their own: those of one that was put here are in its status. */
+function hasLogRecords({ status }: StoredTask): boolean {
+  return status.logs.length === 0 && status.logCount > status.logsDropped;
+}
+
+/**
+ * The value as a stored task. Its log entries stay in it: a controller that takes it up makes records of them.
+ * A value without any has none, whatever it counts, for example where it was read with some and put without.
+ */
 function storedTask(value: TaskStatus, old: StoredTask | undefined, oldRevision: bigint): StoredTask {
   const isTransition = old?.status.state !== value.state || old.status.transitions.length !== value.transitions.length;
   const previous = old?.record.isTransition ? oldRevision : (old?.record.previousTransitionRevision ?? 0n);
@@ -78,7 +86,8 @@ function storedTask(value: TaskStatus, old: StoredTask | undefined, oldRevision:
     previousTransitionRevision: previous,
     isTransition,
   });
-  return { status: { ...create(TaskStatusSchema, value), waitingFor: "" }, record };
+  const status = { ...create(TaskStatusSchema, value), waitingFor: "" };
+  return { status: status.logs.length > 0 ? status : { ...status, logCount: 0n, logsDropped: 0n }, record };
 }
 
 function trashOf(place: { controller: string; taskId: string }, old: StoredTask): Change {
@@ -99,7 +108,6 @@ async function loadLogs(
   const { generation, logLastSeq } = task.record;
   const first = logLastSeq - (task.status.logCount - task.status.logsDropped) + 1n;
   const logs: LogEntry[] = [];
-  if (first > logLastSeq) return logs;
   let after = logKey(controller, taskId, generation, first - 1n);
   for (;;) {
     const page = await store.scan({ prefix: logPrefix(controller, taskId, generation), after, limit: logPageChunks });

@@ -43,6 +43,36 @@ test("a status is read as it was at a revision, with the metadata it had then", 
   expect((await kv.history(keyOf("a"))).map((entry) => entry.revision)).toEqual([first, second]);
 });
 
+test("a status with a log is put again and again, with another log or none, and leaves one entry for the old records", async () => {
+  const harness = await createHarness();
+  await harness.open();
+  await harness.launch("a");
+  await harness.settle();
+  const phase = harness.runner.phases.find((each) => each.name === "running");
+  const saying = Promise.all([phase?.task.addLogEntry("info", "one"), phase?.task.addLogEntry("info", "two")]);
+  await harness.settle();
+  await saying;
+  phase?.return();
+  await harness.settle();
+  await harness.close();
+
+  const kv = createKVStore(harness.disk);
+  const messagesOf = async (): Promise<string[]> => (await kv.get(keyOf("a")))?.value.logs.map(({ msg }) => msg) ?? [];
+  const read = (await kv.get(keyOf("a")))?.value;
+  for (let i = 0; i < 3; i += 1) await kv.put(keyOf("a"), create(TaskStatusSchema, read));
+  expect(await kv.get(keyOf("a"))).toMatchObject({ value: read });
+  expect(await harness.keys("/trash/")).toHaveLength(1);
+  await kv.put(keyOf("a"), { ...create(TaskStatusSchema, read), logs: [create(LogEntrySchema, { msg: "three" })] });
+  expect(await messagesOf()).toEqual(["three"]);
+  for (let i = 0; i < 2; i += 1) await kv.put(keyOf("a"), { ...create(TaskStatusSchema, read), logs: [] });
+  expect(await messagesOf()).toEqual([]);
+  await kv.delete(keyOf("a"));
+  await harness.open();
+  await harness.settle();
+  await harness.close();
+  expect((await harness.keys("/")).filter((key) => !key.startsWith("/counts/"))).toEqual([]);
+});
+
 test("what is put, replaced and deleted keeps the indexes and counters true", async () => {
   const { disk } = await createHarness();
   const kv = createKVStore(disk);
