@@ -8,9 +8,10 @@ import { type LogEntry, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/c
 import { TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { decodeLogChunk, decodePayload, decodeTask, type StoredTask, taskChanges } from "./codec.ts";
 import type { FoldingCodec } from "./key-value-codec.ts";
+import { KeyValueError } from "./key-value-error.ts";
 import { createKeyValueStore, type KeyValueStore } from "./key-value-store.ts";
 import { logKey, logPrefix, parseTaskKey, payloadKey, payloadsRoot, trashKey } from "./keys.ts";
-import type { Change, Store } from "./store.ts";
+import type { Change, Entry, Store } from "./store.ts";
 
 /** The statuses of tasks by their keys, "/tasks/CONTROLLER/TASK ID". */
 export type KVStore = KeyValueStore<TaskStatus>;
@@ -49,9 +50,7 @@ const taskCodec: FoldingCodec<TaskStatus> = {
     const place = parseTaskKey(key);
     if (place === undefined) return plainChanges(key, value);
     const { controller, taskId } = place;
-    // A damaged task can only be deleted, and what belongs to it is not known.
-    if (before?.corrupt) return [{ type: "delete", key }];
-    const old = before === undefined ? undefined : decodeTask(before.value);
+    const old = before === undefined ? undefined : decodeStored(before);
     const after = value === undefined ? undefined : storedTask(value, old, before?.revision ?? 0n);
     const { changes } = taskChanges(controller, taskId, old, after, {
       waitedBefore: old?.status.state === pending,
@@ -60,6 +59,24 @@ const taskCodec: FoldingCodec<TaskStatus> = {
     return old !== undefined && hasLogRecords(old) ? [...changes, trashOf(place, old)] : changes;
   },
 };
+
+/**
+ * The task that is replaced or deleted. Which index entries belong to a damaged one is not known: left behind, they would
+ * stand in the way of the next task with the id. A controller looks for them when it deletes it.
+ */
+function decodeStored(entry: Entry): StoredTask {
+  try {
+    if (!entry.corrupt) return decodeTask(entry.value);
+  } catch (cause) {
+    throw damagedTask(entry, cause);
+  }
+  throw damagedTask(entry);
+}
+
+function damagedTask({ key }: Entry, cause?: unknown): KeyValueError {
+  const message = `the task ${JSON.stringify(key)} is damaged; delete it through its controller`;
+  return new KeyValueError("DATA_LOSS", message, { cause });
+}
 
 function plainChanges(key: string, value: TaskStatus | undefined): Change[] {
   return value === undefined

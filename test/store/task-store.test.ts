@@ -4,6 +4,8 @@ import { LogEntrySchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { createKVStore } from "../../src/store/task-store.ts";
 import { StateCompleted, StateFailed, StatePending, StateRunning, StateUnknown } from "../../src/task/state.ts";
 import { controllerName, createHarness } from "../support/controller-harness.ts";
+import { damageEntries } from "../support/damaged-store.ts";
+import { expectError } from "./key-value-fixture.ts";
 
 const keyOf = (taskId: string): string => `/tasks/${controllerName}/${taskId}`;
 const large = JSON.stringify({ text: "x".repeat(5_000) });
@@ -143,4 +145,23 @@ test("a key of any other form holds a status and nothing else", async () => {
   expect(await kv.get("anything")).toMatchObject({ revision, value: { state: StateRunning, metadata: large } });
   await expect(kv.put("/payloads/x", create(TaskStatusSchema))).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   expect((await disk.scan({ prefix: "", limit: 10 })).map((entry) => entry.key)).toEqual(["anything"]);
+});
+
+test("a damaged task is DATA_LOSS to reads, puts and deletes, until its controller deletes it", async () => {
+  const harness = await createHarness();
+  const kv = createKVStore(harness.disk);
+  const status = create(TaskStatusSchema, { state: StateCompleted, labels: { env: "test" } });
+  await kv.put(keyOf("a"), status);
+  await harness.disk.commit([{ type: "put", key: keyOf("a"), value: new Uint8Array([0xff, 0xff]) }]);
+  const marked = createKVStore(damageEntries(harness.disk, (key) => key === keyOf("a")));
+  for (const view of [kv, marked]) {
+    for (const call of [view.get(keyOf("a")), view.put(keyOf("a"), status), view.delete(keyOf("a"))]) {
+      await expectError(call, "DATA_LOSS");
+    }
+  }
+  await harness.open();
+  await harness.controller.deleteTask("a");
+  await harness.close();
+  await kv.put(keyOf("a"), status);
+  expect((await harness.keys("/index/")).length).toBe(4);
 });
