@@ -264,9 +264,10 @@ function addTo(
   sum.writeBigInt64BE(BigInt.asIntN(64, sum.readBigInt64BE() + delta));
 }
 
-/** Rejects all commits of a group; `written`, if the batch was handed over, says which of them are in it. */
+/** Rejects all commits of a group; `written`, if the batch was to be written, says which of them are in it. */
 function rejectGroup(group: readonly Commit[], cause: unknown, written: Verdicts | undefined): void {
-  const maybe = new Set(written?.won.map(({ commit }) => commit));
+  const isRefused = cause instanceof StoreError && cause.applied === "no";
+  const maybe = new Set(isRefused ? [] : written?.won.map(({ commit }) => commit));
   for (const commit of group) {
     const applied = maybe.has(commit) ? "maybe" : "no";
     commit.reject(new StoreError("UNAVAILABLE", "the store failed to commit", { cause, applied }));

@@ -188,9 +188,7 @@ export class Materializer {
     const wallMs = session.options.clock.wall();
     if (isCheckpoint) operations.push(putCell(numberedKey("checkpoint", watermark), [wallMs, journalBytes]));
     if (operations.length === 0) return;
-    // Synced, as LevelDB changes log files: else this batch could be lost with the end of one while the next
-    // round's is on disk in the other, and the watermark would promise what is not there.
-    await session.gate.alone(() => session.write(operations, session.options.durability === "sync"));
+    await this.#writeAlone(operations);
 
     session.materialized = watermark;
     session.rounds += 1;
@@ -275,7 +273,7 @@ export class Materializer {
     const floor = checkpoints[passed - 1]!.watermark;
     const operations: LevelOperation[] = [putCell(numberedKey("floor", floor), [floor])];
     if (session.floor > 0) operations.push({ type: "del", key: numberedKey("floor", session.floor) });
-    await session.gate.alone(() => session.write(operations, true));
+    await this.#writeAlone(operations);
     session.floor = floor;
     session.checkpoints = checkpoints.slice(passed);
     this.#collecting = true;
@@ -294,7 +292,7 @@ export class Materializer {
       const keys = decodeKeyList(bytes);
       if (keys === undefined) session.options.log.warn({ key: key.toString("hex") }, "a garbage list is damaged");
       const operations = [...(keys ?? []), key].map((garbage): LevelOperation => ({ type: "del", key: garbage }));
-      await session.gate.alone(() => session.write(operations, false));
+      await this.#writeAlone(operations);
       return true;
     }
     const checkpoints = await this.#numbersUpTo("checkpoint", floor);
@@ -304,8 +302,18 @@ export class Materializer {
     );
     for (const number of blocks) operations.push({ type: "del", key: numberedKey("journal", number) });
     if (operations.length === 0) return false;
-    await session.gate.alone(() => session.write(operations, false));
+    await this.#writeAlone(operations);
     return true;
+  }
+
+  /**
+   * Synced, all of it. LevelDB changes log files: the end of one could be lost while what came later is on disk in the next,
+   * and a watermark would promise what is not there. And so what a power cut tears is one batch, which tells a torn
+   * end of a log from a hole in it (level-log.ts).
+   */
+  #writeAlone(operations: LevelOperation[]): Promise<void> {
+    const { gate, options } = this.#session;
+    return gate.alone(() => this.#session.write(operations, options.durability === "sync"));
   }
 
   #numbersUpTo(space: "checkpoint" | "journal", last: number): Promise<number[]> {

@@ -61,6 +61,7 @@ export class LevelSession {
   readonly #newest: RecentMap<string, StoredRecord>;
   readonly #newestMaxBytes: number;
   #failure: StoreError | undefined;
+  #lastWrite: Promise<void> = Promise.resolve();
 
   constructor(db: LevelDatabase, options: ResolvedLevelStoreOptions) {
     this.db = db;
@@ -92,8 +93,18 @@ export class LevelSession {
     }
   }
 
-  /** Writes; a failure fences the session and is thrown as UNAVAILABLE, applied "maybe". */
-  async write(operations: LevelOperation[], sync: boolean): Promise<void> {
+  /**
+   * Writes, one batch at a time: what LevelDB appends to its log behind a failed append may be dropped when the log is
+   * read, so nothing may be under way then that would be reported as written. A failure fences the session and is
+   * thrown as UNAVAILABLE, applied "maybe"; what waited behind it, or comes later, was not applied.
+   */
+  write(operations: LevelOperation[], sync: boolean): Promise<void> {
+    const written = this.#lastWrite.then(() => this.#write(operations, sync));
+    this.#lastWrite = written.catch(() => {});
+    return written;
+  }
+
+  async #write(operations: LevelOperation[], sync: boolean): Promise<void> {
     this.assertSound();
     try {
       await this.db.batch(operations, { sync });

@@ -64,6 +64,28 @@ describe("a write that fails", () => {
     expect(await put(store, "after", "four")).toBe(applied ? 3n : 2n);
   });
 
+  test("lets nothing pass that was asked for while it was under way: LevelDB might drop that later", async () => {
+    await using faulty = await openFaulty();
+    const { store, disk, clock } = faulty;
+    await put(store, "a", "one");
+    let rounds = 0;
+    disk.fateOf = (operations) => {
+      if (isJournal(operations)) return "write";
+      rounds += 1;
+      return "hang and fail";
+    };
+    await clock.advance(1_000);
+    await eventually(() => rounds === 1);
+    const behind = failureOf(put(store, "b", "two"));
+    for (let turn = 0; turn < 100; turn += 1) await new Promise(setImmediate);
+    disk.release();
+    expect(await behind).toMatchObject({ code: "UNAVAILABLE", applied: "no" });
+    disk.fateOf = () => "write";
+    await store.reopen();
+    expect(await store.get("b")).toBeUndefined();
+    expect(await store.get("a")).toMatchObject({ revision: 1n });
+  });
+
   test("is told to the losers of its group, too: they lost to what may not be", async () => {
     await using faulty = await openFaulty();
     const { store, disk } = faulty;

@@ -1,6 +1,7 @@
 /** What the tests of the LevelDB backend share: directories of their own, a look into them, a disk that fails. */
 import { createHash } from "node:crypto";
-import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { statfsSync } from "node:fs";
+import { cp, mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "vitest";
@@ -18,24 +19,57 @@ export interface Scratch extends AsyncDisposable {
   readonly path: string;
 }
 
+/**
+ * Where: in memory if there is room. A crash is a copy of the files here, so nothing of what is tested asks for a disk,
+ * and syncing one is most of the time that these tests would take. STINT_TEST_DIR names another place.
+ */
+const root = process.env["STINT_TEST_DIR"] ?? (hasRoom("/dev/shm") ? "/dev/shm" : tmpdir());
+
+function hasRoom(path: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize > 2 ** 30;
+  } catch {
+    return false;
+  }
+}
+
 export async function makeScratch(): Promise<Scratch> {
-  const path = await mkdtemp(join(tmpdir(), "stint-level-"));
+  const path = await mkdtemp(join(root, "stint-level-"));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-/** The directory as a crash at this moment would leave it. Nothing may be under way. */
+/** The directory as a crash at this moment would leave it; made again if it changes meanwhile, so that it is of one moment. */
 export async function crashCopy(path: string): Promise<Scratch> {
-  const scratch = await makeScratch();
-  await cp(path, scratch.path, { recursive: true });
-  return scratch;
+  for (;;) {
+    const scratch = await makeScratch();
+    try {
+      const before = await statusOf(path);
+      await cp(path, scratch.path, { recursive: true });
+      if (before === (await statusOf(path))) return scratch;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+    await scratch[Symbol.asyncDispose]();
+  }
 }
 
-/** The names and contents of everything in a directory. */
+async function statusOf(path: string): Promise<string> {
+  const entries = await readdir(path, { recursive: true });
+  const lines = entries.map(async (name) => {
+    const { size, mtimeNs } = await stat(join(path, name), { bigint: true });
+    return `${name} ${size} ${mtimeNs}`;
+  });
+  return (await Promise.all(lines)).join("\n");
+}
+
+/** The names and contents of everything in a directory but the lock of a store, in which there is nothing. */
 export async function contentsOf(path: string): Promise<Record<string, string>> {
   const names = await readdir(path, { recursive: true, withFileTypes: true }).catch(() => []);
   const contents: Record<string, string> = {};
   for (const entry of names) {
     const file = join(entry.parentPath, entry.name);
+    if (`${file}/`.startsWith(join(path, "lock/"))) continue;
     if (!entry.isFile()) contents[file] = "not a file";
     else
       contents[file] = createHash("sha256")
@@ -71,8 +105,8 @@ export async function entriesOf(db: LevelDatabase, letter = ""): Promise<[Buffer
   }
 }
 
-/** What happens to a batch: written, failed before or after it was written, or left hanging till released. */
-export type Fate = "write" | "fail before" | "fail after" | "hang";
+/** What happens to a batch: written, failed before or after it was written, or left hanging till released, and then either. */
+export type Fate = "write" | "fail before" | "fail after" | "hang" | "hang and fail";
 
 /** A disk that fails on demand; as LevelDB does, a handle that failed once fails until it is opened anew. */
 export class FaultyDisk {
@@ -107,16 +141,16 @@ export class FaultyDisk {
       batch: async (operations, given) => {
         if (failed) throw new Error("the disk has failed before");
         const fate = this.fateOf(operations, given.sync);
-        if (fate === "hang") {
+        if (fate === "hang" || fate === "hang and fail") {
           await new Promise<void>((resolve) => {
             this.release = resolve;
           });
         }
-        if (fate !== "fail before") {
+        if (fate !== "fail before" && fate !== "hang and fail") {
           await db.batch(operations, given);
           this.written.push(operations.map(letterOf).join(""));
         }
-        if (fate === "fail before" || fate === "fail after") {
+        if (fate !== "write" && fate !== "hang") {
           failed = true;
           this.failures += 1;
           throw new Error("the disk failed");
