@@ -1,223 +1,213 @@
 /**
- * The directory of a LevelDB store: when one may be made, when one may be
- * opened, and what is kept of it in case the opening loses something.
+ * The directory of a LevelDB store: when one may be made, when one may be opened, and what an opening that is refused
+ * leaves behind: nothing.
  *
- * 1. A store is made only where there is nothing. What is there and cannot be opened is left as it is.
- * 2. LevelDB's recovery deletes the log files it has read, also those it dropped a part of: they are
- *    linked into `recovery/` before, and stay there if anything was dropped but a torn tail.
- * 3. A store whose opening found damage is refused until somebody has taken `recovery/` away.
+ * 1. A store is made only where there is nothing.
+ * 2. What is damaged, foreign or of another format is refused, and left as it is.
+ * 3. All that changes anything happens under the lock (level-lock.ts).
  */
 import { randomUUID } from "node:crypto";
-import { existsSync } from "node:fs";
-import { link, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { CreateLevelDatabase, LevelDatabase } from "./level-database.ts";
-import { hasHole } from "./level-log.ts";
+import { type Damage, findDamage } from "./level-check.ts";
+import { type DirectoryLock, lockDirectory } from "./level-lock.ts";
+import {
+  type Marker,
+  markerDraftName,
+  markerName,
+  readMarker,
+  storeFormat,
+  syncDirectory,
+  writeMarker,
+} from "./level-marker.ts";
+import { dropFiles, keepFiles, putFilesBack, putLogBack } from "./level-opening.ts";
 import { StoreError } from "./store.ts";
 
-const format = 1;
-const markerName = "stint-store.json";
-const noteName = "DAMAGED";
-
-/** state "creating": no commit was ever made. */
-interface Marker {
-  readonly format: number;
-  readonly uuid: string;
-  readonly createTime: string;
-  readonly state: "creating" | "ready";
-}
-
 export interface OpenDirectoryOptions {
+  /** Locked. */
   readonly directory: string;
+  /** Make a store where there is none. */
+  readonly makes: boolean;
+  readonly durability: "sync" | "async";
   readonly clock: Clock;
   readonly log: Log;
   readonly writeBufferBytes: number;
   readonly createDatabase: CreateLevelDatabase;
 }
 
+/** An opened database that is still to be looked at: `accept` or `refuse` it. */
 export interface OpenedDirectory {
   readonly db: LevelDatabase;
-  /** Damage was found after all: keeps what is in `recovery/`, with a note that makes later openings refuse. */
-  readonly keepRecovery: (reason: string) => Promise<void>;
-  /** All is well: lets go of what was kept. */
-  readonly dropRecovery: () => Promise<void>;
+  /** The store has been at this revision: if it is not any more, it has lost something. */
+  readonly leastRevision: number;
+  /** All is well. */
+  accept(): Promise<void>;
+  /** Something is not: closes the database, and undoes what its opening did. */
+  refuse(): Promise<void>;
+  /** The store is at this revision for good. */
+  remember(revision: number): Promise<void>;
 }
 
-/** Opens the database in the directory, making one where there is nothing. Throws DAMAGED, LOCKED, UNAVAILABLE. */
+/** What may lie beside a store, or where one is to be made. */
+const ownNames: ReadonlySet<string> = new Set(["lock", markerDraftName]);
+
+/** Locks the directory, making it if it is not there. Throws StoreError DAMAGED where it is somebody else's, LOCKED, UNAVAILABLE. */
+export async function enterDirectory(directory: string): Promise<DirectoryLock> {
+  return orUnavailable(directory, async () => {
+    await checkOwner(directory);
+    await makeDirectory(directory);
+    return lockDirectory(directory);
+  });
+}
+
+/** Opens the database in the directory. Throws StoreError DAMAGED, LOCKED, UNAVAILABLE. */
 export async function openDirectory(options: OpenDirectoryOptions): Promise<OpenedDirectory> {
   const { directory } = options;
+  return orUnavailable(directory, async () => {
+    const marker = (await checkOwner(directory)) ?? (await beginStore(options));
+    return marker.state === "creating" ? makeStore(options, marker) : openStore(options, marker);
+  });
+}
+
+async function orUnavailable<T>(directory: string, enter: () => Promise<T>): Promise<T> {
   try {
-    const creates = await prepare(options);
-    return await openPrepared(options, creates);
+    return await enter();
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;
     throw new StoreError("UNAVAILABLE", `cannot open the store in ${directory}`, { cause });
   }
 }
 
-/** Checks the directory; makes the marker where there is nothing. True if the database is still to be made. */
-async function prepare({ directory, clock }: OpenDirectoryOptions): Promise<boolean> {
+/** The store's marker; undefined where there is nothing at all. Throws DAMAGED where there is something else. */
+async function checkOwner(directory: string): Promise<Marker | undefined> {
   const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
+    if (error.code === "ENOENT") return [] as string[];
     if (error.code === "ENOTDIR") throw damaged(directory, "it is not a directory");
     throw error;
   });
-  if (names.length === 0) {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    const createTime = new Date(clock.wall()).toISOString();
-    await writeMarker(directory, { format, uuid: randomUUID(), createTime, state: "creating" });
-    return true;
+  const marker = names.includes(markerName) ? await readMarker(directory) : undefined;
+  if (typeof marker === "string") throw damaged(directory, marker);
+  if (marker === undefined && !names.every((name) => ownNames.has(name))) {
+    throw damaged(directory, `it is not empty and has no ${markerName}; name a directory that is empty or new`);
   }
-  const marker = await readMarker(directory, names);
-  if (marker.state === "creating") {
-    await rm(join(directory, "db"), { recursive: true, force: true });
-    return true;
-  }
-  if (!existsSync(join(directory, "db", "CURRENT"))) {
-    throw damaged(directory, "db/CURRENT is missing; restore the directory from a backup");
-  }
-  for (const attempt of await listRecovery(directory)) {
-    const note = await readFile(join(directory, "recovery", attempt, noteName), "utf8").catch(() => undefined);
-    if (note === undefined) continue;
-    throw damaged(
-      directory,
-      `an opening found damage: ${note.trim()}. The log files from before are in recovery/${attempt}; ` +
-        "restore a backup, or move recovery/ away to go on without what was lost",
-    );
-  }
-  return false;
+  return marker;
 }
 
-async function readMarker(directory: string, names: readonly string[]): Promise<Marker> {
-  if (!names.includes(markerName)) throw damaged(directory, `it is not empty and has no ${markerName}`);
-  const text = await readFile(join(directory, markerName), "utf8");
-  let marker: Partial<Marker> | null;
-  try {
-    marker = JSON.parse(text) as Partial<Marker> | null;
-  } catch (cause) {
-    throw damaged(directory, `${markerName} is not JSON`, cause);
-  }
-  if (marker?.format !== format) {
-    throw damaged(directory, `${markerName} names format ${marker?.format}; this version reads format ${format}`);
-  }
-  return marker as Marker;
+async function beginStore({ directory, makes, clock }: OpenDirectoryOptions): Promise<Marker> {
+  if (!makes) throw damaged(directory, "it is not there any more");
+  const createTime = new Date(clock.wall()).toISOString();
+  const marker: Marker = { format: storeFormat, uuid: randomUUID(), createTime, state: "creating", revision: 0 };
+  await writeMarker(directory, marker);
+  return marker;
 }
 
-async function openPrepared(options: OpenDirectoryOptions, creates: boolean): Promise<OpenedDirectory> {
+/** Makes the database: anew, where that was cut short. */
+async function makeStore(options: OpenDirectoryOptions, marker: Marker): Promise<OpenedDirectory> {
   const { directory, createDatabase, writeBufferBytes } = options;
   const location = join(directory, "db");
-  const before = await listRecovery(directory);
-  const attempt = join(directory, "recovery", randomUUID());
-  if (!creates) await keepLogs(location, attempt);
+  await rm(location, { recursive: true, force: true });
+  const db = createDatabase(location, { writeBufferBytes });
+  await db.open({ createIfMissing: true });
+  const ready: Marker = { ...marker, state: "ready" };
+  return {
+    db,
+    leastRevision: 0,
+    async accept() {
+      await syncDirectory(location);
+      await writeMarker(directory, ready);
+    },
+    refuse: () => db.close(),
+    remember: (revision) => writeMarker(directory, { ...ready, revision }),
+  };
+}
+
+async function openStore(options: OpenDirectoryOptions, marker: Marker): Promise<OpenedDirectory> {
+  const { directory, createDatabase, writeBufferBytes } = options;
+  const location = join(directory, "db");
+  await putFilesBack(directory);
+  const damage = await findDamage(location);
+  const cuts = options.durability === "async" ? damage?.logs : undefined;
+  if (damage !== undefined && cuts === undefined) {
+    throw damaged(directory, `db/${damage.message}; restore the directory from a backup`);
+  }
+  await keepFiles(directory);
+  if (cuts !== undefined) await cutLogs(options, cuts);
   const db = createDatabase(location, { writeBufferBytes });
   try {
-    await db.open({ createIfMissing: creates });
+    await db.open({ createIfMissing: false });
   } catch (cause) {
-    throw await openFailure(directory, attempt, cause);
+    const failure = openFailure(directory, cause);
+    await (failure.code === "LOCKED" ? putLogBack(directory) : putFilesBack(directory));
+    throw failure;
   }
-  const keepRecovery = async (reason: string): Promise<void> => {
-    await mkdir(attempt, { recursive: true });
-    await writeFile(join(attempt, noteName), `${reason}\n`);
-  };
-  const dropRecovery = async (): Promise<void> => {
-    await rm(join(directory, "recovery"), { recursive: true, force: true });
+  const refuse = async (): Promise<void> => {
+    // If it cannot be closed its files stay as they are, and the next opening puts them back.
+    await db.close();
+    await putFilesBack(directory);
   };
   try {
-    if (creates) {
-      await writeMarker(directory, { ...(await readMarker(directory, [markerName])), state: "ready" });
-    } else {
-      // An opening that was cut short has left its links, and maybe its findings in the log before this one's.
-      const findings = await readFindings(location, before.length > 0 ? ["LOG", "LOG.old"] : ["LOG"]);
-      const isTorn = findings.length > 0 && (await areOfTornTails(findings, join(directory, "recovery")));
-      if (isTorn) options.log.warn({ findings }, "LevelDB dropped the torn tail of its log, as a power cut leaves it");
-      else if (findings.length > 0) {
-        const reason = findings.slice(0, 5).join("; ");
-        await keepRecovery(reason);
-        throw damaged(directory, `LevelDB dropped records: ${reason}`);
-      }
-    }
+    await readFindings(options);
   } catch (error) {
-    await db.close().catch(() => {});
+    await refuse();
     throw error;
   }
-  return { db, keepRecovery, dropRecovery };
+  return {
+    db,
+    leastRevision: marker.revision,
+    accept: () => dropFiles(directory),
+    refuse,
+    async remember(revision) {
+      if (revision > marker.revision) await writeMarker(directory, { ...marker, revision });
+    },
+  };
 }
 
-/** Links the log files, and LevelDB's own account of what it did, into the attempt's directory. */
-async function keepLogs(location: string, attempt: string): Promise<void> {
-  await mkdir(attempt, { recursive: true });
-  for (const name of await readdir(location)) {
-    if (name.endsWith(".log") || name === "LOG" || name === "LOG.old") {
-      await link(join(location, name), join(attempt, name));
-    }
+/**
+ * Without syncing, a power cut may leave holes among what was written last. What is before them is what the store was at some
+ * moment, and it goes on from there.
+ */
+async function cutLogs({ directory, log }: OpenDirectoryOptions, logs: NonNullable<Damage["logs"]>): Promise<void> {
+  for (const [i, name] of logs.names.entries()) {
+    const path = join(directory, "db", name);
+    const sound = (await readFile(path)).subarray(0, i === 0 ? logs.soundBytes : 0);
+    // A file of its own: the old one is what is kept.
+    await rm(path);
+    await writeFile(path, sound, { flush: true });
   }
+  log.warn({ logs }, "what a power cut left of the last commits, which were not synced, was cut off");
 }
 
-async function openFailure(directory: string, attempt: string, cause: unknown): Promise<StoreError> {
+/** Looks at LevelDB's own account of the opening. Throws DAMAGED where it lost more than the torn tail of a log. */
+async function readFindings({ directory, log }: OpenDirectoryOptions): Promise<void> {
+  const text = await readFile(join(directory, "db", "LOG"), "utf8").catch(() => "");
+  const findings = text.split("\n").filter((line) => /\bdropping\b|Corruption/.test(line));
+  if (findings.length === 0) return;
+  // The logs have no hole: what is dropped of one is its end.
+  if (findings.every((line) => /\.log: dropping \d/.test(line))) {
+    log.warn({ findings }, "LevelDB dropped the torn tail of its log, as a power cut leaves it");
+  } else throw damaged(directory, `LevelDB found damage: ${findings.slice(0, 5).join("; ")}`);
+}
+
+function openFailure(directory: string, cause: unknown): StoreError {
   const inner = cause instanceof Error ? (cause.cause as { code?: string; message?: string } | undefined) : undefined;
-  const isLocked = inner?.code === "LEVEL_LOCKED";
-  if (isLocked) {
-    // LevelDB has renamed the other's LOG before it looked at the lock.
-    for (const name of ["LOG", "LOG.old"]) {
-      const kept = join(attempt, name);
-      if (existsSync(kept)) await rename(kept, join(directory, "db", name));
-      else await rm(join(directory, "db", name), { force: true });
-    }
+  if (inner?.code === "LEVEL_LOCKED") {
+    return new StoreError("LOCKED", `another process has the database in ${directory} open`, { cause });
   }
-  await rm(attempt, { recursive: true, force: true });
-  if ((await listRecovery(directory)).length === 0)
-    await rm(join(directory, "recovery"), { recursive: true, force: true });
-  if (isLocked) return new StoreError("LOCKED", `another process has the store in ${directory} open`, { cause });
   if (inner?.code === "LEVEL_CORRUPTION" || /corruption|does not exist/i.test(inner?.message ?? "")) {
-    return damaged(directory, inner?.message ?? "LevelDB cannot read it", cause);
+    return damaged(directory, `${inner?.message}; restore the directory from a backup`, cause);
   }
   return new StoreError("UNAVAILABLE", `cannot open the store in ${directory}`, { cause });
 }
 
-/** The lines in which LevelDB says that it lost something. */
-async function readFindings(location: string, names: readonly string[]): Promise<string[]> {
-  const lines: string[] = [];
-  for (const name of names) {
-    const text = await readFile(join(location, name), "utf8").catch(() => "");
-    lines.push(...text.split("\n").filter((line) => /\bdropping\b|Corruption/.test(line)));
-  }
-  return lines;
-}
-
-/** Whether what was dropped were the ends of log files only, behind which nothing is. */
-async function areOfTornTails(findings: readonly string[], recovery: string): Promise<boolean> {
-  if (!findings.every((line) => /\.log: dropping \d/.test(line))) return false;
-  for (const name of await readdir(recovery, { recursive: true })) {
-    if (name.endsWith(".log") && hasHole(await readFile(join(recovery, name)))) return false;
-  }
-  return true;
-}
-
-function listRecovery(directory: string): Promise<string[]> {
-  return readdir(join(directory, "recovery")).catch(() => []);
-}
-
-/** Whole or not at all, and on disk when this resolves. */
-async function writeMarker(directory: string, marker: Marker): Promise<void> {
-  const path = join(directory, markerName);
-  const draft = await open(`${path}.new`, "w", 0o600);
-  try {
-    await draft.writeFile(`${JSON.stringify(marker, undefined, 2)}\n`);
-    await draft.sync();
-  } finally {
-    await draft.close();
-  }
-  await rename(`${path}.new`, path);
-  for (const changed of [directory, dirname(directory)]) {
-    const handle = await open(changed, "r");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  }
+/** Makes the directory, and brings to disk that it is there: a file is no safer than the way to it. */
+async function makeDirectory(directory: string): Promise<void> {
+  const first = await mkdir(directory, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  const top = dirname(resolve(first));
+  for (let path = resolve(directory); path !== top; path = dirname(path)) await syncDirectory(dirname(path));
 }
 
 function damaged(directory: string, what: string, cause?: unknown): StoreError {

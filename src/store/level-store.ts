@@ -2,7 +2,7 @@
  * The store in a directory, on LevelDB. How it lies there, and why, is in
  * docs/storage.md; this file is its life from opening to close.
  *
- * Owns: the database's handle, what runs behind the commits, and the parked watches.
+ * Owns: the lock on the directory, the database's handle, what runs behind the commits, and the parked watches.
  *
  * States: open -> (a write fails: the session is fenced) -> reopening -> open ..., and closed from any, for good.
  *
@@ -11,10 +11,11 @@
  * 3. After close has resolved nothing is left: no timer, no handle, no parked watch.
  */
 import { checkChanges, checkKey, checkRevision, checkScan, checkText } from "./store-input.ts";
-import { openDirectory } from "./level-directory.ts";
+import { enterDirectory, type OpenedDirectory, openDirectory } from "./level-directory.ts";
 import { Committer } from "./level-committer.ts";
 import { LevelJournal } from "./level-journal.ts";
 import { loadSession } from "./level-load.ts";
+import type { DirectoryLock } from "./level-lock.ts";
 import { Materializer } from "./level-materializer.ts";
 import { type LevelStoreOptions, type ResolvedLevelStoreOptions, resolveLevelStoreOptions } from "./level-options.ts";
 import { assertReadable, readEntry } from "./level-reader.ts";
@@ -35,6 +36,7 @@ import {
 
 /** One opening of the database, and what runs on it. */
 interface Running {
+  readonly opened: OpenedDirectory;
   readonly session: LevelSession;
   readonly journal: LevelJournal;
   readonly committer: Committer;
@@ -62,23 +64,39 @@ type State =
  */
 export async function openLevelStore(directory: string, options: LevelStoreOptions = {}): Promise<Store> {
   const resolved = resolveLevelStoreOptions(options);
-  const parked = new ParkedWatches();
-  return new LevelStore(directory, resolved, parked, await run(directory, resolved, parked));
+  const lock = await enterDirectory(directory);
+  try {
+    const parked = new ParkedWatches();
+    return new LevelStore(lock, resolved, parked, await run(lock, resolved, parked, undefined));
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
 }
 
-async function run(directory: string, options: ResolvedLevelStoreOptions, parked: ParkedWatches): Promise<Running> {
-  const { db, keepRecovery, dropRecovery } = await openDirectory({ directory, ...options });
-  const session = new LevelSession(db, options);
+/** Opens the database; `after` is the revision that the store was at before, if it was open. */
+async function run(
+  { path: directory }: DirectoryLock,
+  options: ResolvedLevelStoreOptions,
+  parked: ParkedWatches,
+  after: number | undefined,
+): Promise<Running> {
+  const opened = await openDirectory({ directory, makes: after === undefined, ...options });
+  const session = new LevelSession(opened.db, options);
   const journal = new LevelJournal(session);
   try {
     await loadSession(session, (block) => {
       for (const record of block.records) session.overlay.apply(record);
       journal.append(block);
     });
-    await dropRecovery();
+    const leastRevision = Math.max(opened.leastRevision, after ?? 0);
+    if (session.revision < leastRevision) {
+      const message = `the store in ${directory} is at revision ${session.revision}, and has been at ${leastRevision}`;
+      throw new StoreError("DAMAGED", `${message}: commits that were acknowledged are lost`);
+    }
+    await opened.accept();
   } catch (error) {
-    if (error instanceof StoreError && error.code === "DAMAGED") await keepRecovery(error.message);
-    await db.close().catch(() => {});
+    await opened.refuse();
     throw error;
   }
   const materializer = new Materializer(session);
@@ -92,20 +110,20 @@ async function run(directory: string, options: ResolvedLevelStoreOptions, parked
   };
   const committer = new Committer(session, { publish, room: () => materializer.room() });
   materializer.start();
-  return { session, journal, committer, materializer, filling: session.filter.fill(session) };
+  return { opened, session, journal, committer, materializer, filling: session.filter.fill(session) };
 }
 
 class LevelStore implements Store {
   readonly kind = "level";
   readonly durability: "sync" | "async";
-  readonly #directory: string;
+  readonly #lock: DirectoryLock;
   readonly #options: ResolvedLevelStoreOptions;
   readonly #parked: ParkedWatches;
   #state: State;
 
-  constructor(directory: string, options: ResolvedLevelStoreOptions, parked: ParkedWatches, running: Running) {
+  constructor(lock: DirectoryLock, options: ResolvedLevelStoreOptions, parked: ParkedWatches, running: Running) {
     this.durability = options.durability;
-    this.#directory = directory;
+    this.#lock = lock;
     this.#options = options;
     this.#parked = parked;
     this.#state = { kind: "open", running };
@@ -181,11 +199,8 @@ class LevelStore implements Store {
       if (old !== undefined) await letGo(old);
       unclosed = undefined;
       if (this.#isClosed()) throw closedError();
-      const running = await run(this.#directory, this.#options, this.#parked);
+      const running = await run(this.#lock, this.#options, this.#parked, revision);
       unclosed = running;
-      if (running.session.revision < revision) {
-        throw new StoreError("DAMAGED", "the disk has lost commits that were acknowledged");
-      }
       if (this.#isClosed()) throw closedError();
       this.#state = { kind: "open", running };
       this.#options.log.info({ revision: running.session.revision }, "the store was reopened");
@@ -215,11 +230,24 @@ class LevelStore implements Store {
     // A reopening under way sees that it comes too late, and lets go of what it opened.
     if (state.kind === "reopening") await state.reopened.catch(() => {});
     const running = state.kind === "open" || state.kind === "down" ? state.running : undefined;
-    if (running === undefined) return;
-    await running.committer.idle();
-    await running.materializer.finish();
-    await letGo(running).catch((cause: unknown) => {
+    try {
+      if (running !== undefined) {
+        await running.committer.idle();
+        await running.materializer.finish();
+        await letGo(running);
+        await this.#remember(running);
+      }
+      await this.#lock.release();
+    } catch (cause) {
       throw new StoreError("UNAVAILABLE", "closing the store failed", { cause });
+    }
+  }
+
+  /** What is durable by now only helps to see later that it was lost. */
+  async #remember({ opened, session }: Running): Promise<void> {
+    if (this.durability !== "sync") return;
+    await opened.remember(session.revision).catch((error: unknown) => {
+      this.#options.log.warn({ err: error }, "the marker of the store was not brought up to date");
     });
   }
 

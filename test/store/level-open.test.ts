@@ -1,5 +1,5 @@
-import { mkdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { numberedKey } from "../../src/store/level-keys.ts";
@@ -86,11 +86,15 @@ describe("opening", () => {
     expect(await contentsOf(scratch.path)).toEqual(before);
   });
 
-  test("refuses a store that is open as LOCKED, and changes nothing", async () => {
+  test("refuses a store that is open in this process as LOCKED by whatever name, and changes nothing", async () => {
     await using scratch = await makeClosedStore();
     const store = await openLevelStore(scratch.path);
     const before = await contentsOf(scratch.path);
-    await expectFailure(openLevelStore(scratch.path), "LOCKED");
+    await using elsewhere = await makeScratch();
+    await symlink(scratch.path, join(elsewhere.path, "link"));
+    for (const name of [scratch.path, relative(".", scratch.path), join(elsewhere.path, "link")]) {
+      await expectFailure(openLevelStore(name), "LOCKED");
+    }
     expect(await contentsOf(scratch.path)).toEqual(before);
     await store.commit([{ type: "put", key: "c", value: bytes("three") }]);
     await store.close();
@@ -113,6 +117,15 @@ describe("opening", () => {
     });
   });
 
+  test("one that was cut short before its marker was there is, too", async () => {
+    await using scratch = await makeScratch();
+    await writeFile(join(scratch.path, "stint-store.json.new"), "{");
+    await mkdir(join(scratch.path, "lock"));
+    const store = await openLevelStore(scratch.path);
+    await store.close();
+    expect((await readdir(scratch.path)).sort()).toEqual(["db", "lock", "stint-store.json"]);
+  });
+
   test.each(["levels:x", "level:", "memory:x", "", "x"])("openStore refuses %j", async (location) => {
     await expectFailure(openStore(location), "INVALID");
   });
@@ -129,7 +142,7 @@ describe("opening", () => {
 });
 
 describe("an opening that finds damage", () => {
-  test("refuses a journal with a gap, keeps the logs aside, and refuses until they are taken away", async () => {
+  test("refuses a journal with a gap again and again, and changes nothing", async () => {
     await using scratch = await makeScratch();
     const store = await openLevelStore(scratch.path);
     for (const key of ["a", "b", "c"]) await store.commit([{ type: "put", key, value: bytes(key) }]);
@@ -138,31 +151,28 @@ describe("an opening that finds damage", () => {
     await withDatabase(crashed.path, (db) =>
       db.batch([{ type: "del", key: numberedKey("journal", 2) }], { sync: true }),
     );
-
-    const failure = await expectFailure(openLevelStore(crashed.path), "DAMAGED");
-    expect(failure.message).toContain("gap");
-    const kept = Object.keys(await contentsOf(join(crashed.path, "recovery")));
-    expect(kept.some((name) => name.endsWith(".log"))).toBe(true);
-    const again = await expectFailure(openLevelStore(crashed.path), "DAMAGED");
-    expect(again.message).toContain("move recovery/ away");
+    const before = await contentsOf(crashed.path);
+    for (let opening = 0; opening < 2; opening += 1) {
+      const failure = await expectFailure(openLevelStore(crashed.path), "DAMAGED");
+      expect(failure.message).toContain("gap");
+      expect(await contentsOf(crashed.path)).toEqual(before);
+    }
   });
 
-  test("refuses what LevelDB dropped from its log", async () => {
+  test("refuses a store that is behind where it has been", async () => {
     await using scratch = await makeScratch();
-    const store = await openLevelStore(scratch.path);
-    for (let i = 0; i < 40; i += 1) await store.commit([{ type: "put", key: `${i}`, value: Buffer.alloc(2_000, i) }]);
-    await using crashed = await crashCopy(scratch.path);
-    await store.close();
-    const log = Object.keys(await contentsOf(join(crashed.path, "db"))).find((name) => name.endsWith(".log"))!;
-    const content = await readFile(log);
-    content[5_000]! ^= 1;
-    await writeFile(log, content);
-
-    const failure = await expectFailure(openLevelStore(crashed.path), "DAMAGED");
-    expect(failure.message).toMatch(/dropping/);
-    await expectFailure(openLevelStore(crashed.path), "DAMAGED");
-    const kept = Object.entries(await contentsOf(join(crashed.path, "recovery")));
-    expect(kept.filter(([name]) => name.endsWith(".log"))).toHaveLength(1);
+    const first = await openLevelStore(scratch.path);
+    await first.commit([{ type: "put", key: "a", value: bytes("one") }]);
+    await using old = await crashCopy(scratch.path);
+    await first.commit([{ type: "put", key: "a", value: bytes("two") }]);
+    await first.close();
+    // As when a backup is put back by halves.
+    await rm(join(scratch.path, "db"), { recursive: true });
+    await cp(join(old.path, "db"), join(scratch.path, "db"), { recursive: true });
+    const before = await contentsOf(scratch.path);
+    const failure = await expectFailure(openLevelStore(scratch.path), "DAMAGED");
+    expect(failure.message).toContain("is at revision 1, and has been at 2");
+    expect(await contentsOf(scratch.path)).toEqual(before);
   });
 
   test("forgets a damaged block that is all history, but for those who ask for it", async () => {
@@ -181,12 +191,5 @@ describe("an opening that finds damage", () => {
     expect(await again.get("b", { revision: 4n })).toMatchObject({ revision: 4n });
     await expectFailure(again.get("a", { revision: 2n }), "CORRUPT");
     await again.close();
-  });
-
-  test("leaves nothing behind when all is well", async () => {
-    await using scratch = await makeClosedStore();
-    const store = await openLevelStore(scratch.path);
-    await store.close();
-    expect(Object.keys(await contentsOf(scratch.path)).filter((name) => name.includes("recovery"))).toEqual([]);
   });
 });

@@ -1,0 +1,107 @@
+/**
+ * Checks the files of a LevelDB database before LevelDB opens it. It finds a table that was cut short when it first reads
+ * it, a log that is missing never, and what is missing from a log is for it the end of it.
+ *
+ * 1. Nothing is changed.
+ * 2. What a power cut may leave is no damage: the end of the newest log, behind what was synced, may be anything.
+ */
+import { open, readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { scanLog } from "./level-log.ts";
+import { decodeManifest, type LevelManifest } from "./level-manifest.ts";
+
+export interface Damage {
+  /** Which file, and what is wrong with it. */
+  readonly message: string;
+  /** Where only logs are damaged: the logs from the first damaged one on, and how much of that one is sound. */
+  readonly logs?: { readonly names: readonly string[]; readonly soundBytes: number };
+}
+
+const tableMagic = Buffer.from("57fb808b247547db", "hex");
+const tablesAtOnce = 32;
+/** A record of a log is a batch: the sequence number of its first change(8) and their number(4), little-endian, and they. */
+const recordHeadBytes = 12;
+
+/** The first damage found; undefined if there is none that can be seen without reading the tables. */
+export async function findDamage(location: string): Promise<Damage | undefined> {
+  const current = await readFile(join(location, "CURRENT"), "latin1").catch(undefinedIfMissing);
+  if (current === undefined) return { message: "CURRENT is missing" };
+  const name = /^(MANIFEST-\d+)\n$/.exec(current)?.[1];
+  if (name === undefined) return { message: "CURRENT names no manifest" };
+  const bytes = await readFile(join(location, name)).catch(undefinedIfMissing);
+  if (bytes === undefined) return { message: `${name} is missing` };
+  const manifest = decodeManifest(bytes);
+  if (manifest === undefined) return { message: `${name} is damaged` };
+  return (await findDamagedTable(location, manifest)) ?? findDamagedLog(location, manifest);
+}
+
+async function findDamagedTable(location: string, manifest: LevelManifest): Promise<Damage | undefined> {
+  const tables = [...manifest.tables];
+  for (let i = 0; i < tables.length; i += tablesAtOnce) {
+    const checks = tables.slice(i, i + tablesAtOnce).map(([number, bytes]) => checkTable(location, number, bytes));
+    const message = (await Promise.all(checks)).find((each) => each !== undefined);
+    if (message !== undefined) return { message };
+  }
+  return undefined;
+}
+
+async function checkTable(location: string, number: number, bytes: number): Promise<string | undefined> {
+  for (const name of [fileName(number, "ldb"), fileName(number, "sst")]) {
+    const path = join(location, name);
+    const size = (await stat(path).catch(undefinedIfMissing))?.size;
+    if (size === undefined) continue;
+    if (size !== bytes) return `${name} has ${size} bytes instead of ${bytes}`;
+    return (await endsWithMagic(path, size)) ? undefined : `${name} is no table`;
+  }
+  return `${fileName(number, "ldb")} is missing`;
+}
+
+async function endsWithMagic(path: string, size: number): Promise<boolean> {
+  const file = await open(path, "r");
+  try {
+    const { buffer } = await file.read(Buffer.alloc(tableMagic.length), 0, tableMagic.length, size - tableMagic.length);
+    return buffer.equals(tableMagic);
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Whether the logs that are not in tables yet are a chain: each record begins with the sequence number of its first
+ * change, and the next goes on behind its last, also over the border of two logs.
+ */
+async function findDamagedLog(location: string, manifest: LevelManifest): Promise<Damage | undefined> {
+  const { logNumber, lastSequence } = manifest;
+  const all = (await readdir(location)).filter((name) => /^\d+\.log$/.test(name));
+  const names = all.filter((name) => Number.parseInt(name, 10) >= logNumber).sort(byNumber);
+  if (logNumber > 0 && names[0] !== fileName(logNumber, "log")) {
+    return { message: `${fileName(logNumber, "log")} is missing` };
+  }
+  let next: number | undefined;
+  for (const [i, name] of names.entries()) {
+    let at = 0;
+    let gapAt: number | undefined;
+    const { hasHole, soundBytes } = scanLog(await readFile(join(location, name)), (record, end) => {
+      const first = record.length < recordHeadBytes ? Number.NaN : Number(record.readBigUInt64LE(0));
+      if (next === undefined ? !(first <= lastSequence + 1) : first !== next) gapAt ??= at;
+      next = first + (record.length < recordHeadBytes ? 0 : record.readUInt32LE(8));
+      at = end;
+    });
+    if (!hasHole && gapAt === undefined) continue;
+    const what = hasHole && gapAt === undefined ? "has a hole" : "does not go on where what is before it ends";
+    return { message: `${name} ${what}`, logs: { names: names.slice(i), soundBytes: gapAt ?? soundBytes } };
+  }
+  return undefined;
+}
+
+function byNumber(a: string, b: string): number {
+  return Number.parseInt(a, 10) - Number.parseInt(b, 10);
+}
+
+function undefinedIfMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
+}
+
+function fileName(number: number, extension: string): string {
+  return `${String(number).padStart(6, "0")}.${extension}`;
+}

@@ -1,0 +1,94 @@
+/** Reads the manifest of a LevelDB database: which tables and which log are part of it. */
+import { scanLog } from "./level-log.ts";
+
+export interface LevelManifest {
+  /** The oldest log whose records are not in tables yet; there may be newer ones. 0 in a database that never was opened. */
+  readonly logNumber: number;
+  /** No record of that log has a sequence number further on than the next. */
+  readonly lastSequence: number;
+  /** The bytes of each table, by its number. */
+  readonly tables: ReadonlyMap<number, number>;
+}
+
+// Tags of a version edit, LevelDB's db/version_edit.cc.
+const tags = {
+  comparator: 1,
+  logNumber: 2,
+  nextFileNumber: 3,
+  lastSequence: 4,
+  compactPointer: 5,
+  deletedFile: 6,
+  newFile: 7,
+  previousLogNumber: 9,
+} as const;
+
+/** The manifest in the bytes; undefined where it cannot be read. */
+export function decodeManifest(bytes: Buffer): LevelManifest | undefined {
+  let logNumber = 0;
+  let lastSequence = 0;
+  const tables = new Map<string, [number: number, bytes: number]>();
+  let edits = 0;
+  try {
+    const { hasHole } = scanLog(bytes, (record) => {
+      edits += 1;
+      for (const reader = new Varints(record); !reader.isAtEnd; ) {
+        const tag = reader.next();
+        if (tag === tags.comparator) reader.skipBytes();
+        else if (tag === tags.logNumber) logNumber = reader.next();
+        else if (tag === tags.lastSequence) lastSequence = reader.next();
+        else if (tag === tags.nextFileNumber || tag === tags.previousLogNumber) reader.next();
+        else if (tag === tags.compactPointer) reader.skip(1).skipBytes();
+        else if (tag === tags.deletedFile) tables.delete(`${reader.next()}/${reader.next()}`);
+        else if (tag === tags.newFile) {
+          const level = reader.next();
+          const number = reader.next();
+          tables.set(`${level}/${number}`, [number, reader.next()]);
+          reader.skipBytes().skipBytes();
+        } else throw new RangeError(`unknown tag ${tag}`);
+      }
+    });
+    if (hasHole || edits === 0) return undefined;
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+  return { logNumber, lastSequence, tables: new Map(tables.values()) };
+}
+
+/** Reads varints; throws RangeError at the end of the bytes. */
+class Varints {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  /** The next number; those that matter here are safe integers. */
+  next(): number {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) {
+      const byte = this.#bytes.readUInt8(this.#at);
+      this.#at += 1;
+      value += (byte & 0x7f) * scale;
+      if (byte < 0x80) return value;
+    }
+  }
+
+  skip(numbers: number): this {
+    for (let i = 0; i < numbers; i += 1) this.next();
+    return this;
+  }
+
+  /** Skips what is as long as the number before it says. */
+  skipBytes(): this {
+    const length = this.next();
+    this.#at += length;
+    if (this.#at > this.#bytes.length) throw new RangeError("the record ends in the middle");
+    return this;
+  }
+}

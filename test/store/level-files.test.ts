@@ -1,0 +1,126 @@
+/**
+ * Damage to the files of a store: each kind of file, each kind of damage. Whatever was done to it, an opening is refused and
+ * changes nothing, or has everything. FILE_DAMAGE_PAIRS=1: all pairs of damages, too.
+ */
+import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { openLevelStore } from "../../src/store/level-store.ts";
+import { type Store, StoreError } from "../../src/store/store.ts";
+import { createFakeClock } from "../support/fake-clock.ts";
+import { contentsOf, crashCopy, makeScratch, type Scratch } from "./level-fixture.ts";
+
+const commits = 100;
+const keyCount = 40;
+const withPairs = process.env["FILE_DAMAGE_PAIRS"] === "1";
+
+/** A store with tables, a log and a manifest: as it is closed, or as a crash leaves it. */
+async function makeStore(how: "closed" | "crashed"): Promise<Scratch> {
+  const scratch = await makeScratch();
+  const clock = createFakeClock();
+  const store = await openLevelStore(scratch.path, { clock, writeBufferBytes: 1 << 16, roundKeys: 10 });
+  for (let i = 0; i < commits; i += 1) {
+    await store.commit([{ type: "put", key: `key ${i % keyCount}`, value: Buffer.alloc(3_000, `${i}    `) }]);
+  }
+  if (how === "closed") {
+    await store.close();
+    return scratch;
+  }
+  const crashed = await crashCopy(scratch.path);
+  await store.close();
+  await scratch[Symbol.asyncDispose]();
+  return crashed;
+}
+
+/** The store is at its newest revision, or at one before it where `mayBeBehind`, and has all that it had then. */
+async function expectAll(store: Store, mayBeBehind: boolean): Promise<void> {
+  const newest = Number(store.revision());
+  if (!mayBeBehind) expect(newest).toBe(commits);
+  for (const revision of [newest, newest >> 1]) {
+    const entries = await store.scan({ prefix: "", limit: 1_000, revision: BigInt(revision) });
+    const texts = entries.map((entry) => `${entry.key} = ${Buffer.from(entry.value).toString("latin1", 0, 4).trim()}`);
+    const expected = new Map<string, string>();
+    for (let i = 0; i < revision; i += 1) expected.set(`key ${i % keyCount}`, `key ${i % keyCount} = ${i}`);
+    expect(texts).toEqual([...expected].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, text]) => text));
+  }
+}
+
+const kinds = ["CURRENT", "MANIFEST", "table", "log"] as const;
+const damages: Record<string, (path: string, foreign: Buffer) => Promise<unknown>> = {
+  "is missing": (path) => rm(path),
+  "has lost its last byte": async (path) => writeFile(path, (await readFile(path)).subarray(0, -1)),
+  "has lost its second half": async (path) => {
+    const content = await readFile(path);
+    return writeFile(path, content.subarray(0, content.length >> 1));
+  },
+  "is empty": (path) => writeFile(path, ""),
+  "is all zeros": async (path) => writeFile(path, Buffer.alloc((await readFile(path)).length)),
+  "is of another store": (path, foreign) => writeFile(path, foreign),
+  "is a text": (path) => writeFile(path, "this is no database\n".repeat(200)),
+  "has another name": (path) => rename(path, `${path}.bak`),
+};
+
+interface Damage {
+  readonly kind: (typeof kinds)[number];
+  readonly how: string;
+}
+
+const single: Damage[] = kinds.flatMap((kind) => Object.keys(damages).map((how) => ({ kind, how })));
+const pairs = single.flatMap((a) => single.filter((b) => b.kind > a.kind).map((b) => [a, b]));
+const cases = [...single.map((damage) => [damage]), ...(withPairs ? pairs : [])];
+
+async function pathOf(directory: string, kind: Damage["kind"]): Promise<string> {
+  const names = (await readdir(join(directory, "db"))).sort();
+  const pattern = { CURRENT: /^CURRENT$/, MANIFEST: /^MANIFEST/, table: /\.ldb$/, log: /\.log$/ }[kind];
+  return join(directory, "db", names.find((name) => pattern.test(name)) ?? "");
+}
+
+describe.each(["closed", "crashed"] as const)("of a store that was %s", (how) => {
+  // Of records that are sound nobody can tell whose they are: only a store that was closed knows that its own are missing.
+  const isForeignLog = ({ kind, how: what }: Damage): boolean => kind === "log" && what === "is of another store";
+  const possible = cases.filter((damage) => how === "closed" || !damage.some(isForeignLog));
+  let whole: Scratch;
+  let other: Scratch;
+  let refused = 0;
+
+  beforeAll(async () => {
+    whole = await makeStore(how);
+    other = await makeScratch();
+    const store = await openLevelStore(other.path, { writeBufferBytes: 1 << 16 });
+    for (let i = 0; i < 60; i += 1) {
+      await store.commit([{ type: "put", key: `other ${i}`, value: Buffer.alloc(2_000, i) }]);
+    }
+    await store.close();
+    await using copy = await crashCopy(whole.path);
+    const sound = await openLevelStore(copy.path);
+    await expectAll(sound, false);
+    await sound.close();
+  });
+
+  afterAll(async () => {
+    await whole[Symbol.asyncDispose]();
+    await other[Symbol.asyncDispose]();
+    expect(refused).toBeGreaterThan(possible.length * 0.7);
+  });
+
+  test.each(
+    possible.map((each) => [each.map(({ kind, how: what }) => `the ${kind} ${what}`).join(" and "), each] as const),
+  )("%s", async (_, damage) => {
+    await using copy = await crashCopy(whole.path);
+    for (const { kind, how: what } of damage) {
+      await damages[what]!(await pathOf(copy.path, kind), await readFile(await pathOf(other.path, kind)));
+    }
+    const before = await contentsOf(copy.path);
+    const opening = await openLevelStore(copy.path).catch((error: unknown) => error);
+    if (opening instanceof StoreError) {
+      expect(opening.code).toBe("DAMAGED");
+      expect(await contentsOf(copy.path)).toEqual(before);
+      refused += 1;
+      return;
+    }
+    const store = opening as Store;
+    // After a crash the end of the log may be what was not acknowledged: that it was there cannot be known.
+    await expectAll(store, how === "crashed" && damage.some(({ kind }) => kind === "log"));
+    await store.close();
+  });
+});
