@@ -1,6 +1,6 @@
 /** TaskControllerService: requests in, the controller's answers out. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
 import {
   CancelStage,
   type CancelTaskRequest,
@@ -65,9 +65,19 @@ export function createTaskControllerService(
       const controller = findController(options.registry, request.controller);
       return watchTask(controller, request.taskId, watch, { policy: options, signal });
     }),
+    batchLaunchTasks: unaryCall(options, notYet),
+    listTaskLogs: unaryCall(options, notYet),
+    watchTasks: streamCall(options, notYet as never),
+    waitTask: unaryCall(options, notYet),
+    deleteTask: unaryCall(options, notYet),
+    deleteController: unaryCall(options, notYet),
     listControllers: unaryCall(options, () => listControllers(options)),
     getServerInfo: unaryCall(options, async () => options.describeServer(), { always: true }),
   };
+}
+
+async function notYet(): Promise<never> {
+  throw new ConnectError("not yet", Code.Unimplemented);
 }
 
 async function launchTask(

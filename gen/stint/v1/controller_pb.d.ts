@@ -1,4 +1,7 @@
-// The service that launches, shows, watches and cancels tasks.
+// The service that launches, shows, watches, cancels and deletes tasks.
+//
+// The rules that a request is held to stand beside its fields as buf.validate options
+// (https://protovalidate.com); a client may check them before it calls.
 //
 // Errors carry google.rpc details: BadRequest with every bad field,
 // ResourceInfo for what was not found, RetryInfo where trying again helps, and
@@ -11,6 +14,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { LogEntry, TaskState, TaskStatus } from "../../core/v1/core_pb.js";
+import type { Status } from "../../google/rpc/status_pb.js";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -153,6 +157,123 @@ export declare type LaunchTaskResponse = Message<"stint.v1.LaunchTaskResponse"> 
  * Use `create(LaunchTaskResponseSchema)` to create a new message.
  */
 export declare const LaunchTaskResponseSchema: GenMessage<LaunchTaskResponse>;
+
+/**
+ * Many launches.
+ *
+ * @generated from message stint.v1.BatchLaunchTasksRequest
+ */
+export declare type BatchLaunchTasksRequest = Message<"stint.v1.BatchLaunchTasksRequest"> & {
+  /**
+   * The launches: at most 1,000, and 4 MiB in all. Two of the same task take place in this order.
+   *
+   * @generated from field: repeated stint.v1.LaunchTaskRequest requests = 1;
+   */
+  requests: LaunchTaskRequest[];
+};
+
+/**
+ * Describes the message stint.v1.BatchLaunchTasksRequest.
+ * Use `create(BatchLaunchTasksRequestSchema)` to create a new message.
+ */
+export declare const BatchLaunchTasksRequestSchema: GenMessage<BatchLaunchTasksRequest>;
+
+/**
+ * What the launches did.
+ *
+ * @generated from message stint.v1.BatchLaunchTasksResponse
+ */
+export declare type BatchLaunchTasksResponse = Message<"stint.v1.BatchLaunchTasksResponse"> & {
+  /**
+   * One for each request, in the same order.
+   *
+   * @generated from field: repeated stint.v1.BatchLaunchResult results = 1;
+   */
+  results: BatchLaunchResult[];
+};
+
+/**
+ * Describes the message stint.v1.BatchLaunchTasksResponse.
+ * Use `create(BatchLaunchTasksResponseSchema)` to create a new message.
+ */
+export declare const BatchLaunchTasksResponseSchema: GenMessage<BatchLaunchTasksResponse>;
+
+/**
+ * What one launch of a batch did.
+ *
+ * @generated from message stint.v1.BatchLaunchResult
+ */
+export declare type BatchLaunchResult = Message<"stint.v1.BatchLaunchResult"> & {
+  /**
+   * Either.
+   *
+   * @generated from oneof stint.v1.BatchLaunchResult.result
+   */
+  result: {
+    /**
+     * It was done.
+     *
+     * @generated from field: stint.v1.BatchLaunchedTask launched = 1;
+     */
+    value: BatchLaunchedTask;
+    case: "launched";
+  } | {
+    /**
+     * It was refused, with the code and details that LaunchTask would have failed with.
+     *
+     * @generated from field: google.rpc.Status error = 2;
+     */
+    value: Status;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message stint.v1.BatchLaunchResult.
+ * Use `create(BatchLaunchResultSchema)` to create a new message.
+ */
+export declare const BatchLaunchResultSchema: GenMessage<BatchLaunchResult>;
+
+/**
+ * A launch that was done; as LaunchTaskResponse, without the status.
+ *
+ * @generated from message stint.v1.BatchLaunchedTask
+ */
+export declare type BatchLaunchedTask = Message<"stint.v1.BatchLaunchedTask"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * The run that was launched, or the one that was used.
+   *
+   * @generated from field: string run_id = 2;
+   */
+  runId: string;
+
+  /**
+   * The revision of the task's last change.
+   *
+   * @generated from field: uint64 revision = 4;
+   */
+  revision: bigint;
+
+  /**
+   * What was done.
+   *
+   * @generated from field: stint.v1.LaunchOutcome outcome = 5;
+   */
+  outcome: LaunchOutcome;
+};
+
+/**
+ * Describes the message stint.v1.BatchLaunchedTask.
+ * Use `create(BatchLaunchedTaskSchema)` to create a new message.
+ */
+export declare const BatchLaunchedTaskSchema: GenMessage<BatchLaunchedTask>;
 
 /**
  * Which task to cancel, and how long to wait for its end.
@@ -466,6 +587,89 @@ export declare type ListTasksResponse = Message<"stint.v1.ListTasksResponse"> & 
 export declare const ListTasksResponseSchema: GenMessage<ListTasksResponse>;
 
 /**
+ * Whose log entries to list.
+ *
+ * @generated from message stint.v1.ListTaskLogsRequest
+ */
+export declare type ListTaskLogsRequest = Message<"stint.v1.ListTaskLogsRequest"> & {
+  /**
+   * The controller.
+   *
+   * @generated from field: string controller = 1;
+   */
+  controller: string;
+
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task_id = 2;
+   */
+  taskId: string;
+
+  /**
+   * How many entries a page may have. 0 is 100; more than 1,000 is 1,000.
+   *
+   * @generated from field: uint32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * The page: empty for the first, else next_page_token of the page before, with
+   * the same min_level.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+
+  /**
+   * Only entries of at least this level, as slog has them: -4 debug, 0 info, 4 warn, 8 error. Unset: all.
+   *
+   * @generated from field: optional int32 min_level = 5;
+   */
+  minLevel?: number | undefined;
+
+  /**
+   * Only entries after this seq, such as the last one seen. With page_token it is not looked at.
+   *
+   * @generated from field: uint64 after_seq = 6;
+   */
+  afterSeq: bigint;
+};
+
+/**
+ * Describes the message stint.v1.ListTaskLogsRequest.
+ * Use `create(ListTaskLogsRequestSchema)` to create a new message.
+ */
+export declare const ListTaskLogsRequestSchema: GenMessage<ListTaskLogsRequest>;
+
+/**
+ * One page of log entries.
+ *
+ * @generated from message stint.v1.ListTaskLogsResponse
+ */
+export declare type ListTaskLogsResponse = Message<"stint.v1.ListTaskLogsResponse"> & {
+  /**
+   * The entries, oldest first. A page may have fewer than asked for, or none, and not be the last.
+   *
+   * @generated from field: repeated core.v1.LogEntry entries = 1;
+   */
+  entries: LogEntry[];
+
+  /**
+   * The token of the next page; empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message stint.v1.ListTaskLogsResponse.
+ * Use `create(ListTaskLogsResponseSchema)` to create a new message.
+ */
+export declare const ListTaskLogsResponseSchema: GenMessage<ListTaskLogsResponse>;
+
+/**
  * Which task to watch, and from when.
  *
  * @generated from message stint.v1.WatchTaskRequest
@@ -556,6 +760,281 @@ export declare type WatchTaskResponse = Message<"stint.v1.WatchTaskResponse"> & 
  * Use `create(WatchTaskResponseSchema)` to create a new message.
  */
 export declare const WatchTaskResponseSchema: GenMessage<WatchTaskResponse>;
+
+/**
+ * Which tasks to watch, and from when.
+ *
+ * @generated from message stint.v1.WatchTasksRequest
+ */
+export declare type WatchTasksRequest = Message<"stint.v1.WatchTasksRequest"> & {
+  /**
+   * The controller. Empty: all controllers.
+   *
+   * @generated from field: string controller = 1;
+   */
+  controller: string;
+
+  /**
+   * Only tasks in one of these states. Empty: in any.
+   *
+   * @generated from field: repeated core.v1.TaskState states = 2;
+   */
+  states: TaskState[];
+
+  /**
+   * Only tasks with all of these labels.
+   *
+   * @generated from field: map<string, string> labels = 3;
+   */
+  labels: { [key: string]: string };
+
+  /**
+   * Only tasks whose id begins so.
+   *
+   * @generated from field: string id_prefix = 4;
+   */
+  idPrefix: string;
+
+  /**
+   * Send only what came after this revision, without a snapshot. 0: begin with the snapshot.
+   *
+   * @generated from field: uint64 since_revision = 5;
+   */
+  sinceRevision: bigint;
+
+  /**
+   * Begin with the next change, without a snapshot: a bookmark comes first. Not with since_revision, which has none anyway.
+   *
+   * @generated from field: bool skip_snapshot = 6;
+   */
+  skipSnapshot: boolean;
+};
+
+/**
+ * Describes the message stint.v1.WatchTasksRequest.
+ * Use `create(WatchTasksRequestSchema)` to create a new message.
+ */
+export declare const WatchTasksRequestSchema: GenMessage<WatchTasksRequest>;
+
+/**
+ * A task of the snapshot, a change of a task, or, without a task_id, a bookmark.
+ *
+ * @generated from message stint.v1.WatchTasksResponse
+ */
+export declare type WatchTasksResponse = Message<"stint.v1.WatchTasksResponse"> & {
+  /**
+   * The task's controller; empty in a bookmark.
+   *
+   * @generated from field: string controller = 1;
+   */
+  controller: string;
+
+  /**
+   * The task's id; empty in a bookmark.
+   *
+   * @generated from field: string task_id = 2;
+   */
+  taskId: string;
+
+  /**
+   * The revision of the change; in a bookmark, the revision up to which everything was sent.
+   * Continue a broken stream from the last one that came behind the snapshot's bookmark.
+   *
+   * @generated from field: uint64 revision = 3;
+   */
+  revision: bigint;
+
+  /**
+   * The task's status, without metadata, result and logs; unset when it was deleted and in a bookmark.
+   *
+   * @generated from field: core.v1.TaskStatus status = 4;
+   */
+  status?: TaskStatus | undefined;
+
+  /**
+   * The task was deleted.
+   *
+   * @generated from field: bool deleted = 5;
+   */
+  deleted: boolean;
+
+  /**
+   * The task no longer matches the states or labels that were asked for; it did before.
+   *
+   * @generated from field: bool left = 6;
+   */
+  left: boolean;
+
+  /**
+   * A bookmark: the snapshot is complete, or nothing has changed for 15 s.
+   *
+   * @generated from field: bool bookmark = 7;
+   */
+  bookmark: boolean;
+};
+
+/**
+ * Describes the message stint.v1.WatchTasksResponse.
+ * Use `create(WatchTasksResponseSchema)` to create a new message.
+ */
+export declare const WatchTasksResponseSchema: GenMessage<WatchTasksResponse>;
+
+/**
+ * Which task to wait for, and how long.
+ *
+ * @generated from message stint.v1.WaitTaskRequest
+ */
+export declare type WaitTaskRequest = Message<"stint.v1.WaitTaskRequest"> & {
+  /**
+   * The controller.
+   *
+   * @generated from field: string controller = 1;
+   */
+  controller: string;
+
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task_id = 2;
+   */
+  taskId: string;
+
+  /**
+   * How long to wait; at most 25 s. Unset: 25 s.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 3;
+   */
+  timeout?: Duration | undefined;
+
+  /**
+   * Wait for this run only.
+   *
+   * @generated from field: string run_id = 4;
+   */
+  runId: string;
+};
+
+/**
+ * Describes the message stint.v1.WaitTaskRequest.
+ * Use `create(WaitTaskRequestSchema)` to create a new message.
+ */
+export declare const WaitTaskRequestSchema: GenMessage<WaitTaskRequest>;
+
+/**
+ * The task, as it was when the wait was over.
+ *
+ * @generated from message stint.v1.WaitTaskResponse
+ */
+export declare type WaitTaskResponse = Message<"stint.v1.WaitTaskResponse"> & {
+  /**
+   * The task's status.
+   *
+   * @generated from field: core.v1.TaskStatus status = 1;
+   */
+  status?: TaskStatus | undefined;
+
+  /**
+   * The revision of the task's last change.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * The task has ended.
+   *
+   * @generated from field: bool done = 3;
+   */
+  done: boolean;
+};
+
+/**
+ * Describes the message stint.v1.WaitTaskResponse.
+ * Use `create(WaitTaskResponseSchema)` to create a new message.
+ */
+export declare const WaitTaskResponseSchema: GenMessage<WaitTaskResponse>;
+
+/**
+ * Which task to delete.
+ *
+ * @generated from message stint.v1.DeleteTaskRequest
+ */
+export declare type DeleteTaskRequest = Message<"stint.v1.DeleteTaskRequest"> & {
+  /**
+   * The controller.
+   *
+   * @generated from field: string controller = 1;
+   */
+  controller: string;
+
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task_id = 2;
+   */
+  taskId: string;
+
+  /**
+   * Delete only if this is the revision of the task's last change.
+   *
+   * @generated from field: optional uint64 if_revision = 3;
+   */
+  ifRevision?: bigint | undefined;
+};
+
+/**
+ * Describes the message stint.v1.DeleteTaskRequest.
+ * Use `create(DeleteTaskRequestSchema)` to create a new message.
+ */
+export declare const DeleteTaskRequestSchema: GenMessage<DeleteTaskRequest>;
+
+/**
+ * The task was deleted.
+ *
+ * @generated from message stint.v1.DeleteTaskResponse
+ */
+export declare type DeleteTaskResponse = Message<"stint.v1.DeleteTaskResponse"> & {
+};
+
+/**
+ * Describes the message stint.v1.DeleteTaskResponse.
+ * Use `create(DeleteTaskResponseSchema)` to create a new message.
+ */
+export declare const DeleteTaskResponseSchema: GenMessage<DeleteTaskResponse>;
+
+/**
+ * Which controller to forget.
+ *
+ * @generated from message stint.v1.DeleteControllerRequest
+ */
+export declare type DeleteControllerRequest = Message<"stint.v1.DeleteControllerRequest"> & {
+  /**
+   * The controller.
+   *
+   * @generated from field: string controller = 1;
+   */
+  controller: string;
+};
+
+/**
+ * Describes the message stint.v1.DeleteControllerRequest.
+ * Use `create(DeleteControllerRequestSchema)` to create a new message.
+ */
+export declare const DeleteControllerRequestSchema: GenMessage<DeleteControllerRequest>;
+
+/**
+ * The controller was forgotten.
+ *
+ * @generated from message stint.v1.DeleteControllerResponse
+ */
+export declare type DeleteControllerResponse = Message<"stint.v1.DeleteControllerResponse"> & {
+};
+
+/**
+ * Describes the message stint.v1.DeleteControllerResponse.
+ * Use `create(DeleteControllerResponseSchema)` to create a new message.
+ */
+export declare const DeleteControllerResponseSchema: GenMessage<DeleteControllerResponse>;
 
 /**
  * No parameters.
@@ -1123,7 +1602,7 @@ export enum ErrorReason {
 export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
 
 /**
- * Launches, shows, watches and cancels tasks. A call that was answered with OK
+ * Launches, shows, watches, cancels and deletes tasks. A call that was answered with OK
  * is on disk. One that failed or whose answer was lost happened wholly or not
  * at all; repeat it with the same request_id to find out.
  *
@@ -1148,6 +1627,21 @@ export declare const TaskControllerService: GenService<{
     methodKind: "unary";
     input: typeof LaunchTaskRequestSchema;
     output: typeof LaunchTaskResponseSchema;
+  },
+  /**
+   * Launches many tasks, which costs far less than a call for each. They are
+   * independent: one that is refused does not stop the others, and each counts for itself as if
+   * it had been launched alone. Repeat a batch whose answer was lost with the same request_id in each item.
+   *
+   * Errors: INVALID_ARGUMENT for more than 1,000 requests; UNAVAILABLE. What is wrong with
+   * one request stands in its result, with the codes and details of LaunchTask.
+   *
+   * @generated from rpc stint.v1.TaskControllerService.BatchLaunchTasks
+   */
+  batchLaunchTasks: {
+    methodKind: "unary";
+    input: typeof BatchLaunchTasksRequestSchema;
+    output: typeof BatchLaunchTasksResponseSchema;
   },
   /**
    * Cancels a task: stores the request, then fires the runner's signal. A task
@@ -1191,6 +1685,19 @@ export declare const TaskControllerService: GenService<{
     output: typeof ListTasksResponseSchema;
   },
   /**
+   * Returns the log entries of a task, oldest first, page by page. A launch that clears the
+   * log (see LaunchTask) ends the pages of the log before it.
+   *
+   * Errors: INVALID_ARGUMENT; NOT_FOUND; DATA_LOSS; UNAVAILABLE.
+   *
+   * @generated from rpc stint.v1.TaskControllerService.ListTaskLogs
+   */
+  listTaskLogs: {
+    methodKind: "unary";
+    input: typeof ListTaskLogsRequestSchema;
+    output: typeof ListTaskLogsResponseSchema;
+  },
+  /**
    * Streams the status of a task: at once as it is, then one message for each
    * transition, in order and never twice, the newest progress in between, and
    * ends with OK after the task has ended. A stream that broke is continued with
@@ -1209,6 +1716,51 @@ export declare const TaskControllerService: GenService<{
     output: typeof WatchTaskResponseSchema;
   },
   /**
+   * Streams the tasks of a controller, or of all: first those that there are (the
+   * snapshot), then a bookmark, then every change, ordered by revision, over restarts of the
+   * server too. To continue a broken stream, or to go on behind ListTasks, give its last revision
+   * as since_revision: there is no snapshot then. It ends only with an error.
+   *
+   * Errors: INVALID_ARGUMENT; NOT_FOUND for an unknown controller; OUT_OF_RANGE for a revision
+   * that lies ahead, or (COMPACTED) whose history is gone: start again with a
+   * snapshot; RESOURCE_EXHAUSTED (LIMIT) for too many watches; UNAVAILABLE.
+   *
+   * @generated from rpc stint.v1.TaskControllerService.WatchTasks
+   */
+  watchTasks: {
+    methodKind: "server_streaming";
+    input: typeof WatchTasksRequestSchema;
+    output: typeof WatchTasksResponseSchema;
+  },
+  /**
+   * Waits for a task to end, for at most 25 s, and answers with the task as it is
+   * then. Where done is false, call again.
+   *
+   * Errors: INVALID_ARGUMENT; NOT_FOUND; FAILED_PRECONDITION when the run of run_id is not, or no
+   * longer, the current one; DATA_LOSS; RESOURCE_EXHAUSTED (LIMIT) for too many watches; UNAVAILABLE.
+   *
+   * @generated from rpc stint.v1.TaskControllerService.WaitTask
+   */
+  waitTask: {
+    methodKind: "unary";
+    input: typeof WaitTaskRequestSchema;
+    output: typeof WaitTaskResponseSchema;
+  },
+  /**
+   * Deletes a task that has ended, with its log. Its damaged record, too: what reads
+   * as DATA_LOSS is gone then.
+   *
+   * Errors: INVALID_ARGUMENT; NOT_FOUND; ABORTED (CONFLICT) for a lost if_revision;
+   * FAILED_PRECONDITION while the task is Pending or Running; UNAVAILABLE.
+   *
+   * @generated from rpc stint.v1.TaskControllerService.DeleteTask
+   */
+  deleteTask: {
+    methodKind: "unary";
+    input: typeof DeleteTaskRequestSchema;
+    output: typeof DeleteTaskResponseSchema;
+  },
+  /**
    * Lists the controllers that this server has, by name.
    *
    * @generated from rpc stint.v1.TaskControllerService.ListControllers
@@ -1217,6 +1769,20 @@ export declare const TaskControllerService: GenService<{
     methodKind: "unary";
     input: typeof ListControllersRequestSchema;
     output: typeof ListControllersResponseSchema;
+  },
+  /**
+   * Forgets a controller that has no tasks and that the configuration does not name,
+   * such as one that a runner made.
+   *
+   * Errors: INVALID_ARGUMENT; NOT_FOUND; FAILED_PRECONDITION while it has tasks, is in the
+   * configuration, or a runner is connected; UNAVAILABLE.
+   *
+   * @generated from rpc stint.v1.TaskControllerService.DeleteController
+   */
+  deleteController: {
+    methodKind: "unary";
+    input: typeof DeleteControllerRequestSchema;
+    output: typeof DeleteControllerResponseSchema;
   },
   /**
    * Tells what this server is, what it stores to, and its limits.
