@@ -33,7 +33,10 @@ export type {
   TaskChange,
   TaskPage,
   TaskSnapshot,
+  TaskFilter,
+  TasksChange,
   WatchTaskOptions,
+  WatchTasksOptions,
 } from "./controller/controller.ts";
 export type { ControllerLimits } from "./controller/core.ts";
 export {
@@ -79,6 +82,7 @@ export {
   StoreError,
   type StoreErrorCode,
   type StoreEvent,
+  type StoreWatch,
   type WatchOptions,
 } from "./store/store.ts";
 export { createKVStore, type KVStore } from "./store/task-store.ts";

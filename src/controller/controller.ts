@@ -34,6 +34,13 @@ export interface Controller {
    */
   watchTask(taskId: string, options?: WatchTaskOptions): AsyncIterable<TaskChange>;
 
+  /**
+   * The tasks that there are (the snapshot), a bookmark that ends it, then every change, once and ordered by
+   * revision. Ends only with its signal, the controller, or an error: OUT_OF_RANGE for a revision that lies ahead or whose history
+   * is gone, UNAVAILABLE, RESOURCE_EXHAUSTED. Holds nothing but a position: a slow reader slows nobody.
+   */
+  watchTasks(options?: WatchTasksOptions): AsyncIterable<TasksChange>;
+
   /** Deletes a task that has ended, with all that belongs to it. Rejects with FAILED_PRECONDITION while it is active, NOT_FOUND, ABORTED. */
   deleteTask(taskId: string, options?: { ifRevision?: bigint | undefined }): Promise<void>;
 
@@ -122,15 +129,19 @@ export interface TaskSnapshot {
   readonly revision: bigint;
 }
 
-/** Which tasks a list has, in which order, and what of each. All filters must match. */
-export interface QueryOptions {
+/** Which tasks: all conditions that are given must hold. */
+export interface TaskFilter {
+  readonly states?: readonly TaskState[] | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly idPrefix?: string | undefined;
+}
+
+/** Which tasks a list has, in which order, and what of each. */
+export interface QueryOptions extends TaskFilter {
   /** Default 100, at most 1,000. */
   readonly pageSize?: number | undefined;
   /** `nextPageToken` of the page before, with the same filters and order. */
   readonly pageToken?: string | undefined;
-  readonly states?: readonly TaskState[] | undefined;
-  readonly labels?: Readonly<Record<string, string>> | undefined;
-  readonly idPrefix?: string | undefined;
   /** Default "id". */
   readonly order?: "id" | "newest" | undefined;
   /** Fold these into the statuses; they are left out otherwise. */
@@ -165,4 +176,28 @@ export interface TaskChange {
   /** Without logs; undefined in a bookmark. */
   readonly status: TaskStatus | undefined;
   readonly logs: readonly LogEntry[];
+}
+
+/** Which tasks a watch shows, and from when. All filters must match. */
+export interface WatchTasksOptions extends TaskFilter {
+  /** Only what came after, without a snapshot; 0n or undefined: begin with the snapshot. */
+  readonly sinceRevision?: bigint | undefined;
+  /** Begin with the next change. */
+  readonly skipSnapshot?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A task of the snapshot, a change, or a bookmark. */
+export interface TasksChange {
+  /** Empty in a bookmark, as is `taskId`. */
+  readonly controller: string;
+  readonly taskId: string;
+  /** Of the task's change; in a bookmark, up to which everything was sent. */
+  readonly revision: bigint;
+  /** Without metadata, result and logs, and without waitingFor, which is of now; undefined where the task was deleted, and in a bookmark. */
+  readonly status: TaskStatus | undefined;
+  readonly deleted: boolean;
+  /** It matched before, and does no longer. */
+  readonly left: boolean;
+  readonly bookmark: boolean;
 }

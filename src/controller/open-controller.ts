@@ -28,6 +28,7 @@ import type { TaskRunner } from "./task-runner.ts";
 import { Trash } from "./trash.ts";
 import { WatchHub } from "./watch-hub.ts";
 import { watchTask } from "./watch-task.ts";
+import { watchedTasksOf, watchTasks } from "./watch-tasks.ts";
 import { readTask } from "./read-task.ts";
 
 /** What a controller is opened with. */
@@ -105,6 +106,7 @@ export async function openController(options: ControllerOptions): Promise<Contro
     taskStatus: async (taskId, read = {}) => (await readTask(parts, taskId, read)).status,
     readTask: (taskId, read = {}) => readTask(parts, taskId, read),
     watchTask: (taskId, watch = {}) => watchTask(parts, taskId, watch),
+    watchTasks: (watch = {}) => watchTasks(watchedTasksOf(parts), watch),
     deleteTask: (taskId, del = {}) => deleteTask(parts, taskId, del.ifRevision),
     countTasks: async () => {
       checkOpen(parts);

@@ -3,7 +3,7 @@
  * tasks for a few. A page looks at a bounded number of entries, so with filters that no index has it may be short, or empty.
  */
 import { createHash } from "node:crypto";
-import type { TaskState } from "#gen/core/v1/core_pb.js";
+import type { TaskState, TaskStatus } from "#gen/core/v1/core_pb.js";
 import {
   countPrefix,
   labelPrefix,
@@ -17,11 +17,11 @@ import {
 import { compareKeys, type Entry } from "../store/store.ts";
 import { byteLength } from "../task/limits.ts";
 import { once } from "./commit.ts";
-import type { QueryOptions, TaskPage, TaskSnapshot } from "./controller.ts";
+import type { QueryOptions, TaskFilter, TaskPage, TaskSnapshot } from "./controller.ts";
 import type { Core } from "./core.ts";
 import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
-import { decodeEntry, type Folding, foldStatus, type LoadedTask, loadTask } from "./task-reader.ts";
+import { decodeEntry, type Folding, foldStatus, type LoadedTask, loadTask, type ReaderCore } from "./task-reader.ts";
 
 const defaultPageSize = 100;
 const maxPageSize = 1_000;
@@ -61,7 +61,7 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
   let isLast = false;
   while (!isLast && tasks.length < pageSize && bytes < pageMaxBytes && looks > 0) {
     const limit = Math.min(looks, Math.max(16, pageSize - tasks.length + 1));
-    const candidates = await once(core, () => readCandidates(parts, options, after, limit));
+    const candidates = await once(core, () => readCandidates(core, options, after, limit));
     isLast = candidates.length < limit;
     looks -= candidates.length;
     const loaded = await Promise.all(
@@ -87,7 +87,8 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
   };
 }
 
-function checkQuery({ idPrefix = "", labels = {} }: QueryOptions, pageSize: number): void {
+/** Throws INVALID_ARGUMENT. */
+export function checkQuery({ idPrefix = "", labels = {} }: TaskFilter, pageSize: number): void {
   const violations: FieldViolation[] = [];
   if (pageSize < 0) violations.push({ field: "page_size", description: "must not be negative" });
   const isText = (text: string): boolean => text.isWellFormed();
@@ -159,8 +160,14 @@ async function totalSize(parts: Parts, options: QueryOptions): Promise<bigint | 
   return total;
 }
 
-async function readCandidates(parts: Parts, options: QueryOptions, after: string, limit: number): Promise<Candidate[]> {
-  const { name, store } = parts.core;
+/** Tasks that may match, from the index that fits; those after `after`, in the order of the list. Throws what the store throws. */
+export async function readCandidates(
+  core: ReaderCore,
+  options: TaskFilter & Pick<QueryOptions, "order">,
+  after: string,
+  limit: number,
+): Promise<Candidate[]> {
+  const { name, store } = core;
   const idPrefix = options.idPrefix ?? "";
   if (options.order === "newest") {
     const prefix = newestPrefix(name);
@@ -168,10 +175,10 @@ async function readCandidates(parts: Parts, options: QueryOptions, after: string
     return entries.map(({ key }) => ({ taskId: parseIndexKey(key).taskId, cursor: key.slice(prefix.length) }));
   }
   const [label] = Object.entries(options.labels ?? {});
-  if (label !== undefined) return scanIds(parts, labelPrefix(name, ...label), idPrefix, after, limit);
+  if (label !== undefined) return scanIds(core, labelPrefix(name, ...label), idPrefix, after, limit);
   if (options.states !== undefined && options.states.length > 0) {
     const lists = [...new Set(options.states)].map((state) =>
-      scanIds(parts, statePrefix(name, state), idPrefix, after, limit),
+      scanIds(core, statePrefix(name, state), idPrefix, after, limit),
     );
     const merged = (await Promise.all(lists)).flat().sort((a, b) => compareKeys(a.taskId, b.taskId));
     // A task that changes its state between two of these reads may be in both.
@@ -186,13 +193,13 @@ async function readCandidates(parts: Parts, options: QueryOptions, after: string
 }
 
 async function scanIds(
-  parts: Parts,
+  core: ReaderCore,
   prefix: string,
   idPrefix: string,
   after: string,
   limit: number,
 ): Promise<Candidate[]> {
-  const entries = await parts.core.store.scan({ prefix: prefix + idPrefix, after: after && prefix + after, limit });
+  const entries = await core.store.scan({ prefix: prefix + idPrefix, after: after && prefix + after, limit });
   return entries.map(({ key }) => ({ taskId: key.slice(prefix.length), cursor: key.slice(prefix.length) }));
 }
 
@@ -210,7 +217,7 @@ async function foldCandidate(
 ): Promise<TaskSnapshot | undefined> {
   const { core } = parts;
   let found = loaded;
-  while (found !== undefined && matches(found, taskId, options)) {
+  while (found !== undefined && matchesQuery(found.task.status, taskId, options)) {
     const version = found;
     const status = await once(core, () => foldStatus(core, taskId, version, foldingOf(options)));
     const { task, revision } = version;
@@ -235,8 +242,8 @@ async function unlessDamaged<T>(
   }
 }
 
-function matches(found: LoadedTask, taskId: string, options: QueryOptions): boolean {
-  const { status } = found.task;
+/** Whether a task is one that is asked for. */
+export function matchesQuery(status: TaskStatus, taskId: string, options: TaskFilter): boolean {
   if (options.states?.length && !options.states.includes(status.state)) return false;
   if (options.idPrefix && !taskId.startsWith(options.idPrefix)) return false;
   return Object.entries(options.labels ?? {}).every(([name, value]) => status.labels[name] === value);

@@ -27,7 +27,8 @@ export const foldAll: Folding = { metadata: true, result: true, logs: 100 };
 const logAnswerMaxBytes = 256 * 1024;
 const logPageChunks = 64;
 
-type ReaderCore = { readonly name: string; readonly store: Store };
+/** Which controller's tasks are read, and from where. */
+export type ReaderCore = { readonly name: string; readonly store: Store };
 
 /** The task, as of `revision` if that is given; undefined if there is none. Throws DATA_LOSS, and what the store throws. */
 export async function loadTask(core: ReaderCore, taskId: string, revision?: bigint): Promise<LoadedTask | undefined> {

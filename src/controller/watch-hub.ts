@@ -1,3 +1,5 @@
+import { ControllerError } from "./error.ts";
+
 /**
  * Wakes whoever watches a task when the task has changed on disk. It carries no
  * changes, only the news that there are some: a watcher reads them itself, so a slow one costs nothing.
@@ -54,6 +56,12 @@ export class WatchHub {
     return this.#count;
   }
 
+  /** As `watch`, for one of at most `max`. Throws RESOURCE_EXHAUSTED. */
+  enter(taskId: string, max: number): Wakeup {
+    if (this.#count >= max) throw tooManyWatchers(max);
+    return this.watch(taskId);
+  }
+
   watch(taskId: string): Wakeup {
     const waiter = new Waiter(this.#waiters, taskId, () => {
       this.#count -= 1;
@@ -69,6 +77,14 @@ export class WatchHub {
   wake(taskId: string): void {
     for (const waiter of this.#waiters.get(taskId) ?? []) waiter.wake();
   }
+}
+
+function tooManyWatchers(max: number): ControllerError {
+  return new ControllerError("RESOURCE_EXHAUSTED", `${max} watches are open already, which is the limit`, {
+    reason: "LIMIT",
+    metadata: { limit: "watchers_max", value: String(max) },
+    retryDelayMs: 5_000,
+  });
 }
 
 function pendingPromise(): { promise: Promise<void>; resolve: () => void } {

@@ -18,10 +18,12 @@ import { StoreError } from "../store/store.ts";
 import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
 import { firstLogSeq } from "../task/task.ts";
+import { Arrival } from "./arrival.ts";
 import { notTheRun } from "./cancel-task.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
-import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
+import { invalidArgument, taskNotFound } from "./error.ts";
+import { checkHistory, compacted } from "./history.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { chunkEntries, foldStatus, type LoadedTask, loadTask, scanLogChunks } from "./task-reader.ts";
 import type { Wakeup } from "./watch-hub.ts";
@@ -49,11 +51,10 @@ export function watchTask(parts: Parts, taskId: string, options: WatchTaskOption
   checkWatch(parts, taskId, options);
   return {
     async *[Symbol.asyncIterator]() {
-      if (core.hub.size >= core.limits.watchersMax) throw tooManyWatchers(core.limits.watchersMax);
       const leaving = new AbortController();
       const offs = [onAbort(core.closing, () => leaving.abort())];
       if (options.signal !== undefined) offs.push(onAbort(options.signal, () => leaving.abort()));
-      const wakeup = core.hub.watch(taskId);
+      const wakeup = core.hub.enter(taskId, core.limits.watchersMax);
       const offWakeup = onAbort(leaving.signal, () => wakeup.close());
       try {
         yield* watch(parts, taskId, options, { signal: leaving.signal, wakeup });
@@ -74,27 +75,7 @@ function checkWatch(parts: Parts, taskId: string, options: WatchTaskOptions): vo
     { field: "run_id", description: checkRequestId(options.runId ?? "", parts.core.limits.idMaxBytes) },
   ].flatMap(({ field, description }) => (description === undefined ? [] : [{ field, description }]));
   if (violations.length > 0) throw invalidArgument(violations);
-  checkHistory(parts, options.sinceRevision ?? 0n);
-}
-
-function checkHistory(parts: Parts, since: bigint): void {
-  if (since === 0n) return;
-  const { store } = parts.core;
-  if (since > store.revision()) {
-    throw new ControllerError(
-      "OUT_OF_RANGE",
-      `since_revision ${since} lies ahead; the store is at ${store.revision()}`,
-    );
-  }
-  if (since < store.firstRevision()) throw compacted(since, store.firstRevision());
-}
-
-function compacted(since: bigint, first: bigint): ControllerError {
-  return new ControllerError(
-    "OUT_OF_RANGE",
-    `the history at revision ${since} is gone; the first revision there is is ${first}: watch again without since_revision`,
-    { reason: "COMPACTED", metadata: { first_revision: String(first) } },
-  );
+  checkHistory(parts.core.store, options.sinceRevision ?? 0n);
 }
 
 interface Waiting {
@@ -150,19 +131,13 @@ async function* watch(
 /** Bookmarks, until the task has changed since `version`. */
 async function* idle(parts: Parts, { signal, wakeup }: Waiting, version: number): AsyncGenerator<TaskChange> {
   const { core } = parts;
-  // One for all the bookmarks of a silence, however long that is.
-  const over = new AbortController();
-  void wakeup.after(version).then(() => over.abort());
-  try {
-    while (wakeup.version === version && !signal.aborted) {
-      // Whatever is durable by now is either of another task or wakes this watch.
-      const revision = core.store.revision();
-      await sleep(core.clock, bookmarkMs, over.signal);
-      // While the store fails a commit may be in doubt that `revision` covers.
-      if (wakeup.version === version && !signal.aborted && core.guard.healthy) yield bookmark(revision);
-    }
-  } finally {
-    over.abort();
+  const change = new Arrival(wakeup.after(version));
+  while (wakeup.version === version && !signal.aborted) {
+    // Whatever is durable by now is either of another task or wakes this watch.
+    const revision = core.store.revision();
+    await change.within(core.clock, bookmarkMs);
+    // While the store fails a commit may be in doubt that `revision` covers.
+    if (wakeup.version === version && !signal.aborted && core.guard.healthy) yield bookmark(revision);
   }
 }
 
@@ -377,12 +352,4 @@ async function inHistory<T>(parts: Parts, revision: bigint, read: () => Promise<
     if (!(error instanceof StoreError) || error.code !== "COMPACTED") throw error;
     throw compacted(revision, error.firstRevision ?? parts.core.store.firstRevision());
   }
-}
-
-function tooManyWatchers(max: number): ControllerError {
-  return new ControllerError("RESOURCE_EXHAUSTED", `${max} watches are open already, which is the limit`, {
-    reason: "LIMIT",
-    metadata: { limit: "watchers_max", value: String(max) },
-    retryDelayMs: 5_000,
-  });
 }

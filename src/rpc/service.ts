@@ -16,6 +16,7 @@ import {
   type ListTasksResponseSchema,
   type TaskControllerService,
   type WatchTaskRequest,
+  type WatchTasksRequest,
 } from "#gen/stint/v1/controller_pb.js";
 import type * as Domain from "../controller/controller.ts";
 import type { ControllerError } from "../controller/error.ts";
@@ -24,8 +25,8 @@ import type { TaskLimits } from "../task/limits.ts";
 import { type CallPolicy, endOnDrain, streamCall, unaryCall } from "./call.ts";
 import { applyReadMask } from "./read-mask.ts";
 import { type ControllerRegistry, findController, type ServedController } from "./registry.ts";
-import { checkCancel, checkGet, checkLaunch, checkList, checkWatch } from "./validate.ts";
-import { watchTask } from "./watch-task.ts";
+import { checkCancel, checkGet, checkLaunch, checkList, checkWatch, checkWatchTasks } from "./validate.ts";
+import { type OpenTasksWatch, watchTask, watchTasks } from "./watch-stream.ts";
 
 export interface TaskControllerServiceOptions extends CallPolicy {
   readonly registry: ControllerRegistry;
@@ -35,6 +36,8 @@ export interface TaskControllerServiceOptions extends CallPolicy {
   readonly refuseLaunch: () => ControllerError | undefined;
   /** The longest that CancelTask waits, in ms. */
   readonly waitMaxMs: number;
+  /** Watches the tasks of all controllers. */
+  readonly watchAllTasks: OpenTasksWatch;
   /** What GetServerInfo answers. */
   readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
 }
@@ -65,9 +68,15 @@ export function createTaskControllerService(
       const controller = findController(options.registry, request.controller);
       return watchTask(controller, request.taskId, watch, { policy: options, signal });
     }),
+    watchTasks: streamCall(options, (request: WatchTasksRequest, { signal }) => {
+      const watch = checkWatchTasks(request, options.limits);
+      const call = { policy: options, signal };
+      if (request.controller === "") return watchTasks(options.watchAllTasks, watch, call);
+      const controller = findController(options.registry, request.controller);
+      return watchTasks((tasks) => controller.watchTasks(tasks), watch, call);
+    }),
     batchLaunchTasks: unaryCall(options, notYet),
     listTaskLogs: unaryCall(options, notYet),
-    watchTasks: streamCall(options, notYet as never),
     waitTask: unaryCall(options, notYet),
     deleteTask: unaryCall(options, notYet),
     deleteController: unaryCall(options, notYet),

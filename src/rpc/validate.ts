@@ -18,6 +18,7 @@ import {
   TaskOrder,
   TaskOrderSchema,
   type WatchTaskRequest,
+  type WatchTasksRequest,
 } from "#gen/stint/v1/controller_pb.js";
 import type * as Domain from "../controller/controller.ts";
 import { type FieldViolation, invalidArgument } from "../controller/error.ts";
@@ -141,9 +142,7 @@ export function checkList(
   const fields = new Fields();
   fields.check("controller", checkControllerName(request.controller));
   fields.check("page_token", checkRequestId(request.pageToken, pageTokenMaxBytes));
-  for (const [index, state] of request.states.entries()) fields.checkEnum(`states[${index}]`, state, TaskStateSchema);
-  fields.addAll(checkLabels(request.labels, limits));
-  if (request.idPrefix !== "") fields.check("id_prefix", checkTaskId(request.idPrefix));
+  fields.checkFilter(request, limits);
   fields.checkEnum("order_by", request.orderBy, TaskOrderSchema);
   const { mask, complaints } = parseReadMask(request.readMask?.paths ?? []);
   fields.addAll(complaints);
@@ -177,6 +176,21 @@ export function checkWatch(request: WatchTaskRequest, limits: TaskLimits): Domai
   };
 }
 
+/** What a watch of many tasks asks for. */
+export function checkWatchTasks(request: WatchTasksRequest, limits: TaskLimits): Domain.WatchTasksOptions {
+  const fields = new Fields();
+  if (request.controller !== "") fields.check("controller", checkControllerName(request.controller));
+  fields.checkFilter(request, limits);
+  fields.throwIfBad();
+  return {
+    states: request.states.length === 0 ? undefined : [...new Set(request.states)],
+    labels: request.labels,
+    idPrefix: request.idPrefix === "" ? undefined : request.idPrefix,
+    sinceRevision: request.sinceRevision,
+    skipSnapshot: request.skipSnapshot,
+  };
+}
+
 const maxViolations = 256;
 
 /** Collects what is wrong, field by field. */
@@ -192,6 +206,15 @@ class Fields {
   checkTask(request: { controller: string; taskId: string }): void {
     this.check("controller", checkControllerName(request.controller));
     this.check("task_id", checkTaskId(request.taskId));
+  }
+
+  checkFilter(
+    { states, labels, idPrefix }: Pick<ListTasksRequest, "states" | "labels" | "idPrefix">,
+    limits: TaskLimits,
+  ): void {
+    for (const [index, state] of states.entries()) this.checkEnum(`states[${index}]`, state, TaskStateSchema);
+    this.addAll(checkLabels(labels, limits));
+    if (idPrefix !== "") this.check("id_prefix", checkTaskId(idPrefix));
   }
 
   /** A number that the enum does not define is refused: nobody knows what it was to mean. */

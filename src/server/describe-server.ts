@@ -16,7 +16,15 @@ export interface ServerDescriptionOptions {
   store(): Store | undefined;
 }
 
-const features = ["launch-task", "cancel-task", "get-task-status", "list-tasks", "watch-task", "list-controllers"];
+const features = [
+  "launch-task",
+  "cancel-task",
+  "get-task-status",
+  "list-tasks",
+  "watch-task",
+  "watch-tasks",
+  "list-controllers",
+];
 const surfaces = ["grpc", "grpc-web", "connect", "health"];
 
 /** Answers GetServerInfo; the time it is up counts from now. */

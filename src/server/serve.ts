@@ -26,6 +26,7 @@ import { createReflectionServices } from "../rpc/reflection.ts";
 import type { ControllerRegistry } from "../rpc/registry.ts";
 import { createTaskControllerService } from "../rpc/service.ts";
 import { createStreamSlots } from "../rpc/stream-slots.ts";
+import type { OpenTasksWatch } from "../rpc/watch-stream.ts";
 import type { Limits } from "./limits.ts";
 import { type Listener, openListener } from "./listener.ts";
 import { RequestListener } from "./request-listener.ts";
@@ -35,6 +36,8 @@ export interface ServeOptions {
   readonly port: number;
   readonly registry: ControllerRegistry;
   readonly availability: Availability;
+  /** Watches the tasks of all controllers. */
+  readonly watchAllTasks: OpenTasksWatch;
   readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
   /** A google.protobuf.FileDescriptorSet with comments, for reflection; undefined: no reflection. */
   readonly descriptors: Uint8Array | undefined;
@@ -60,6 +63,7 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     limits,
     refuseLaunch: options.refuseLaunch,
     waitMaxMs: limits.waitMaxMs,
+    watchAllTasks: options.watchAllTasks,
     describeServer: options.describeServer,
   });
   const routes = [

@@ -13,11 +13,15 @@
  */
 import { readFile } from "node:fs/promises";
 import { RunnerKind } from "#gen/stint/v1/controller_pb.js";
+import { Lifetime } from "../async/lifetime.ts";
 import { sleep } from "../clock.ts";
 import { openController } from "../controller/open-controller.ts";
 import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
+import type { TasksChange, WatchTasksOptions } from "../controller/controller.ts";
 import type { TaskRunner } from "../controller/task-runner.ts";
-import { type Availability, createAvailability } from "../rpc/availability.ts";
+import { WatchHub } from "../controller/watch-hub.ts";
+import { watchTasks } from "../controller/watch-tasks.ts";
+import { type Availability, createAvailability, drainingError } from "../rpc/availability.ts";
 import { type ControllerRegistry, createRegistry, type ServedController } from "../rpc/registry.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
@@ -112,6 +116,10 @@ class ServerParts {
   #store: Store | undefined;
   #guard: StoreGuard | undefined;
   #disk: DiskReserve | undefined;
+  /** The watches of all controllers. */
+  readonly #hub = new WatchHub();
+  readonly #closing = new AbortController();
+  readonly #lifetime = new Lifetime(() => drainingError());
 
   constructor(options: ResolvedServerOptions) {
     this.#options = options;
@@ -130,6 +138,7 @@ class ServerParts {
         ...address,
         registry: { get: (name) => this.#registry.get(name), list: () => this.#registry.list() },
         availability: this.availability,
+        watchAllTasks: (options) => this.#watchAllTasks(options),
         describeServer: createServerDescription({
           version,
           clock,
@@ -161,6 +170,27 @@ class ServerParts {
     if (directory !== undefined) this.#disk = await openDiskReserve({ directory, limits, clock, log });
   }
 
+  #watchAllTasks(options: WatchTasksOptions): AsyncIterable<TasksChange> {
+    const { clock, log, limits } = this.#options;
+    if (this.#store === undefined || this.#guard === undefined)
+      throw new Error("calls are refused until the store is open");
+    const watched = {
+      store: this.#store,
+      guard: this.#guard,
+      clock,
+      log,
+      hub: this.#hub,
+      watchersMax: limits.watchersMax,
+      closing: this.#closing.signal,
+      lifetime: this.#lifetime,
+      only: undefined,
+      names: () => this.#registry.list().map(({ controller }) => controller.name),
+      // Calls are refused, and watches ended, by the service.
+      checkOpen: () => {},
+    };
+    return watchTasks(watched, options);
+  }
+
   async openController(name: string, runner: TaskRunner): Promise<void> {
     const { clock, random, log, controllers, limits, runnerGraceMs } = this.#options;
     const config = controllers.find((each) => each.name === name);
@@ -186,6 +216,8 @@ class ServerParts {
     log.info({}, "the server is stopping");
     this.availability.enter("draining");
     await this.#listener?.close(graceMs);
+    this.#closing.abort();
+    this.#lifetime.end();
     // A controller that fails to close must not keep the others, or the store, open.
     const closings = await Promise.allSettled(this.#served.map(({ controller }) => controller.close()));
     for (const closing of closings) {

@@ -102,6 +102,29 @@ export function describeWatch({ open, expect, test }: Suite): void {
     await Promise.all(commits);
   });
 
+  test("its position is what it has handed over and was asked past; while it waits, the store's revision", async () => {
+    await using harness = await openHarness(open);
+    await harness.put("a");
+    const watch = harness.store.watch({ prefix: "a", after: 0n });
+    const iterator = watch[Symbol.asyncIterator]();
+    expect(watch.position()).toBe(0n);
+    await iterator.next();
+    expect(watch.position()).toBe(0n);
+    const waiting = iterator.next();
+    await harness.put("b");
+    expect(watch.position()).toBe(2n);
+    const committed = await harness.put("a");
+    await harness.put("b");
+    expect(watch.position()).toBe(2n);
+    expect((await waiting).value).toMatchObject([{ revision: committed }]);
+    expect(watch.position()).toBe(2n);
+    const ending = iterator.next();
+    await harness.put("b");
+    expect(watch.position()).toBe(5n);
+    await iterator.return?.();
+    await ending;
+  });
+
   test("commits that failed are not in it", async () => {
     await using harness = await openHarness(open);
     const watch = new WatchReader(harness.store);

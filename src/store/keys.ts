@@ -9,9 +9,12 @@ const numberDigits = 20;
 const timeDigits = 15;
 const timeMax = 10 ** timeDigits - 1;
 
+/** The statuses of all controllers. */
+export const tasksPrefix = "/tasks/";
+
 /** The statuses: versioned. The value is core.v1.TaskStatus, followed by stint.store.v1.TaskRecord. */
 export function taskKey(controller: string, taskId: string): string {
-  return `/tasks/${controller}/${taskId}`;
+  return `${tasksPrefix}${controller}/${taskId}`;
 }
 
 /** The controller and task id of a task's key; undefined for any other key. */

@@ -30,7 +30,7 @@ import {
   type ScanOptions,
   type Store,
   StoreError,
-  type StoreEvent,
+  type StoreWatch,
   type WatchOptions,
 } from "./store.ts";
 
@@ -163,7 +163,7 @@ class LevelStore implements Store {
     return committer.commit(changes, conditions);
   }
 
-  watch(options: WatchOptions): AsyncIterable<StoreEvent[]> {
+  watch(options: WatchOptions): StoreWatch {
     let failure: StoreError | undefined;
     try {
       checkText("prefix", options.prefix);
@@ -175,6 +175,7 @@ class LevelStore implements Store {
     return watchJournal({
       source: () => (this.#state.kind === "closed" ? undefined : this.#running()),
       parked: this.#parked,
+      newest: () => Number(this.revision()),
       prefix: options.prefix,
       after: Number(options.after),
       signal: options.signal,

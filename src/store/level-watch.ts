@@ -13,7 +13,7 @@ import type { LevelJournal } from "./level-journal.ts";
 import { assertReadable } from "./level-reader.ts";
 import type { LevelSession } from "./level-session.ts";
 import { isVersioned, type JournalBlock, recordTypes, recordValue } from "./record.ts";
-import { StoreError, type StoreEvent } from "./store.ts";
+import { StoreError, type StoreEvent, type StoreWatch } from "./store.ts";
 
 /** Wakes one cursor: with the revision up to which nothing concerned it, or undefined for its end. */
 type Wake = (position: number | undefined) => void;
@@ -81,6 +81,8 @@ export class ParkedWatches {
 export type WatchSource = () => { readonly session: LevelSession; readonly journal: LevelJournal } | undefined;
 
 export interface WatchCursorOptions {
+  /** The store's newest revision. */
+  readonly newest: () => number;
   readonly source: WatchSource;
   readonly parked: ParkedWatches;
   readonly prefix: string;
@@ -91,10 +93,11 @@ export interface WatchCursorOptions {
 }
 
 /** The changes after a revision. Ended by its signal, by `return` also while it waits, or with the store. */
-export function watchJournal(options: WatchCursorOptions): AsyncIterableIterator<StoreEvent[]> {
-  const state = { ended: false, end: () => {} };
+export function watchJournal(options: WatchCursorOptions): StoreWatch & AsyncIterator<StoreEvent[]> {
+  const state: CursorState = { ended: false, end: () => {}, parked: false, handedOver: options.after };
   const events = readJournal(options, state);
   return {
+    position: () => BigInt(state.parked ? Math.max(state.handedOver, options.newest()) : state.handedOver),
     next: () => events.next(),
     return() {
       state.ended = true;
@@ -107,9 +110,18 @@ export function watchJournal(options: WatchCursorOptions): AsyncIterableIterator
   };
 }
 
+interface CursorState {
+  ended: boolean;
+  /** Ends it while it is parked. */
+  end: () => void;
+  parked: boolean;
+  /** The consumer has had everything up to here. */
+  handedOver: number;
+}
+
 async function* readJournal(
   { source, parked, prefix, after, signal, failure }: WatchCursorOptions,
-  state: { ended: boolean; end: () => void },
+  state: CursorState,
 ): AsyncGenerator<StoreEvent[], undefined> {
   if (failure !== undefined) throw failure;
   let position = after;
@@ -128,6 +140,7 @@ async function* readJournal(
       position = block.last;
       // Asked again, as reading may have taken a while.
       if (events.length > 0 && !signal?.aborted && !state.ended) yield events;
+      state.handedOver = position;
       continue;
     }
     const woken = await new Promise<number | undefined>((resolve) => {
@@ -136,11 +149,15 @@ async function* readJournal(
         unpark();
         signal?.removeEventListener("abort", end);
         state.end = () => {};
+        state.parked = false;
+        // In the tick of the commit: what follows it is not handed over yet.
+        if (next !== undefined) state.handedOver = Math.max(state.handedOver, next);
         resolve(next);
       };
       const unpark = parked.park(prefix, wake);
       signal?.addEventListener("abort", end, { once: true });
       state.end = end;
+      state.parked = true;
     });
     if (woken === undefined) return;
     position = Math.max(position, woken);

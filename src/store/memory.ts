@@ -27,6 +27,7 @@ import {
   type Store,
   StoreError,
   type StoreEvent,
+  type StoreWatch,
   type WatchOptions,
 } from "./store.ts";
 
@@ -76,6 +77,14 @@ interface Waiter {
   readonly prefix: string;
   position: bigint;
   readonly wake: () => void;
+}
+
+/** Where a watch is, for its `position`. */
+interface Cursor {
+  /** The consumer has had everything up to here. */
+  handedOver: bigint;
+  /** While it waits. */
+  waiter: Waiter | undefined;
 }
 
 /** What holding a version costs beside its key and value, roughly; what a commit does, too. */
@@ -153,7 +162,7 @@ class MemoryStore implements Store {
     return this.#revision;
   }
 
-  watch(options: WatchOptions): AsyncIterable<StoreEvent[]> {
+  watch(options: WatchOptions): StoreWatch {
     // Looked at now and not at the first next(): by then the revision may be one of the past.
     const failure = this.#watchFailure(options);
     return this.#changesAfter(options, failure);
@@ -168,10 +177,12 @@ class MemoryStore implements Store {
     for (const waiter of this.#waiters) waiter.wake();
   }
 
-  #changesAfter(options: WatchOptions, failure: StoreError | undefined): AsyncIterableIterator<StoreEvent[]> {
+  #changesAfter(options: WatchOptions, failure: StoreError | undefined): StoreWatch & AsyncIterator<StoreEvent[]> {
     const end = new AbortController();
-    const events = this.#readLog(options, end.signal, failure);
+    const cursor: Cursor = { handedOver: options.after, waiter: undefined };
+    const events = this.#readLog(options, { end: end.signal, cursor }, failure);
     return {
+      position: () => cursor.waiter?.position ?? cursor.handedOver,
       next: () => events.next(),
       // A generator that waits cannot be returned from: what it waits for is ended first.
       return: () => {
@@ -186,7 +197,7 @@ class MemoryStore implements Store {
 
   async *#readLog(
     { prefix, after, signal }: WatchOptions,
-    end: AbortSignal,
+    { end, cursor }: { end: AbortSignal; cursor: Cursor },
     failure: StoreError | undefined,
   ): AsyncGenerator<StoreEvent[], undefined> {
     const isOver = () => this.#closed || signal?.aborted === true || end.aborted;
@@ -198,7 +209,8 @@ class MemoryStore implements Store {
       const { events, upTo } = this.#eventsAfter(position, prefix);
       position = upTo;
       if (events.length > 0) yield events;
-      else position = await this.#nextCommit(prefix, position, [end, signal]);
+      cursor.handedOver = position;
+      if (events.length === 0) position = await this.#nextCommit({ prefix, position, cursor }, [end, signal]);
     }
     return undefined;
   }
@@ -232,16 +244,22 @@ class MemoryStore implements Store {
   }
 
   /** Resolves to the position to go on from, when there is something for the prefix, or an end. */
-  async #nextCommit(prefix: string, position: bigint, ends: readonly (AbortSignal | undefined)[]): Promise<bigint> {
+  async #nextCommit(
+    { prefix, position, cursor }: { prefix: string; position: bigint; cursor: Cursor },
+    ends: readonly (AbortSignal | undefined)[],
+  ): Promise<bigint> {
     const { promise, resolve: wake } = withResolvers();
     const waiter: Waiter = { prefix, position, wake };
     this.#waiters.add(waiter);
+    cursor.waiter = waiter;
     for (const end of ends) end?.addEventListener("abort", wake, { once: true });
     try {
       await promise;
       return waiter.position;
     } finally {
       this.#waiters.delete(waiter);
+      cursor.handedOver = waiter.position;
+      cursor.waiter = undefined;
       for (const end of ends) end?.removeEventListener("abort", wake);
     }
   }

@@ -66,7 +66,7 @@ export interface Store {
    * is pruned past a slow consumer), UNAVAILABLE; ends when the signal is aborted or the
    * store is closed.
    */
-  watch(options: WatchOptions): AsyncIterable<StoreEvent[]>;
+  watch(options: WatchOptions): StoreWatch;
 
   /**
    * After an UNAVAILABLE error: brings the store back, and settles what became of
@@ -124,6 +124,15 @@ export interface WatchOptions {
   readonly prefix: string;
   readonly after: bigint;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** The changes of a watch; see Store.watch. */
+export interface StoreWatch extends AsyncIterable<StoreEvent[]> {
+  /**
+   * The revision up to which nothing is still to come: it has handed over all that its prefix has until then, and was
+   * asked for more. While it waits, that is the store's newest. Of one iteration only.
+   */
+  position(): bigint;
 }
 
 /** A change of a versioned key, as watches have it. */

@@ -79,7 +79,7 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
       (await ask(served, version, { case: "fileByFilename", value: "stint/v1/controller.proto" }))[0],
     );
     const comments = file?.sourceCodeInfo?.location.map((location) => location.leadingComments);
-    expect(comments).toContainEqual(expect.stringContaining("Launches, shows, watches and cancels tasks."));
+    expect(comments).toContainEqual(expect.stringContaining("Launches, shows, watches, cancels and deletes tasks."));
   });
 
   test("sends no import twice in a stream", async () => {

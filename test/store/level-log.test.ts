@@ -120,7 +120,9 @@ describe("a manifest", () => {
       await db.close();
     }
     const names = await readdir(scratch.path);
-    const manifest = decodeManifest(await readFile(join(scratch.path, names.find((name) => name.startsWith("MANIFEST"))!)));
+    const manifest = decodeManifest(
+      await readFile(join(scratch.path, names.find((name) => name.startsWith("MANIFEST"))!)),
+    );
     expect(names).toContain(`${String(manifest?.logNumber).padStart(6, "0")}.log`);
     expect(manifest?.tables.size).toBeGreaterThan(1);
     for (const [number, bytes] of manifest?.tables ?? []) {

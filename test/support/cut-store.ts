@@ -1,4 +1,4 @@
-import type { Change, Condition, Entry, ScanOptions, Store, StoreEvent, WatchOptions } from "../../src/store/store.ts";
+import type { Change, Condition, Entry, ScanOptions, Store, StoreWatch, WatchOptions } from "../../src/store/store.ts";
 
 /**
  * One process's handle on a store that lives on. Once `cut`, the process is dead as far as the store can tell:
@@ -58,7 +58,7 @@ export class CutStore implements Store {
     });
   }
 
-  watch(options: WatchOptions): AsyncIterable<StoreEvent[]> {
+  watch(options: WatchOptions): StoreWatch {
     return this.#inner.watch(options);
   }
 

@@ -12,6 +12,7 @@ import type {
   TaskChange,
   TaskPage,
   TaskSnapshot,
+  TasksChange,
   WatchTaskOptions,
 } from "../../src/controller/controller.ts";
 import { taskNotFound } from "../../src/controller/error.ts";
@@ -96,6 +97,8 @@ export class FakeController implements Controller {
     this.reads.push(options);
     return this.#read(taskId);
   }
+
+  async *watchTasks(): AsyncGenerator<TasksChange> {}
 
   async *watchTask(taskId: string, options: WatchTaskOptions = {}): AsyncGenerator<TaskChange> {
     const { signal } = options;

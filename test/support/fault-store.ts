@@ -15,7 +15,7 @@ import {
   type ScanOptions,
   type Store,
   StoreError,
-  type StoreEvent,
+  type StoreWatch,
   type WatchOptions,
 } from "../../src/store/store.ts";
 
@@ -158,10 +158,12 @@ export class FaultStore implements Store {
     return this.#settled(Promise.reject(unavailable(fault, fault === "refused" ? "no" : "maybe")));
   }
 
-  watch(options: WatchOptions): AsyncIterable<StoreEvent[]> {
-    const inner = this.#inner.watch(options)[Symbol.asyncIterator]();
+  watch(options: WatchOptions): StoreWatch {
+    const watch = this.#inner.watch(options);
+    const inner = watch[Symbol.asyncIterator]();
     const store = this;
     return {
+      position: () => watch.position(),
       async *[Symbol.asyncIterator]() {
         try {
           for (;;) {

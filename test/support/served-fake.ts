@@ -49,6 +49,7 @@ export async function serveFake(
     port: 0,
     registry: createRegistry([{ controller, runnerKind: RunnerKind.MODULE, runnersConnected: 1 }]),
     availability,
+    watchAllTasks: () => controller.watchTasks(),
     describeServer: () => ({ version: "0.0.0-test" }),
     descriptors: options.reflection === false ? undefined : await readFile(descriptorsUrl),
     limits: { ...defaultLimits, ...options.limits },

@@ -1,6 +1,6 @@
 /** Readers of WatchTask, for tests. */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { TaskChange } from "../../src/controller/controller.ts";
+import type { TaskChange, TasksChange } from "../../src/controller/controller.ts";
 import { stateName } from "../../src/task/state.ts";
 
 /** Reads a watch as fast as it goes, and keeps what came. */
@@ -94,4 +94,42 @@ export async function turnsUntil(holds: () => boolean, maxTurns = 100_000): Prom
     if (turns > maxTurns) throw new Error("it never came to hold");
     await nextTurn();
   }
+}
+
+/** Reads a watch of many tasks as fast as it goes, and keeps what came. */
+export class TasksWatching {
+  readonly changes: TasksChange[] = [];
+  /** Settles when the watch has ended; never rejects. */
+  readonly over: Promise<void>;
+  error: unknown;
+  isOver = false;
+
+  constructor(watch: AsyncIterable<TasksChange>) {
+    this.over = this.#read(watch);
+  }
+
+  async #read(watch: AsyncIterable<TasksChange>): Promise<void> {
+    try {
+      for await (const change of watch) this.changes.push(change);
+    } catch (error) {
+      this.error = error;
+    }
+    this.isOver = true;
+  }
+
+  get lastRevision(): bigint {
+    return this.changes.at(-1)?.revision ?? 0n;
+  }
+
+  /** What came since the last call, a line each: "a Running 2/5", "a deleted", "a Completed left", "bookmark". */
+  take(): string[] {
+    return this.changes.splice(0).map(tasksLineOf);
+  }
+}
+
+function tasksLineOf({ taskId, status, deleted, left, bookmark }: TasksChange): string {
+  if (bookmark) return "bookmark";
+  if (deleted) return `${taskId} deleted`;
+  const progress = status?.progress === undefined ? "" : ` ${status.progress.current}/${status.progress.total}`;
+  return `${taskId} ${stateName(status?.state ?? 0)}${progress}${left ? " left" : ""}`;
 }

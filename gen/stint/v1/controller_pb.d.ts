@@ -845,7 +845,8 @@ export declare type WatchTasksResponse = Message<"stint.v1.WatchTasksResponse"> 
   revision: bigint;
 
   /**
-   * The task's status, without metadata, result and logs; unset when it was deleted and in a bookmark.
+   * The task's status, without metadata, result and logs, and without waiting_for, which is of now;
+   * unset when the task was deleted and in a bookmark.
    *
    * @generated from field: core.v1.TaskStatus status = 4;
    */

@@ -1,0 +1,24 @@
+/** What is wrong with a revision that a watch is to go on from. */
+import type { Store } from "../store/store.ts";
+import { ControllerError } from "./error.ts";
+
+/** Throws OUT_OF_RANGE for a revision that lies ahead, or (COMPACTED) whose history is gone; 0n is none. */
+export function checkHistory(store: Store, since: bigint): void {
+  if (since === 0n) return;
+  if (since > store.revision()) {
+    throw new ControllerError(
+      "OUT_OF_RANGE",
+      `since_revision ${since} lies ahead; the store is at ${store.revision()}`,
+    );
+  }
+  if (since < store.firstRevision()) throw compacted(since, store.firstRevision());
+}
+
+/** OUT_OF_RANGE (COMPACTED), naming the first revision there is. */
+export function compacted(since: bigint, first: bigint): ControllerError {
+  return new ControllerError(
+    "OUT_OF_RANGE",
+    `the history at revision ${since} is gone; the first revision there is is ${first}: watch again without since_revision`,
+    { reason: "COMPACTED", metadata: { first_revision: String(first) } },
+  );
+}

@@ -1,0 +1,252 @@
+/**
+ * WatchTasks: the tasks of one controller or of all, and every change of them, as a position in the store's history.
+ *
+ * States: snapshot -> following; with a revision to go on from, or where none is wanted, following at once.
+ *
+ * 1. The snapshot is as of one revision. The bookmark behind it has that revision; what follows is every later change,
+ *    once, ordered by revision over all tasks.
+ * 2. Which tasks may match is read from the index that fits, as it is now, and each is then read as of the snapshot's
+ *    revision. A task that had stopped matching by then is not in the snapshot: that it left follows the bookmark.
+ * 3. A task that matches no longer is sent once more, marked so; before it matches again, nothing of it is.
+ * 4. A bookmark covers what the store's watch has handed over, and nothing that a failing store leaves in doubt.
+ * 5. Nothing is queued for a watcher: history is its buffer, and one that falls behind it is told so.
+ */
+import type { TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { Lifetime } from "../async/lifetime.ts";
+import { onAbort } from "../async/signals.ts";
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { parseTaskKey, taskKey, tasksPrefix } from "../store/keys.ts";
+import { type Store, StoreError, type StoreEvent } from "../store/store.ts";
+import { Arrival } from "./arrival.ts";
+import { once } from "./commit.ts";
+import type { TasksChange, WatchTasksOptions } from "./controller.ts";
+import { ControllerError } from "./error.ts";
+import { checkHistory } from "./history.ts";
+import { checkOpen, type Parts } from "./parts.ts";
+import { checkQuery, matchesQuery, readCandidates } from "./query.ts";
+import type { StoreGuard } from "./store-guard.ts";
+import { decodeEntry, foldStatus, type LoadedTask, loadTask } from "./task-reader.ts";
+import type { WatchHub } from "./watch-hub.ts";
+
+/** What is watched, and with what. */
+export interface WatchedTasks {
+  readonly store: Store;
+  readonly guard: StoreGuard;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly hub: WatchHub;
+  readonly watchersMax: number;
+  readonly lifetime: Lifetime;
+  /** Aborted when nothing is to be watched any more. */
+  readonly closing: AbortSignal;
+  /** The one controller that is watched; undefined: all. */
+  readonly only: string | undefined;
+  /** The controllers whose tasks are in a snapshot. */
+  names(): readonly string[];
+  /** Throws UNAVAILABLE where nothing can be watched. */
+  checkOpen(): void;
+}
+
+const bookmarkMs = 15_000;
+const candidatesAtOnce = 64;
+const noFolding = { metadata: false, result: false, logs: 0 };
+
+/** See Controller.watchTasks. Checked when this returns, and begun by the first `next`. */
+export function watchTasks(watched: WatchedTasks, options: WatchTasksOptions): AsyncIterable<TasksChange> {
+  watched.checkOpen();
+  checkQuery(options, 0);
+  checkHistory(watched.store, options.sinceRevision ?? 0n);
+  return {
+    async *[Symbol.asyncIterator]() {
+      // No task has this id: nothing wakes it, it is a place among the watches.
+      const place = watched.hub.enter("", watched.watchersMax);
+      const leaving = new AbortController();
+      const offs = [() => place.close(), onAbort(watched.closing, () => leaving.abort())];
+      if (options.signal !== undefined) offs.push(onAbort(options.signal, () => leaving.abort()));
+      try {
+        yield* watch(watched, options, leaving.signal);
+      } catch (error) {
+        throw asControllerError(watched, error);
+      } finally {
+        for (const off of offs) off();
+        leaving.abort();
+      }
+      if (watched.closing.aborted && options.signal?.aborted !== true) watched.checkOpen();
+    },
+  };
+}
+
+/** The tasks of one controller. */
+export function watchedTasksOf(parts: Parts): WatchedTasks {
+  const { core } = parts;
+  return {
+    ...core,
+    watchersMax: core.limits.watchersMax,
+    only: core.name,
+    names: () => [core.name],
+    checkOpen: () => checkOpen(parts),
+  };
+}
+
+async function* watch(
+  watched: WatchedTasks,
+  options: WatchTasksOptions,
+  leaving: AbortSignal,
+): AsyncGenerator<TasksChange> {
+  const { sinceRevision = 0n, skipSnapshot = false } = options;
+  const from = sinceRevision > 0n ? sinceRevision : watched.store.revision();
+  if (sinceRevision === 0n && !skipSnapshot) {
+    for (const name of watched.names()) {
+      for await (const change of snapshotOf(watched, name, options, from)) {
+        if (leaving.aborted) return;
+        yield change;
+      }
+    }
+  }
+  yield bookmark(from);
+  yield* follow(watched, options, from, leaving);
+}
+
+/** The tasks of a controller that matched at the revision. */
+async function* snapshotOf(
+  watched: WatchedTasks,
+  name: string,
+  options: WatchTasksOptions,
+  revision: bigint,
+): AsyncGenerator<TasksChange> {
+  const core = { ...watched, name };
+  for (let after = "", isLast = false; !isLast; ) {
+    const candidates = await once(core, () => readCandidates(core, options, after, candidatesAtOnce));
+    isLast = candidates.length < candidatesAtOnce;
+    after = candidates.at(-1)?.cursor ?? after;
+    const loaded = await Promise.all(
+      candidates.map(({ taskId }) => unlessDamaged(watched, taskId, () => asOf(watched, name, taskId, revision))),
+    );
+    for (const [i, { taskId }] of candidates.entries()) {
+      const version = loaded[i];
+      if (version === undefined || !matchesQuery(version.task.status, taskId, options)) continue;
+      yield changeOf({ controller: name, taskId }, version.revision, await statusOf(core, taskId, version));
+    }
+  }
+}
+
+async function* follow(
+  watched: WatchedTasks,
+  options: WatchTasksOptions,
+  from: bigint,
+  leaving: AbortSignal,
+): AsyncGenerator<TasksChange> {
+  const { store, guard, clock, only } = watched;
+  const prefix = only === undefined ? tasksPrefix : taskKey(only, options.idPrefix ?? "");
+  const watching = store.watch({ prefix, after: from, signal: leaving });
+  const events = watching[Symbol.asyncIterator]();
+  try {
+    while (!leaving.aborted) {
+      const next = once(watched, () => events.next());
+      const arrival = new Arrival(next);
+      while (!(await arrival.within(clock, bookmarkMs))) {
+        // While the store fails, a commit may be in doubt that the position covers.
+        if (guard.healthy) yield bookmark(watching.position());
+      }
+      const step = await next;
+      if (step.done === true) return;
+      for (const event of step.value) {
+        const change = await unlessDamaged(watched, event.key, () => toChange(watched, options, event));
+        if (leaving.aborted) return;
+        if (change !== undefined) yield change;
+      }
+    }
+  } finally {
+    await events.return?.();
+  }
+}
+
+/** What the watcher is sent for an event; undefined where it is none of its business. */
+async function toChange(
+  watched: WatchedTasks,
+  options: WatchTasksOptions,
+  event: StoreEvent,
+): Promise<TasksChange | undefined> {
+  const name = parseTaskKey(event.key);
+  if (name === undefined || !name.taskId.startsWith(options.idPrefix ?? "")) return undefined;
+  const core = { ...watched, name: name.controller };
+  const version = event.type === "put" ? decodeEntry(name.controller, name.taskId, event) : undefined;
+  if (version !== undefined && matchesQuery(version.task.status, name.taskId, options)) {
+    return changeOf(name, event.revision, await statusOf(core, name.taskId, version));
+  }
+  // Only a transition, or a launch, which is one, changes the state or the labels; what a program has put into the
+  // store itself does not say whether it is one.
+  const { isTransition = true, generation = "" } = version?.task.record ?? {};
+  if (!isTransition && generation !== "") return undefined;
+  const before = await asOf(watched, name.controller, name.taskId, event.revision - 1n);
+  if (before === undefined || !matchesQuery(before.task.status, name.taskId, options)) return undefined;
+  if (version === undefined) return { ...changeOf(name, event.revision, undefined), deleted: true };
+  const status = await statusOf(core, name.taskId, version);
+  return { ...changeOf(name, event.revision, status), left: true };
+}
+
+interface TaskName {
+  readonly controller: string;
+  readonly taskId: string;
+}
+
+function changeOf({ controller, taskId }: TaskName, revision: bigint, status: TaskStatus | undefined): TasksChange {
+  return { controller, taskId, revision, status, deleted: false, left: false, bookmark: false };
+}
+
+function bookmark(revision: bigint): TasksChange {
+  return { controller: "", taskId: "", revision, status: undefined, deleted: false, left: false, bookmark: true };
+}
+
+/** Nothing is read for this: metadata, result and logs are left out. */
+function statusOf(
+  core: WatchedTasks & { readonly name: string },
+  taskId: string,
+  version: LoadedTask,
+): Promise<TaskStatus | undefined> {
+  return foldStatus(core, taskId, version, noFolding);
+}
+
+function asOf(
+  watched: WatchedTasks,
+  controller: string,
+  taskId: string,
+  revision: bigint,
+): Promise<LoadedTask | undefined> {
+  return once(watched, () => loadTask({ store: watched.store, name: controller }, taskId, revision));
+}
+
+/** A damaged record hurts its own task only: a watch of many goes on without it. */
+async function unlessDamaged<T>(
+  { log }: WatchedTasks,
+  task: string,
+  read: () => Promise<T | undefined>,
+): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
+    log.warn({ err: error, task }, "a damaged task is left out of a watch");
+    return undefined;
+  }
+}
+
+function asControllerError({ store }: WatchedTasks, error: unknown): unknown {
+  if (!(error instanceof StoreError)) return error;
+  if (error.code === "COMPACTED") return fellBehind(error.firstRevision ?? store.firstRevision(), error);
+  if (error.code !== "CORRUPT") return error;
+  return new ControllerError("DATA_LOSS", `${error.message}: watch again with a snapshot`, {
+    cause: error,
+    reason: "CORRUPT",
+  });
+}
+
+/** The history that a snapshot or a slow watcher has still to be shown is gone. */
+function fellBehind(first: bigint, cause: unknown): ControllerError {
+  return new ControllerError(
+    "OUT_OF_RANGE",
+    `the history that this watch is at is gone; the first revision there is is ${first}: watch again with a snapshot`,
+    { cause, reason: "COMPACTED", metadata: { first_revision: String(first) } },
+  );
+}
