@@ -9,15 +9,16 @@ export const defaultServer = "127.0.0.1:7846";
  * machine. "http://" before it is ignored, for it is what people paste.
  */
 export function parseServer(text: string): string {
-  const match = /^(?:http:\/\/)?(\[[\da-f:.]+\]|[^\s:/[\]]*)(?::(\d{1,5}))?\/?$/i.exec(
+  const match = /^(https?:\/\/)?(\[[\da-f:.]+\]|[^\s:/[\]]*)(?::(\d{1,5}))?\/?$/i.exec(
     /^\d+$/.test(text) ? `:${text}` : text,
   );
-  const [, host = "", port = ""] = match ?? [];
+  const [, scheme = "", host = "", port = ""] = match ?? [];
   const portNumber = Number(port || "7846");
   if ((host === "" && port === "") || portNumber < 1 || portNumber > 65535) {
-    throw new InvalidArgumentError("It must be HOST:PORT, such as 127.0.0.1:7846.");
+    throw new InvalidArgumentError("It must be HOST:PORT, such as 127.0.0.1:7846, or https://HOST:PORT.");
   }
-  return `${host || "127.0.0.1"}:${portNumber}`;
+  const isTls = scheme.toLowerCase() === "https://";
+  return `${isTls ? "https://" : ""}${host || "127.0.0.1"}:${portNumber}`;
 }
 
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { type Command, Option } from "commander";
 import { defaultServer, parseServer } from "./arguments.ts";
 import { CliError } from "./cli-error.ts";
@@ -10,6 +11,7 @@ import { RpcError } from "./rpc-error.ts";
 /** The options of every command that talks to a server. */
 export interface ClientOptions {
   readonly server?: string;
+  readonly ca?: string;
   readonly output: "text" | "json";
 }
 
@@ -26,10 +28,16 @@ export function addClientOptions(command: Command): Command {
   return command
     .addOption(outputOption())
     .option(
-      "--server <host:port>",
+      "--server <[https://]host:port>",
       `where the server is (default: STINT_SERVER in the environment, or ${defaultServer})`,
       parseServer,
-    );
+    )
+    .addOption(caOption());
+}
+
+/** --ca, for the commands that talk to a server. */
+export function caOption(): Option {
+  return new Option("--ca <file>", "over https://: who may have signed the server's certificate (PEM) [STINT_CA]");
 }
 
 /** -o, for the commands that print something. */
@@ -48,10 +56,10 @@ export function addExample(command: Command, ...lines: readonly string[]): Comma
 /** Runs `body` with a client, closes it, and turns a failed call into a message for people. */
 export async function withClient<T>(
   io: Io,
-  options: Pick<ClientOptions, "server"> & Omit<CallContext, "address">,
+  options: Pick<ClientOptions, "server" | "ca"> & Omit<CallContext, "address">,
   body: (client: RpcClient) => Promise<T>,
 ): Promise<T> {
-  const client = openClient(options.server ?? serverOf(io), io.clock);
+  const client = openClient(options.server ?? serverOf(io), { clock: io.clock, ...(await caOf(io, options.ca)) });
   try {
     return await body(client);
   } catch (error) {
@@ -59,6 +67,18 @@ export async function withClient<T>(
     throw error;
   } finally {
     client.close();
+  }
+}
+
+async function caOf(io: Io, option: string | undefined): Promise<{ ca?: Buffer }> {
+  const file = option ?? io.env.STINT_CA;
+  if (!file) return {};
+  try {
+    return { ca: await readFile(file) };
+  } catch (cause) {
+    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
+    const name = option === undefined ? "STINT_CA" : "--ca";
+    throw new CliError(`${name}: ${file} cannot be read: ${reason}`, { exitCode: exitCode.usage, cause });
   }
 }
 

@@ -12,7 +12,7 @@ import { decodeRpcError, type ServiceFailure } from "./rpc-error.ts";
 
 /** A connection to a server, made at the first call. Calls reject with RpcError. */
 export interface RpcClient {
-  /** Where the server is, as HOST:PORT. */
+  /** Where the server is, as HOST:PORT or https://HOST:PORT. */
   readonly address: string;
   call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
@@ -35,11 +35,16 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
-/** A client of the server at HOST:PORT. Never fails: a server that is not there shows at the first call. */
-export function openClient(address: string, clock: Clock): RpcClient {
-  const client = new Client(address, credentials.createInsecure(), {
+/**
+ * A client of the server at HOST:PORT, or, over TLS, at https://HOST:PORT: its certificate must be signed by one of
+ * `ca` (PEM), or of those that Node knows. Never fails: a server that is not there shows at the first call.
+ */
+export function openClient(address: string, { clock, ca }: { readonly clock: Clock; readonly ca?: Buffer }): RpcClient {
+  const target = address.replace(/^https:\/\//, "");
+  const security = target === address ? credentials.createInsecure() : credentials.createSsl(ca);
+  const client = new Client(target, security, {
     // A proxy of the environment must not come between this machine and itself.
-    "grpc.enable_http_proxy": /^(localhost|127\.[\d.]+|\[::1\]):/.test(address) ? 0 : 1,
+    "grpc.enable_http_proxy": /^(localhost|127\.[\d.]+|\[::1\]):/.test(target) ? 0 : 1,
     "grpc.max_receive_message_length": 32 * 1024 * 1024,
     // A server that comes back is found within 2 s. (The default waits up to 120 s.)
     "grpc.initial_reconnect_backoff_ms": 200,

@@ -44,7 +44,9 @@ function violationsOf({ message, details }: RpcError): string[] {
 }
 
 function hintsOf(error: RpcError, context: CallContext): string[] {
+  const { address } = context;
   if (neverConnected(error)) {
+    if (address.startsWith("https://")) return ["is it one with TLS? --ca names who signed its certificate"];
     return ["start one with: stint serve", "or name another: --server HOST:PORT, or STINT_SERVER in the environment"];
   }
   return hintsByCode[error.code]?.(error.details, context) ?? [];

@@ -41,6 +41,27 @@ const settings: readonly Setting[] = [
     description: "allow an address that other machines can reach, without TLS",
   },
   {
+    key: "tlsCert",
+    flags: "--tls-cert <file>",
+    env: "STINT_TLS_CERT",
+    description: "TLS with this certificate (PEM), and those that lead to its root",
+    parse: parseText,
+  },
+  {
+    key: "tlsKey",
+    flags: "--tls-key <file>",
+    env: "STINT_TLS_KEY",
+    description: "its private key (PEM)",
+    parse: parseText,
+  },
+  {
+    key: "corsOrigins",
+    flags: "--cors-origins <origins>",
+    env: "STINT_CORS_ORIGINS",
+    description: "the origins of pages that may call, with commas between them (default: none)",
+    parse: (text) => parseText(text).split(","),
+  },
+  {
     key: "logLevel",
     flags: "--log-level <level>",
     env: "STINT_LOG_LEVEL",

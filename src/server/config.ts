@@ -41,6 +41,19 @@ export const configSchema = z.strictObject({
     .boolean()
     .optional()
     .describe("Allows an address that other machines can reach, without TLS. Default false."),
+  tlsCert: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "A PEM file with the certificate and those that lead to its root. With tlsKey: TLS. Looked at every 5 s.",
+    ),
+  tlsKey: z.string().min(1).optional().describe("A PEM file with the certificate's key."),
+  corsOrigins: z
+    .array(z.string())
+    .max(100)
+    .optional()
+    .describe("The origins of pages that may call, such as https://tasks.example.com. Default none."),
   reflection: z.boolean().optional().describe("Whether clients can ask what is served, and how. Default true."),
   logLevel: z.enum(["debug", "info", "warn", "error"]).optional().describe("What is logged. Default info."),
   historyHours: z

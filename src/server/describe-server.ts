@@ -9,6 +9,7 @@ export interface ServerDescriptionOptions {
   readonly clock: Clock;
   /** Whether only this machine can reach the server. */
   readonly loopback: boolean;
+  readonly tls: boolean;
   readonly reflection: boolean;
   /** All limits in force, by their names in the code. */
   readonly limits: Readonly<Record<string, number>>;
@@ -31,7 +32,7 @@ const surfaces = ["grpc", "grpc-web", "connect", "health"];
 export function createServerDescription(
   options: ServerDescriptionOptions,
 ): () => MessageInitShape<typeof GetServerInfoResponseSchema> {
-  const { version, clock, loopback, reflection } = options;
+  const { version, clock, loopback, tls, reflection } = options;
   const startedMono = clock.mono();
   const startTime = timestampFromMs(clock.wall());
   const limits = Object.fromEntries(
@@ -44,7 +45,12 @@ export function createServerDescription(
       uptime: durationFromMs(Math.round(clock.mono() - startedMono)),
       startTime,
       limits,
-      features: [...features, ...surfaces, ...(reflection ? ["reflection"] : []), ...(loopback ? [] : ["insecure"])],
+      features: [
+        ...features,
+        ...surfaces,
+        ...(reflection ? ["reflection"] : []),
+        ...(tls ? ["tls"] : loopback ? [] : ["insecure"]),
+      ],
       ...(store === undefined ? {} : { store: describeStore(store) }),
     };
   };

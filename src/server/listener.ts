@@ -1,6 +1,6 @@
 /**
- * One port for gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2 in the clear:
- * the first bytes of a connection tell which of the two it speaks.
+ * One port for gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2. With TLS the client says in the
+ * handshake which of the two it speaks (ALPN); in the clear the first bytes tell.
  *
  * It owns the port and every connection on it.
  *
@@ -15,20 +15,27 @@
  *    nothing yet is ended at once.
  */
 import type { Server as Http1Server } from "node:http";
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { createHttp1Server } from "./http1-server.ts";
 import { Http2Connections, type Http2Options } from "./http2-server.ts";
 import { sniffProtocol } from "./sniff-protocol.ts";
+import { createNetServer, renewTls } from "./net-server.ts";
 import { createSparseWarning } from "./sparse-warning.ts";
+import type { TlsPair } from "./tls-files.ts";
 
 export interface Listener {
   readonly host: string;
   readonly port: number;
   /** Stops accepting, lets what is under way finish for at most `graceMs`, and ends the rest. Idempotent. */
   close(graceMs: number): Promise<void>;
+  /** Serves this certificate to connections made from now on. Only where there was one. */
+  renewTls(pair: TlsPair): void;
 }
 
 export interface ListenerOptions extends Http2Options {
+  /** Undefined: in the clear. */
+  readonly tls: TlsPair | undefined;
   readonly host: string;
   /** 0: any that is free. */
   readonly port: number;
@@ -40,7 +47,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
   const http2 = new Http2Connections(options);
-  const net = createServer({ allowHalfOpen: true, noDelay: true });
+  const net = createNetServer(options);
   net.maxConnections = limits.sessionsMax;
   const perAddress = new AddressCounts(limits.sessionsPerIpMax);
   const warn = createSparseWarning(clock, log, "a connection was refused: there are too many");
@@ -56,20 +63,32 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       return;
     }
     sockets.add(socket);
-    undecided.add(socket);
     socket.once("close", () => {
       perAddress.giveBack(remoteAddress);
       sockets.delete(socket);
-      undecided.delete(socket);
     });
     // Without a listener, a connection that breaks ends the process.
     socket.on("error", () => {});
+    if (options.tls === undefined) serveSocket(socket);
+  });
+  net.on("secureConnection", (socket: TLSSocket) => {
+    socket.on("error", () => {});
+    if (socket.alpnProtocol === "h2") http2.accept(socket);
+    else serveSocket(socket);
+  });
+  net.on("tlsClientError", (error: Error) => log.debug({ err: error }, "a connection did not get to speak TLS"));
+
+  /** In the clear, or what came out of TLS. */
+  function serveSocket(socket: Socket): void {
+    undecided.add(socket);
+    socket.once("close", () => undecided.delete(socket));
     sniffProtocol(socket, { clock, timeoutMs: limits.firstRequestMaxMs }, (protocol) => {
       undecided.delete(socket);
       if (protocol === "http2") http2.accept(socket);
       else http1.emit("connection", socket);
     });
-  });
+  }
+
   const { address, port } = net.address() as AddressInfo;
   let closing: Promise<void> | undefined;
   return {
@@ -79,6 +98,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       closing ??= closeAll({ net, http1, http2, sockets, undecided }, options, graceMs);
       return closing;
     },
+    renewTls: (pair) => renewTls(net, pair),
   };
 }
 

@@ -69,11 +69,15 @@ function valueOf(document: Document, file: string): unknown {
   }
 }
 
+const pathKeys = ["dataDir", "tlsCert", "tlsKey"] as const;
+
 function resolvePaths(config: Config, directory: string): Config {
-  const { dataDir, controllers } = config;
+  const { controllers } = config;
+  const paths: Pick<Config, (typeof pathKeys)[number]> = {};
+  for (const key of pathKeys) if (config[key] !== undefined) paths[key] = resolve(directory, config[key]);
   return {
     ...config,
-    ...(dataDir === undefined ? {} : { dataDir: resolve(directory, dataDir) }),
+    ...paths,
     ...(controllers === undefined
       ? {}
       : {

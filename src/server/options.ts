@@ -3,9 +3,11 @@ import { type Clock, systemClock } from "../clock.ts";
 import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
 import type { ControllerConfig } from "./config.ts";
+import { parseOrigin } from "./cors.ts";
 import { ServerError } from "./error.ts";
 import { type Limits, type LimitName, resolveLimits } from "./limits.ts";
 import { isLoopback, type ListenAddress, parseListenAddress } from "./listen-address.ts";
+import type { TlsPaths } from "./tls-files.ts";
 
 /** What startServer takes: the keys of the configuration file, and what no file can have. */
 export interface ServerOptions {
@@ -17,6 +19,12 @@ export interface ServerOptions {
   readonly store?: string | undefined;
   /** Allows an address that other machines can reach, without TLS. */
   readonly insecure?: boolean | undefined;
+  /** A PEM file with the certificate and those that lead to its root; looked at again every 5 s. With `tlsKey`: TLS. */
+  readonly tlsCert?: string | undefined;
+  /** A PEM file with the certificate's key. */
+  readonly tlsKey?: string | undefined;
+  /** The origins of pages that may call, such as "https://tasks.example.com". Default none. */
+  readonly corsOrigins?: readonly string[] | undefined;
   /** Default 1. */
   readonly historyHours?: number | undefined;
   /** Default 1 GiB. */
@@ -44,6 +52,8 @@ export interface ResolvedServerOptions {
   /** As openStore takes it. */
   readonly store: string;
   readonly loopback: boolean;
+  readonly tls: TlsPaths | undefined;
+  readonly corsOrigins: readonly string[];
   readonly reflection: boolean;
   readonly historyMs: number;
   readonly historyBytes: number;
@@ -65,10 +75,11 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
   const { dataDir = defaultDataDir, historyHours = 1, retentionHours = 24, controllers = [] } = options;
   const address = parseListenAddress(options.listen ?? defaultListen);
   const loopback = isLoopback(address.host);
-  if (!loopback && options.insecure !== true) {
+  const tls = resolveTls(options);
+  if (!loopback && tls === undefined && options.insecure !== true) {
     throw new ServerError(
       "OPTION",
-      `listen: other machines can reach ${options.listen}, and what is sent is not encrypted; allow that with insecure (--insecure), or listen on 127.0.0.1`,
+      `listen: other machines can reach ${options.listen}, and what is sent is not encrypted; give it tlsCert and tlsKey, allow that with insecure (--insecure), or listen on 127.0.0.1`,
     );
   }
   if (options.store !== undefined && options.dataDir !== undefined) {
@@ -83,6 +94,8 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
   return {
     address,
     loopback,
+    tls,
+    corsOrigins: (options.corsOrigins ?? []).map(resolveOrigin),
     reflection: options.reflection ?? true,
     store: options.store ?? `level:${resolve(dataDir)}`,
     historyMs: historyHours * msPerHour,
@@ -98,4 +111,18 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     random: options.random ?? systemRandom,
     log: options.log ?? silentLog,
   };
+}
+
+function resolveTls({ tlsCert, tlsKey }: ServerOptions): TlsPaths | undefined {
+  if (tlsCert === undefined && tlsKey === undefined) return undefined;
+  if (tlsCert === undefined) throw new ServerError("OPTION", "tlsKey is set without tlsCert; TLS needs both");
+  if (tlsKey === undefined) throw new ServerError("OPTION", "tlsCert is set without tlsKey; TLS needs both");
+  return { cert: tlsCert, key: tlsKey };
+}
+
+function resolveOrigin(text: string): string {
+  const origin = parseOrigin(text);
+  if (origin !== undefined) return origin;
+  const such = "such as https://tasks.example.com, with no path and no * in it";
+  throw new ServerError("OPTION", `corsOrigins: ${JSON.stringify(text)} is not the origin of a page, ${such}`);
 }

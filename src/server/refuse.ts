@@ -4,6 +4,7 @@
  * so that it reads the status, and never waits.
  */
 import type { ServerResponse } from "node:http";
+import type { Http2ServerResponse } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
@@ -61,6 +62,11 @@ export function refuseOverLimit(
   refuse(request, response, fromControllerError(error), limit.httpStatus);
 }
 
+/** Answers what a browser asks before a call; what it may is in the headers of the response already. */
+export function answerPreflight(response: NodeResponse): void {
+  send(response, { status: 204, headers: {}, body: undefined });
+}
+
 interface WholeAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -72,7 +78,8 @@ function send(response: NodeResponse, { status, headers, body }: WholeAnswer): v
   if (stream !== undefined) {
     if (stream.destroyed || stream.headersSent) return;
     // For gRPC the status must be in the only header block: an answer of writeHead and end is not understood.
-    stream.respond({ ":status": status, ...headers }, { endStream: body === undefined });
+    const set = (response as Http2ServerResponse).getHeaders();
+    stream.respond({ ":status": status, ...set, ...headers }, { endStream: body === undefined });
     if (body !== undefined) stream.end(body);
     return;
   }

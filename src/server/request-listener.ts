@@ -21,6 +21,7 @@ import { constants } from "node:http2";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { quoteInput } from "../task/quote-input.ts";
+import { checkOrigin } from "./cors.ts";
 import type { ServerLimits } from "./limits.ts";
 import {
   http2Stream,
@@ -30,7 +31,7 @@ import {
   requestPath,
   wireProtocol,
 } from "./node-http.ts";
-import { refuse, refuseForm, refuseMalformed, refuseOverLimit, refusePath } from "./refuse.ts";
+import { answerPreflight, refuse, refuseForm, refuseMalformed, refuseOverLimit, refusePath } from "./refuse.ts";
 import { ByteBudget, readBody } from "./request-body.ts";
 import { writeResponse } from "./write-response.ts";
 
@@ -38,6 +39,8 @@ export interface RequestListenerOptions {
   /** By path. */
   readonly handlers: ReadonlyMap<string, UniversalHandler>;
   readonly limits: ServerLimits;
+  /** The origins of pages that may call. */
+  readonly corsOrigins: ReadonlySet<string>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -78,11 +81,14 @@ export class RequestListener {
   /** The handler of the request; undefined when it was refused. */
   #accept(request: NodeRequest, response: NodeResponse): UniversalHandler | undefined {
     const exceeded = this.#exceededLimit(request);
+    const origin = checkOrigin(request, response, this.#options.corsOrigins);
     const handler = this.#options.handlers.get(requestPath(request));
     if (exceeded !== undefined) refuseOverLimit(request, response, exceeded);
     else if (requestAuthority(request) === undefined) {
       refuseMalformed(request, response, "the authority (or Host) of the request is not valid");
-    } else if (handler === undefined) refusePath(request, response);
+    } else if (origin.kind === "refused") refuse(request, response, origin.error);
+    else if (origin.kind === "preflight") answerPreflight(response);
+    else if (handler === undefined) refusePath(request, response);
     else return handler;
     this.#finish(request, response);
     return undefined;

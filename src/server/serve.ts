@@ -30,10 +30,15 @@ import type { OpenTasksWatch } from "../rpc/watch-stream.ts";
 import type { Limits } from "./limits.ts";
 import { type Listener, openListener } from "./listener.ts";
 import { RequestListener } from "./request-listener.ts";
+import type { TlsPair } from "./tls-files.ts";
 
 export interface ServeOptions {
   readonly host: string;
   readonly port: number;
+  /** Undefined: in the clear. */
+  readonly tls?: TlsPair | undefined;
+  /** The origins of pages that may call; default none. */
+  readonly corsOrigins?: readonly string[] | undefined;
   readonly registry: ControllerRegistry;
   readonly availability: Availability;
   /** Watches the tasks of all controllers. */
@@ -72,10 +77,12 @@ export async function serve(options: ServeOptions): Promise<Listener> {
   ];
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
   const handlers = createHandlers(routes, limits);
-  const requests = new RequestListener({ handlers, limits, clock, log });
+  const corsOrigins = new Set(options.corsOrigins);
+  const requests = new RequestListener({ handlers, limits, corsOrigins, clock, log });
   const listener = await openListener({
     host: options.host,
     port: options.port,
+    tls: options.tls,
     requests,
     limits,
     clock,
@@ -88,6 +95,7 @@ export async function serve(options: ServeOptions): Promise<Listener> {
       availability.enter("draining");
       return listener.close(graceMs);
     },
+    renewTls: (pair) => listener.renewTls(pair),
   };
 }
 

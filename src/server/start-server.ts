@@ -34,6 +34,7 @@ import type { Listener } from "./listener.ts";
 import { loadRunner } from "./load-runner.ts";
 import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from "./options.ts";
 import { serve } from "./serve.ts";
+import { loadTlsPair, watchTlsPair } from "./tls-files.ts";
 
 export interface RunningServer {
   /** HOST:PORT, the port as it is. */
@@ -78,7 +79,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     throw error;
   }
   const { port } = parts.listener;
-  if (!resolved.loopback)
+  if (!resolved.loopback && resolved.tls === undefined)
     log.warn({ address: options.listen }, "other machines can reach the server, and nothing is encrypted");
   log.info({ address: formatAddress({ host: address.host, port }), store: resolved.store }, "the server is up");
 
@@ -113,6 +114,7 @@ class ServerParts {
   readonly #served: ServedController[] = [];
   #registry: ControllerRegistry = createRegistry([]);
   #listener: Listener | undefined;
+  #endTlsWatch = (): void => {};
   #store: Store | undefined;
   #guard: StoreGuard | undefined;
   #disk: DiskReserve | undefined;
@@ -131,11 +133,14 @@ class ServerParts {
   }
 
   async listen(): Promise<void> {
-    const { address, clock, random, log, limits, version, loopback, reflection } = this.#options;
+    const { address, clock, random, log, limits, version, loopback, reflection, tls, corsOrigins } = this.#options;
+    const pair = tls && (await loadTlsPair(tls));
     const descriptors = reflection ? await readFile(descriptorsUrl) : undefined;
     try {
       this.#listener = await serve({
         ...address,
+        tls: pair,
+        corsOrigins,
         registry: { get: (name) => this.#registry.get(name), list: () => this.#registry.list() },
         availability: this.availability,
         watchAllTasks: (options) => this.#watchAllTasks(options),
@@ -143,6 +148,7 @@ class ServerParts {
           version,
           clock,
           loopback,
+          tls: tls !== undefined,
           reflection,
           limits: { ...limits, ...fixedLimits },
           store: () => this.#store,
@@ -159,6 +165,8 @@ class ServerParts {
       const why = code === "EADDRINUSE" ? "something else listens there" : (code ?? String(error));
       throw new ServerError("LISTEN", `cannot listen on ${formatAddress(address)}: ${why}`, error);
     }
+    if (tls === undefined || pair === undefined) return;
+    this.#endTlsWatch = watchTlsPair(tls, pair, { clock, log, renew: (renewed) => this.listener.renewTls(renewed) });
   }
 
   async openStore(): Promise<void> {
@@ -215,6 +223,7 @@ class ServerParts {
     const { log } = this.#options;
     log.info({}, "the server is stopping");
     this.availability.enter("draining");
+    this.#endTlsWatch();
     await this.#listener?.close(graceMs);
     this.#closing.abort();
     this.#lifetime.end();

@@ -21,11 +21,12 @@ describe("a server's address", () => {
     ["[::1]:8000", "[::1]:8000"],
     ["[::1]", "[::1]:7846"],
     ["http://localhost:7846/", "localhost:7846"],
+    ["https://stint.example", "https://stint.example:7846"],
   ])("%s is %s", (text, address) => {
     expect(parseServer(text)).toBe(address);
   });
 
-  test.each(["", ":", "a:b", "a:0", "a:65536", "https://a:1", "a:1/x", "::1:80", "a b:1", "[::1"])(
+  test.each(["", ":", "a:b", "a:0", "a:65536", "ftp://a:1", "a:1/x", "::1:80", "a b:1", "[::1"])(
     "cannot be %j",
     (text) => {
       expect(() => parseServer(text)).toThrow(InvalidArgumentError);

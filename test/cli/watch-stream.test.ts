@@ -39,7 +39,7 @@ async function collect(
   request: object = {},
   options: { onEvent?(event: string): unknown; [option: string]: unknown } = {},
 ): Promise<Told> {
-  const client = openClient(address, systemClock);
+  const client = openClient(address, { clock: systemClock });
   const io = createFakeIo({ clock: hastyClock });
   const events: string[] = [];
   try {
@@ -224,7 +224,7 @@ describe("a watch", () => {
         stream.send(running(1n));
       },
     ]);
-    const client = openClient(server.address, systemClock);
+    const client = openClient(server.address, { clock: systemClock });
     for await (const _event of watchTask(client, { controller: "c", taskId: "t" }, createFakeIo())) break;
     await left;
     client.close();

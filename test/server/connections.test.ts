@@ -176,7 +176,13 @@ describe("a path that is not served", () => {
     ["text/plain", 404, undefined],
   ])("is answered as %s has it", async (contentType, status, grpcStatus) => {
     await using served = await serveFake();
-    for (const path of ["/stint.v1.TaskControllerService/WaitTask", "/x.Y/Z", "/", "/metrics", "/%2e%2e/etc/passwd"]) {
+    for (const path of [
+      "/stint.v1.TaskControllerService/NoSuchTask",
+      "/x.Y/Z",
+      "/",
+      "/metrics",
+      "/%2e%2e/etc/passwd",
+    ]) {
       const headers = { ...grpcHeaders, ":path": path, "content-type": contentType };
       expect(await http2Request(served.port, headers)).toMatchObject({ status, grpcStatus });
     }

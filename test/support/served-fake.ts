@@ -10,6 +10,7 @@ import { type Availability, createAvailability } from "../../src/rpc/availabilit
 import { createRegistry } from "../../src/rpc/registry.ts";
 import { defaultLimits, type Limits } from "../../src/server/limits.ts";
 import { serve } from "../../src/server/serve.ts";
+import type { TlsPair } from "../../src/server/tls-files.ts";
 import { FakeController } from "./fake-controller.ts";
 
 export type ProtocolName = "grpc" | "grpc-web" | "connect" | "connect-json" | "connect-h1" | "grpc-web-h1";
@@ -34,11 +35,12 @@ export interface ServedFake extends AsyncDisposable {
   readonly logged: { level: string; message: string; fields: object }[];
   client(protocol?: ProtocolName): Client<typeof TaskControllerService>;
   transport(protocol?: ProtocolName): Transport;
+  renewTls(pair: TlsPair): void;
   close(graceMs: number): Promise<void>;
 }
 
 export async function serveFake(
-  options: { limits?: Partial<Limits>; starting?: boolean; reflection?: boolean } = {},
+  options: { limits?: Partial<Limits>; starting?: boolean; reflection?: boolean; tls?: TlsPair } = {},
 ): Promise<ServedFake> {
   const controller = new FakeController("countdown");
   const availability = createAvailability();
@@ -47,6 +49,7 @@ export async function serveFake(
   const listener = await serve({
     host: "127.0.0.1",
     port: 0,
+    tls: options.tls,
     registry: createRegistry([{ controller, runnerKind: RunnerKind.MODULE, runnersConnected: 1 }]),
     availability,
     watchAllTasks: () => controller.watchTasks(),
@@ -67,6 +70,7 @@ export async function serveFake(
     logged,
     client: (protocol = "grpc") => createClient(TaskControllerService, openTransport(baseUrl, protocol)),
     transport: (protocol = "grpc") => openTransport(baseUrl, protocol),
+    renewTls: (pair) => listener.renewTls(pair),
     close: (graceMs) => listener.close(graceMs),
     [Symbol.asyncDispose]: () => listener.close(0),
   };

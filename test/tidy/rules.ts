@@ -41,11 +41,13 @@ export const folderRules: readonly FolderRule[] = [
       "@bufbuild/protobuf",
       "@connectrpc/connect",
       "@connectrpc/connect-node",
+      "node:crypto",
       "node:fs",
       "node:http",
       "node:http2",
       "node:net",
       "node:path",
+      "node:tls",
       "node:url",
       "tsx",
       "yaml",
@@ -156,7 +158,7 @@ export const realPorts: readonly RealPort[] = [
   { in: "src/store/level-check.ts", reads: ["node:fs/promises"], because: "what is checked of its files" },
   {
     in: "src/server/",
-    reads: ["node:fs/promises", "node:http", "node:http2", "node:net"],
+    reads: ["node:crypto", "node:fs/promises", "node:http", "node:http2", "node:net", "node:tls"],
     because: "the network, and the files that a configuration names",
   },
   {
@@ -166,6 +168,7 @@ export const realPorts: readonly RealPort[] = [
   },
   { in: "src/cli/main.ts", reads: ["process"], because: "the process itself, as Io for the commands" },
   { in: "src/cli/version.ts", reads: ["node:fs"], because: "the version stands in package.json" },
+  { in: "src/cli/client-command.ts", reads: ["node:fs/promises"], because: "--ca" },
   { in: "src/cli/commands/launch.ts", reads: ["node:fs/promises"], because: "--metadata-file" },
 ];
 

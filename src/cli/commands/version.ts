@@ -5,7 +5,7 @@ import {
   TaskControllerService,
 } from "#gen/stint/v1/controller_pb.js";
 import { parseServer } from "../arguments.ts";
-import { addExample, type Cli, type ClientOptions, outputOption, withClient } from "../client-command.ts";
+import { addExample, type Cli, caOption, type ClientOptions, outputOption, withClient } from "../client-command.ts";
 import { exitCode } from "../exit-code.ts";
 import { escapeJson, escapeText } from "../text/escape.ts";
 import { formatDuration } from "../text/format.ts";
@@ -18,7 +18,8 @@ export function addVersionCommand({ program, io, exitWith }: Cli): void {
     .summary("print the version")
     .description("Prints the version of this program; with --server, what that server is, too.")
     .addOption(outputOption())
-    .option("--server <host:port>", "ask this server as well", parseServer);
+    .option("--server <[https://]host:port>", "ask this server as well", parseServer)
+    .addOption(caOption());
   addExample(command, "stint version --server 127.0.0.1:7846");
   command.action(async (options: ClientOptions) => {
     if (options.output === "text") io.stdout.write(`stint ${version}\n`);

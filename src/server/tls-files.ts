@@ -1,0 +1,97 @@
+/**
+ * A certificate and its key, from files that are looked at again and again: a renewed
+ * certificate is served without a restart, to connections made from then on.
+ *
+ * It owns the timer that looks.
+ *
+ * 1. What is served is always a pair that fits: where new files cannot be read, or the key is
+ *    not the certificate's (they are seldom replaced in one instant), the old pair stays.
+ * 2. What is wrong with new files is logged once, not each time they are looked at.
+ */
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { createSecureContext } from "node:tls";
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { ServerError } from "./error.ts";
+
+export interface TlsPaths {
+  /** PEM: the certificate, and those that lead from it to the root. */
+  readonly cert: string;
+  /** PEM: its private key. */
+  readonly key: string;
+}
+
+/** The contents of the files. */
+export interface TlsPair {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+/** How often the files are looked at. */
+const lookMs = 5_000;
+
+/** Reads the files. Throws ServerError OPTION where they cannot be read or do not fit each other. */
+export async function loadTlsPair(paths: TlsPaths): Promise<TlsPair> {
+  const [cert, key] = await Promise.all([read("tlsCert", paths.cert), read("tlsKey", paths.key)]);
+  try {
+    createSecureContext({ cert, key });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new ServerError("OPTION", `tlsCert ${paths.cert} and tlsKey ${paths.key} cannot be used: ${reason}`, error);
+  }
+  return { cert, key };
+}
+
+/** Calls `renew` with each new pair, from `current` on. The returned function ends it. */
+export function watchTlsPair(
+  paths: TlsPaths,
+  current: TlsPair,
+  options: { readonly clock: Clock; readonly log: Log; readonly renew: (pair: TlsPair) => void },
+): () => void {
+  const { clock, log, renew } = options;
+  let served = hashOf(current);
+  let complained = "";
+  let stopped = false;
+  let cancel = clock.after(lookMs, look);
+
+  function look(): void {
+    void lookOnce().then(() => {
+      if (!stopped) cancel = clock.after(lookMs, look);
+    });
+  }
+
+  async function lookOnce(): Promise<void> {
+    try {
+      const pair = await loadTlsPair(paths);
+      if (stopped || hashOf(pair) === served) return;
+      renew(pair);
+      served = hashOf(pair);
+      complained = "";
+      log.info({ cert: paths.cert }, "the certificate was renewed");
+    } catch (error) {
+      const complaint = String(error);
+      if (complaint === complained) return;
+      complained = complaint;
+      log.error({ err: error }, "the new certificate cannot be used; the old one stays");
+    }
+  }
+
+  return () => {
+    stopped = true;
+    cancel();
+  };
+}
+
+async function read(option: string, file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code ?? String(error);
+    throw new ServerError("OPTION", `${option}: ${file} cannot be read: ${reason}`, error);
+  }
+}
+
+function hashOf({ cert, key }: TlsPair): string {
+  return createHash("sha256").update(cert).update("\0").update(key).digest("hex");
+}
