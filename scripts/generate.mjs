@@ -1,23 +1,26 @@
-// Makes everything that is made from something else: gen/ from proto/, and
+// Makes everything that is made from something else: gen/ and docs/api.md from proto/, and
 // docs/state-machine.md from src/task/. `npm run check` fails while any of it is stale.
-import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { renderApi } from "./api-docs.mjs";
 import { root, runTool } from "./run-tool.mjs";
 import { renderStateMachine } from "./state-machine.mjs";
 
 /** What is generated, as paths from the top of the repository. */
-export const generatedPaths = ["gen", "docs/state-machine.md"];
+export const generatedPaths = ["gen", "docs/state-machine.md", "docs/api.md"];
 
 /** Generates into `directory`, which stands for the top of the repository. */
 export async function generateInto(directory) {
   // `clean: true` in buf.gen.yaml empties gen/ first, so the descriptors come after.
   await buf(["generate", "--output", directory]);
   // The image keeps the comments, which generated code does not have: reflection serves them.
-  await buf(["build", "--as-file-descriptor-set", "--output", join(directory, "gen", "descriptors.binpb")]);
-  const page = join(directory, "docs", "state-machine.md");
-  await mkdir(dirname(page), { recursive: true });
-  await writeFile(page, await renderStateMachine());
+  const descriptors = join(directory, "gen", "descriptors.binpb");
+  await buf(["build", "--as-file-descriptor-set", "--output", descriptors]);
+  const docs = join(directory, "docs");
+  await mkdir(docs, { recursive: true });
+  await writeFile(join(docs, "state-machine.md"), await renderStateMachine());
+  await writeFile(join(docs, "api.md"), renderApi(await readFile(descriptors)));
 }
 
 async function buf(args) {

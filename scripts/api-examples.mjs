@@ -1,0 +1,35 @@
+// One request for each call, for docs/api.md. Pasted in this order against the server that `npm start` runs, each does
+// what its call is for. `flags` are grpcurl's own.
+
+/** By method: the request, and what to say of it where that is not plain. */
+export const examples = {
+  LaunchTask: {
+    request: { controller: "countdown", task_id: "api", metadata: { limit: 300 }, labels: { team: "docs" } },
+  },
+  BatchLaunchTasks: {
+    request: {
+      requests: [
+        { controller: "countdown", task_id: "api-1", metadata: { limit: 3 } },
+        { controller: "countdown", task_id: "api-2", metadata: { limit: 5 } },
+      ],
+    },
+  },
+  CancelTask: { request: { controller: "countdown", task_id: "api", reason: "an example", wait: "5s" } },
+  GetTaskStatus: { request: { controller: "countdown", task_id: "api", read_mask: "state,progress,cancel" } },
+  ListTasks: { request: { controller: "countdown", states: ["Completed", "Canceled"], order_by: "TASK_ORDER_NEWEST" } },
+  ListTaskLogs: { request: { controller: "countdown", task_id: "api", page_size: 5 } },
+  WatchTask: { request: { controller: "countdown", task_id: "api-1", include_logs: true } },
+  WatchTasks: {
+    request: { controller: "countdown", id_prefix: "api" },
+    flags: "-max-time 3",
+    note: "It goes on until it is stopped; `-max-time 3` does that after three seconds.",
+  },
+  WaitTask: { request: { controller: "countdown", task_id: "api-2", timeout: "10s" } },
+  DeleteTask: { request: { controller: "countdown", task_id: "api-2" } },
+  ListControllers: { request: {} },
+  DeleteController: {
+    request: { controller: "countdown" },
+    note: "This one is refused (FAILED_PRECONDITION): the configuration names it, and it has tasks.",
+  },
+  GetServerInfo: { request: {} },
+};
