@@ -13,6 +13,7 @@ const steps = [
   ["format", () => tool("biome", ["format", "."])],
   ["lint", () => tool("oxlint", ["--type-aware", "--deny-warnings", "--report-unused-disable-directives"])],
   ["types", () => tool("tsc", ["--noEmit"])],
+  ["types of the page", () => tool("tsc", ["--noEmit", "--project", "examples/clients/browser"])],
   ["proto lint", () => tool("buf", ["lint"])],
   [`protos break nothing of ${baseline}`, () => tool("buf", ["breaking", "--against", baseline])],
   ["generated files are fresh", checkGenerated],

@@ -36,8 +36,11 @@ async function count(task: ActiveTask, { signal }: TaskContext): Promise<{ count
   for (let step = kept + 1; step <= limit; step += 1) {
     await sleep(intervalMs, undefined, { signal });
     if (step === failAt) throw new Error(`failed at step ${step}, as failAt asks`);
-    await task.addLogEntry("info", `step ${step} of ${limit}`);
-    await task.setProgress({ current: step, total: limit, unit: "steps" });
+    // Said together they are one commit: a crash leaves both or neither, and no step is logged twice.
+    await Promise.all([
+      task.addLogEntry("info", `step ${step} of ${limit}`),
+      task.setProgress({ current: step, total: limit, unit: "steps" }),
+    ]);
   }
   return { counted: limit };
 }

@@ -1,0 +1,55 @@
+// A client on Connect: launches a countdown, watches it to its end, over restarts of the server, and reads it back.
+//
+//   ./connect localhost:7846 my-task
+import { setTimeout as sleep } from "node:timers/promises";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { TaskState } from "stint/gen/core/v1/core_pb.js";
+import { TaskControllerService } from "stint/gen/stint/v1/controller_pb.js";
+
+const controller = "countdown";
+const [target, taskId] = process.argv.slice(2);
+if (taskId === undefined) throw new Error("usage: connect HOST:PORT TASK_ID");
+const client = createClient(
+  TaskControllerService,
+  createConnectTransport({ baseUrl: `http://${target}`, httpVersion: "2" }),
+);
+
+/** Does `body`, again and again while the server is away. */
+async function untilServed(body) {
+  for (;;) {
+    try {
+      return await body();
+    } catch (error) {
+      // What the server says itself is UNAVAILABLE; a stream that breaks is CANCELED here, and nobody else cancels.
+      const passing = [Code.Unavailable, Code.Canceled, Code.Aborted, Code.Internal, Code.Unknown];
+      if (!passing.includes(ConnectError.from(error).code)) throw error;
+      console.log("the server is away:", ConnectError.from(error).message);
+      await sleep(200);
+    }
+  }
+}
+
+// The same request id makes it safe to ask again: there is one launch, however often it is asked for.
+const { runId } = await untilServed(() =>
+  client.launchTask({
+    controller,
+    taskId,
+    payload: { case: "jsonMetadata", value: '{"limit": 40, "intervalMs": 100}' },
+    requestId: `connect-${taskId}`,
+  }),
+);
+console.log("launched run", runId);
+
+// A stream that breaks is continued from the last revision.
+let sinceRevision = 0n;
+await untilServed(async () => {
+  for await (const change of client.watchTask({ controller, taskId, sinceRevision, includeLogs: true })) {
+    sinceRevision = change.revision;
+    for (const entry of change.logs) console.log("log:", entry.msg);
+    const { state, progress } = change.status ?? {};
+    if (state === TaskState.Running) console.log(`${progress?.current ?? 0}/${progress?.total ?? 0}`);
+  }
+});
+const { status } = await untilServed(() => client.getTaskStatus({ controller, taskId }));
+console.log(TaskState[status?.state ?? 0], status?.result);

@@ -1,0 +1,49 @@
+/** The page of examples/clients/browser in a real browser. BROWSER: the path of Chromium; without it nothing is run. Needs dist/. */
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { chromium } from "playwright-core";
+import { expect, test } from "vitest";
+import { StateCompleted } from "../../src/task/state.ts";
+import { makeScratchDirectory } from "../support/scratch-directory.ts";
+import { repositoryRoot, ServedProcess } from "../support/served-process.ts";
+import { servePage } from "../../examples/clients/browser/serve.mjs";
+
+const executablePath = process.env["BROWSER"];
+
+test.skipIf(executablePath === undefined).each(["connect", "grpc-web"])(
+  "a page launches a task over %s, shows it live over a restart of the server, and reads it back",
+  async (protocol) => {
+    const browser = await chromium.launch({ ...(executablePath && { executablePath }), args: ["--no-sandbox"] });
+    const page = await servePage();
+    await using scratch = await makeScratchDirectory();
+    const config = join(repositoryRoot, "examples/stint.yaml");
+    await using server = await ServedProcess.create({ directory: join(scratch.path, "store"), config });
+    const origin = `http://127.0.0.1:${page.port}`;
+    const env = { STINT_CORS_ORIGINS: origin };
+    await server.start(env);
+    try {
+      const tab = await browser.newPage();
+      await tab.goto(`${origin}/?server=${server.baseUrl}&protocol=${protocol}`);
+      await tab.fill("#task", protocol);
+      await tab.click("button");
+      const shown = async (): Promise<number> => Number(await tab.getAttribute("#progress", "value"));
+      for (const untilMs = Date.now() + 20_000; (await shown()) < 13; await sleep(20)) {
+        expect(Date.now()).toBeLessThan(untilMs);
+      }
+      await server.kill();
+      await server.start(env);
+      await tab.waitForFunction('document.getElementById("result").textContent !== ""', undefined, { timeout: 40_000 });
+      expect(await tab.textContent("#state")).toBe("Completed");
+      expect(await tab.textContent("#result")).toBe('{"counted":40}');
+      expect((await tab.textContent("#log"))?.trimEnd().split("\n")).toEqual(
+        Array.from({ length: 40 }, (_, i) => `step ${i + 1} of 40`),
+      );
+      const { status } = await server.client.getTaskStatus({ controller: "countdown", taskId: protocol });
+      expect(status).toMatchObject({ state: StateCompleted, attempt: 2 });
+    } finally {
+      page.close();
+      await browser.close();
+    }
+  },
+  90_000,
+);
