@@ -19,12 +19,14 @@ export async function cancelTask(parts: Parts, taskId: string, options: CancelOp
   checkOpen(parts);
   checkOptions(parts, taskId, options);
   const { core, actors } = parts;
-  const runId = await actors.use(taskId, (actor) => actor.serialize(() => cancelTurn(parts, actor, options)));
-  return afterEffect(async () => {
-    if ((options.waitMs ?? 0) > 0) await waitForEnd(parts, taskId, runId, options);
-    const loaded = await once(core, () => loadTask(core, taskId));
-    const entry = { task: loaded?.task, revision: loaded?.revision ?? 0n };
-    return { ...(await snapshot(parts, taskId, entry)), stage: stageOf(entry.task) };
+  return actors.use(taskId, async (actor) => {
+    const runId = await actor.serialize(() => cancelTurn(parts, actor, options));
+    return afterEffect(async () => {
+      if ((options.waitMs ?? 0) > 0) await waitForEnd(parts, taskId, runId, options);
+      const loaded = await once(core, () => loadTask(core, taskId));
+      const entry = { task: loaded?.task, revision: loaded?.revision ?? 0n };
+      return { ...(await snapshot(parts, taskId, entry)), stage: stageOf(entry.task) };
+    });
   });
 }
 

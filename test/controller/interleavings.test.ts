@@ -181,11 +181,10 @@ class Interleaving {
         if (answer !== undefined && "runId" in answer) made.runId = String(answer.runId);
       },
       (error: unknown) => {
-        this.calls.splice(this.calls.indexOf(made), 1);
         const code = error instanceof ControllerError ? error.code : String(error);
-        if (!["NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "UNAVAILABLE"].includes(code)) {
-          this.problems.push(`a ${kind} was refused with ${code}`);
-        }
+        if (["NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS"].includes(code) || isDraining(error)) {
+          this.calls.splice(this.calls.indexOf(made), 1);
+        } else this.problems.push(`a ${kind} was refused with ${code}`);
       },
     );
   }
@@ -249,6 +248,11 @@ class Interleaving {
       commit: (changes, conditions) => scheduled("commit", () => store.commit(changes, conditions)),
     };
   }
+}
+
+/** Refused as the controller closes: nothing was changed. */
+function isDraining(error: unknown): boolean {
+  return error instanceof ControllerError && error.details.reason === "DRAINING";
 }
 
 function storeProperties(store: Store): Store {
