@@ -14,7 +14,8 @@ import {
 } from "../../src/task/state.ts";
 import { firstLogSeq, timestampMs } from "../../src/task/task.ts";
 import { historyComplaints, type Version } from "../support/task-history.ts";
-import { controllerName, type World } from "./faults-world.ts";
+import { controllerName } from "./faults-process.ts";
+import type { World } from "./faults-world.ts";
 
 /** All complaints about a world that has come to rest: no run is alive but for those that wait. */
 export async function complaintsOf(world: World): Promise<string[]> {
@@ -29,6 +30,7 @@ export async function complaintsOf(world: World): Promise<string[]> {
     ...launchComplaints(world, histories),
     ...deliveryComplaints(world, histories),
     ...followComplaints(world, histories),
+    ...(await storeFollowComplaints(world)),
   ];
 }
 
@@ -228,5 +230,18 @@ function followComplaints(world: World, histories: Map<string, Array<Version | u
     if (seqs.some((seq, i) => i > 0 && seq !== (seqs[i - 1] ?? 0) + 1))
       complaints.push(`a follower of ${taskId} saw the entries ${seqs.join()}`);
     return complaints;
+  });
+}
+
+/** Each watch of the store saw every change up to its last, once and in order. */
+async function storeFollowComplaints(world: World): Promise<string[]> {
+  if (world.storeFollows.length === 0) return [];
+  const events = await eventsOf(world.inner);
+  return world.storeFollows.flatMap(({ seen }) => {
+    const last = seen.at(-1)?.revision ?? 0n;
+    const lineOf = ({ key, revision }: { key: string; revision: bigint }): string => `${key} at ${revision}`;
+    const due = events.filter(({ revision }) => revision <= last).map(lineOf);
+    const isWhole = due.length > 0 && due.join() === seen.map(lineOf).join();
+    return isWhole ? [] : [`a watch of the store saw ${seen.map(lineOf).join()}, and there is ${due.join()}`];
   });
 }

@@ -33,6 +33,17 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: "somebody watches through the store",
+    async run(world) {
+      const follow = world.followStore();
+      await world.launch("a", { steps: 2 });
+      await expectState(world, "a", "Completed");
+      await world.launch("a", { steps: 1, fail: true });
+      await expectState(world, "a", "Failed");
+      await follow.leaveAfter((await world.stored("a"))?.revision ?? 0n);
+    },
+  },
+  {
     name: "a live task is launched anew",
     async run(world) {
       await world.launch("a", { steps: 2, gate: true });

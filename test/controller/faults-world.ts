@@ -6,9 +6,9 @@
  * It writes down what was acknowledged and what the runner was given to do, and looks at the inner store,
  * which never fails, to see whether that is so (faults-check.ts).
  */
-import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
-import { type Clock, sleep } from "../../src/clock.ts";
-import type { Controller, LaunchedTask, LaunchOptions, TaskChange } from "../../src/controller/controller.ts";
+import type { TaskStatus } from "#gen/core/v1/core_pb.js";
+import { sleep } from "../../src/clock.ts";
+import type { Controller, LaunchedTask, LaunchOptions } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
 import { type ControllerOptions, openController } from "../../src/controller/open-controller.ts";
 import type { ActiveTask, TaskContext, TaskRunner } from "../../src/controller/task-runner.ts";
@@ -19,8 +19,9 @@ import type { Store } from "../../src/store/store.ts";
 import { isActive, isEnded, stateName } from "../../src/task/state.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
 import { type Fault, FaultPlan, FaultStore } from "../support/fault-store.ts";
+import { Follow, StoreFollow } from "./faults-follow.ts";
+import { controllerName, Incarnation } from "./faults-process.ts";
 
-export const controllerName = "faults";
 const stepMs = 50;
 const healAfterMs = 3_000;
 const stuckAfterMs = 10 * 60_000;
@@ -62,6 +63,7 @@ export class World {
   readonly told: Array<{ taskId: string; runId: string; state: string }> = [];
   readonly fences = new Map<string, bigint>();
   readonly follows: Follow[] = [];
+  readonly storeFollows: StoreFollow[] = [];
   readonly gates = new Set<string>();
   runs = 0;
   inner!: Store;
@@ -230,6 +232,18 @@ export class World {
     return follow;
   }
 
+  /** Watches the tasks through the store itself, over every failure, until the world's end. */
+  followStore(): StoreFollow {
+    const follow = new StoreFollow(this);
+    this.storeFollows.push(follow);
+    return follow;
+  }
+
+  /** The handle on the store of the process that is alive. */
+  get store(): Store {
+    return this.#store;
+  }
+
   /** What a client was shown must be what is durable at that revision. */
   seen(taskId: string, status: TaskStatus, revision: bigint): void {
     const check = this.stored(taskId, revision).then((stored) => {
@@ -337,108 +351,5 @@ export class World {
       this.broken.push(`${taskId}: fence ${context.fence} in ${state} after ${before}`);
     }
     this.fences.set(taskId, context.fence);
-  }
-}
-
-/** One process: its clock stops for good when it dies, and with it all that waits for it. */
-class Incarnation implements Clock {
-  readonly running = new Set<string>();
-  readonly died: Promise<undefined>;
-  /** Nobody needs to open a controller in its place. */
-  isExpectedToEnd = false;
-  #die: (value: undefined) => void = () => {};
-  readonly #clock: Clock;
-  readonly #timers = new Set<() => void>();
-  #isOver = false;
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-    this.died = new Promise((resolve) => {
-      this.#die = resolve;
-    });
-  }
-
-  get isOver(): boolean {
-    return this.#isOver;
-  }
-
-  /** How many timers are set. */
-  get pending(): number {
-    return this.#timers.size;
-  }
-
-  mono(): number {
-    return this.#clock.mono();
-  }
-
-  wall(): number {
-    return this.#clock.wall();
-  }
-
-  after(delayMs: number, fire: () => void): () => void {
-    if (this.#isOver) return () => {};
-    const cancel = this.#clock.after(delayMs, () => {
-      this.#timers.delete(stop);
-      fire();
-    });
-    const stop = (): void => {
-      this.#timers.delete(stop);
-      cancel();
-    };
-    this.#timers.add(stop);
-    return stop;
-  }
-
-  end(): void {
-    this.#isOver = true;
-    for (const stop of [...this.#timers]) stop();
-    this.#die(undefined);
-  }
-}
-
-/** A client that watches a task from before its launch to its end, and goes on where it was when it is cut off. */
-export class Follow {
-  readonly taskId: string;
-  readonly changes: TaskChange[] = [];
-  readonly logs: LogEntry[] = [];
-  readonly ended: Promise<void>;
-  cuts = 0;
-  readonly #world: World;
-
-  constructor(world: World, taskId: string) {
-    this.#world = world;
-    this.taskId = taskId;
-    this.ended = this.#follow();
-  }
-
-  async #follow(): Promise<void> {
-    const world = this.#world;
-    let sinceRevision = 0n;
-    for (;;) {
-      try {
-        const options = { sinceRevision, includeLogs: true, waitForLaunch: sinceRevision === 0n };
-        const { died } = world;
-        const changes = world.controller.watchTask(this.taskId, options)[Symbol.asyncIterator]();
-        for (;;) {
-          const next = await Promise.race([changes.next(), died]);
-          if (next === undefined) break;
-          if (next.done) return;
-          const change = next.value;
-          if (change.revision < sinceRevision)
-            world.broken.push(`revision ${change.revision} came after ${sinceRevision}`);
-          sinceRevision = change.revision;
-          this.logs.push(...change.logs);
-          if (change.status === undefined) continue;
-          this.changes.push(change);
-          world.seen(this.taskId, change.status, change.revision);
-        }
-        this.cuts += 1;
-        await sleep(world.clock, 200);
-      } catch (error) {
-        if (!(error instanceof ControllerError) || error.code !== "UNAVAILABLE") throw error;
-        this.cuts += 1;
-        await sleep(world.clock, 200);
-      }
-    }
   }
 }

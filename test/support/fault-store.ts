@@ -217,8 +217,9 @@ export class FaultStore implements Store {
   }
 
   async #die(fault: FaultKind, run: () => Promise<unknown>): Promise<never> {
-    this.#isCut = true;
+    // The next change of a watch may take a while to come: until then the process lives.
     if (fault === "crash after") await run().catch(() => {});
+    this.#isCut = true;
     this.plan.onCrash();
     return never();
   }
