@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { decodeLogChunk } from "../../src/store/codec.ts";
-import { openHarness, type Harness } from "../support/controller-harness.ts";
+import { type Harness, observed, openHarness } from "../support/controller-harness.ts";
+import { FaultPlan, FaultStore } from "../support/fault-store.ts";
 
 /** All entries of a task's log that are on disk. */
 async function entriesOf(h: Harness): Promise<Array<{ seq: bigint; msg: string }>> {
@@ -53,6 +54,31 @@ describe("what a runner writes", () => {
     expect(h.handle.commits - before).toBeLessThanOrEqual(4);
     const status = await h.controller.taskStatus("a");
     expect([status.progress?.current, status.logCount]).toEqual([999n, 1_000n]);
+  });
+
+  test("waits while the store fails, with one warning, and is on disk when it is back, in order", async () => {
+    const plan = new FaultPlan();
+    await using h = await openHarness({ wrap: (store) => new FaultStore(store, plan) });
+    await h.launch("a", { metadata: { text: "m".repeat(3_000) } });
+    const { task } = await h.runner.phase("a");
+    await h.settle();
+    plan.add({ at: plan.operations + 1, kind: "refused", lasting: true });
+    const calls = [
+      task.setProgress({ current: 1 }),
+      ...["one", "two", "three"].map((msg) => task.addLogEntry("info", msg)),
+      task.setProgress({ current: 2 }),
+      task.loadTaskMetadata(),
+    ].map((call: Promise<unknown>) => observed(call));
+    await h.clock.advance(3_600_000);
+    expect(calls.map((call) => call.state())).toEqual(calls.map(() => "waiting"));
+    expect(h.messages("warn")).toEqual(["the store fails; trying to bring it back"]);
+    plan.heal();
+    await h.clock.advance(5_000);
+    expect(calls.map((call) => call.state())).toEqual(calls.map(() => "done"));
+    expect(h.messages("warn")).toEqual(["the store fails; trying to bring it back", "the store is back"]);
+    const status = await h.controller.taskStatus("a");
+    expect(status.progress?.current).toBe(2n);
+    expect(status.logs.map((entry) => entry.msg)).toEqual(["one", "two", "three"]);
   });
 
   test("and is not waited for is there when the phase has returned", async () => {
