@@ -38,6 +38,7 @@ function checkOptions(parts: Parts, taskId: string, options: CancelOptions): voi
   };
   complain("task_id", checkTaskId(taskId));
   complain("reason", checkText(options.reason ?? "", limits.messageMaxBytes));
+  complain("requested_by", checkText(options.requestedBy ?? "", limits.messageMaxBytes));
   complain("run_id", checkRequestId(options.runId ?? "", limits.idMaxBytes));
   if (!((options.waitMs ?? 0) >= 0)) complain("wait", "must not be negative");
   if (violations.length > 0) throw invalidArgument(violations);

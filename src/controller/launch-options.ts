@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { checkLabels, checkRequestId, checkTaskId } from "../task/ids.ts";
+import { checkLabels, checkRequestId, checkTaskId, checkText } from "../task/ids.ts";
 import { checkMetadataText, isBlank } from "../task/metadata.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import type { IfActive, IfEnded, LaunchOptions } from "./controller.ts";
@@ -27,12 +27,15 @@ export function resolveLaunch(taskId: string, options: LaunchOptions, limits: Ta
   const complain = (field: string, description: string | undefined): void => {
     if (description !== undefined) violations.push({ field, description });
   };
-  const { ifActive = "restart", ifEnded = "relaunch", requestId = "", labels = {} } = options;
+  const { ifActive = "restart", ifEnded = "relaunch", requestId = "", owner = "" } = options;
+  // A copy: what is stored later must be what was checked.
+  const labels = { ...options.labels };
   complain("task_id", checkTaskId(taskId));
   complain("request_id", checkRequestId(requestId, limits.idMaxBytes));
   if (!ifActives.includes(ifActive)) complain("if_active", `must be one of ${ifActives.join(", ")}`);
   if (!ifEndeds.includes(ifEnded)) complain("if_ended", `must be one of ${ifEndeds.join(", ")}`);
   if (options.ifRevision !== undefined && options.ifRevision < 0n) complain("if_revision", "must not be negative");
+  complain("owner", checkText(owner, limits.messageMaxBytes));
   violations.push(...checkLabels(labels, limits));
   const metadata = metadataOf(options, limits, complain);
   if (violations.length > 0) throw invalidArgument(violations);
@@ -43,7 +46,7 @@ export function resolveLaunch(taskId: string, options: LaunchOptions, limits: Ta
     ifEnded,
     requestId,
     ifRevision: options.ifRevision,
-    owner: options.owner ?? "",
+    owner,
     generatedTaskId: options.generatedTaskId ?? false,
   };
 }

@@ -171,9 +171,10 @@ describe("a cancel", () => {
     await using h = await openHarness();
     await h.launch("a");
     const error = await refusal(
-      h.controller.cancelTask("..", { reason: "x".repeat(4_097), runId: "a\nb", waitMs: -1 }),
+      h.controller.cancelTask("..", { reason: "x".repeat(4_097), requestedBy: "\ud800", runId: "a\nb", waitMs: -1 }),
     );
-    expect(error.details.violations?.map((each) => each.field)).toEqual(["task_id", "reason", "run_id", "wait"]);
+    const fields = error.details.violations?.map((each) => each.field);
+    expect(fields).toEqual(["task_id", "reason", "requested_by", "run_id", "wait"]);
     expect(await invalidFields(h.controller.cancelTask("a", { waitMs: Number.NaN }))).toEqual(["wait"]);
     expect((await h.runner.phase("a")).signal.aborted).toBe(false);
   });

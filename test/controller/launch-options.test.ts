@@ -28,6 +28,7 @@ const bad: ReadonlyArray<[what: string, taskId: string, options: object, fields:
   ],
   ["a label that has no name", "a", { labels: { "": "x" } }, ['labels[""]']],
   ["a policy that is none", "a", { ifActive: "restart?", ifEnded: "maybe" }, ["if_active", "if_ended"]],
+  ["an owner that is no text", "a", { owner: "\ud800" }, ["owner"]],
   ["a request id above 128 bytes", "a", { requestId: "x".repeat(129) }, ["request_id"]],
   [
     "everything wrong",
@@ -55,3 +56,14 @@ test.each(bad)(
     expect([h.disk.revision(), h.runner.phases]).toEqual([0n, []]);
   },
 );
+
+test("a launch is of what its options were when it was asked for", async () => {
+  await using h = await openHarness();
+  const labels: Record<string, string> = { env: "before" };
+  const metadata = { n: 1 };
+  const launched = h.launch("a", { labels, metadata, requestId: "r" });
+  labels["env"] = "after";
+  labels["not a label"] = "x";
+  metadata.n = 2;
+  expect((await launched).status).toMatchObject({ labels: { env: "before" }, metadata: '{"n":1}' });
+});
