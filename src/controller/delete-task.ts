@@ -31,6 +31,8 @@ export async function deleteTask(parts: Parts, taskId: string, ifRevision: bigin
         );
       }
       await actor.delivery;
+      // A closing may have cut that short.
+      checkOpen(parts);
       await remove(parts, actor, "once");
     }),
   );

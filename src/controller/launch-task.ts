@@ -75,6 +75,8 @@ async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch
     default:
       // The runner is told of an end before the id has a new run.
       await actor.delivery;
+      // A closing may have cut that short: then the end is still to be told, and the new run must not hide it.
+      checkOpen(parts);
       return newRun(parts, actor, launch, "launched");
   }
 }

@@ -73,6 +73,28 @@ describe("a closed controller", () => {
     expect(await h.keys("/deliveries/")).toEqual([]);
   });
 
+  test.each(["launch", "delete"] as const)(
+    "has let no %s go before an end that the closing kept from being told",
+    async (call) => {
+      await using h = await openHarness();
+      h.runner.scripts.completed = "hold";
+      await h.launch("a");
+      (await h.runner.phase("a")).return();
+      const told = await h.runner.phase("a", "completed");
+      const waiting = call === "launch" ? h.launch("a") : h.controller.deleteTask("a");
+      await h.settle();
+      const closing = h.controller.close();
+      await h.settle();
+      told.stop();
+      expect((await refusal(waiting)).details.reason).toBe("DRAINING");
+      await closing;
+      expect((await h.stored("a"))?.status.state).toBe(3);
+      await h.open();
+      expect((await h.runner.phase("a", "completed")).context.runId).toBe(told.context.runId);
+      (await h.runner.phase("a", "completed")).return();
+    },
+  );
+
   test.each(["setProgress", "addLogEntry", "getProgress", "loadTaskMetadata"] as const)(
     "rejects a runner's %s",
     async (method) => {
