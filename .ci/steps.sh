@@ -1,0 +1,88 @@
+# What .ci/run is made of. Sourced by it.
+passed=0
+failed=0
+left_out=()
+work=$(mktemp -d)
+mkdir "$work/bin"
+PATH="$work/bin:$PATH"
+trap 'rm -rf "$work"' EXIT
+
+# No step may hang for ever; --foreground, so that Ctrl-C ends the step too.
+limit=(timeout --foreground --kill-after=10 900)
+
+# step NAME COMMAND...: passes when the command does. Its output is shown when it fails.
+step() {
+  local name=$1 started=$SECONDS
+  shift
+  if "${limit[@]}" "$@" >"$work/out" 2>&1; then
+    passed=$((passed + 1))
+    echo "ok    $name ($((SECONDS - started)) s)"
+    return
+  fi
+  failed=$((failed + 1))
+  echo "FAIL  $name ($((SECONDS - started)) s)"
+  tail -n 60 "$work/out"
+  return 1
+}
+
+# tests NAME COMMAND...: runs vitest by the command; each of its tests counts, and so does a run that went wrong as a whole.
+tests() {
+  local name=$1 started=$SECONDS code ok bad
+  shift
+  rm -f "$work/tests.json"
+  "${limit[@]}" "$@" --reporter=default --reporter=json --outputFile="$work/tests.json" >"$work/out" 2>&1
+  code=$?
+  read -r ok bad < <(node scripts/count-tests.mjs "$work/tests.json" 2>"$work/why")
+  if [ "$bad" -eq 0 ] && { [ "$code" -ne 0 ] || [ "$ok" -eq 0 ]; }; then
+    bad=1
+    tail -n 60 "$work/out" >>"$work/why"
+  fi
+  passed=$((passed + ok))
+  failed=$((failed + bad))
+  echo "$([ "$bad" -eq 0 ] && echo "ok   " || echo "FAIL ") $name: $ok passed, $bad failed ($((SECONDS - started)) s)"
+  cat "$work/why"
+  # What a test has measured, it prints as JSON.
+  sed -n '/^{$/,/^}$/p' "$work/out"
+}
+
+# client NAME [COMMAND...]: runs test/clients/NAME.test.ts once the command has got what it needs. Where it cannot, the last line that
+# the command printed says why the client is left out.
+client() {
+  local name=$1 started=$SECONDS
+  shift
+  if [ $# -gt 0 ] && ! "$@" >"$work/out" 2>&1; then
+    left_out+=("$name ($(tail -n 1 "$work/out"))")
+    return
+  fi
+  [ $((SECONDS - started)) -gt 1 ] && echo "      $* ($((SECONDS - started)) s)"
+  tests "client $name" npx vitest run "test/clients/$name.test.ts"
+}
+
+# have COMMAND PACKAGE: the command is there, or comes with this package of apt.
+have() {
+  local command=$1 package=$2 root=()
+  command -v "$command" && return
+  [ "$(id -u)" -eq 0 ] || root=(sudo -n)
+  "${limit[@]}" "${root[@]}" apt-get update -q &&
+    "${limit[@]}" "${root[@]}" apt-get install -q -y --no-install-recommends "$package" &&
+    command -v "$command" && return
+  echo "there is no $command, and apt-get cannot get $package"
+  return 1
+}
+
+# go_tool MODULE@VERSION: builds a program into the PATH of the steps, once.
+go_tool() {
+  local module=${1%@*}
+  [ -x "$work/bin/${module##*/}" ] && return
+  have go golang-go || return
+  GOBIN="$work/bin" GOFLAGS="-buildvcs=false -p=2" "${limit[@]}" go install "$1" && return
+  echo "go cannot build $1"
+  return 1
+}
+
+# The end: what was left out in one line, then the line that counts.
+finish() {
+  [ ${#left_out[@]} -eq 0 ] || (IFS=, && echo "left out: ${left_out[*]}")
+  echo "$passed passed, $failed failed"
+  [ "$failed" -eq 0 ]
+}
