@@ -10,7 +10,8 @@ import { StoreError } from "./store.ts";
 
 export class LevelJournal {
   readonly #session: LevelSession;
-  #recent: JournalBlock[] = [];
+  /** Its first `#oldest` items have left it; they are taken off now and then, as shifting each costs the length of the array. */
+  #recent: (JournalBlock | undefined)[] = [];
   #oldest = 0;
   #bytes = 0;
 
@@ -24,9 +25,9 @@ export class LevelJournal {
     this.#bytes += weigh(block);
     while (this.#bytes > this.#session.options.blockCacheBytes && this.#oldest < this.#recent.length) {
       this.#bytes -= weigh(this.#recent[this.#oldest]!);
+      this.#recent[this.#oldest] = undefined;
       this.#oldest += 1;
     }
-    // Dropped in bulk, as shifting each costs the length of the array.
     if (this.#oldest > 64 && this.#oldest * 2 > this.#recent.length) {
       this.#recent = this.#recent.slice(this.#oldest);
       this.#oldest = 0;
