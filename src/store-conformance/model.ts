@@ -183,7 +183,7 @@ async function expectSame(harness: Harness, model: Model): Promise<void> {
 }
 
 /** A store in the plainest words: every event is kept, and every answer is looked for among all of them. */
-class Model {
+export class Model {
   readonly events: StoreEvent[] = [];
   readonly #others = new Map<string, Entry>();
   /** An entry or event in the words in which the store's are compared with the model's. */

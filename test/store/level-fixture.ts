@@ -119,7 +119,7 @@ export class FaultyDisk {
   failures = 0;
   /** How many iterators were asked for. */
   iterators = 0;
-  /** The first letters of the LevelDB keys that were put (upper case) and deleted (lower case), a string a batch. */
+  /** The letters of the batches that were written, see lettersOf. */
   readonly written: string[] = [];
 
   readonly create: CreateLevelDatabase = (location, options) => {
@@ -148,7 +148,7 @@ export class FaultyDisk {
         }
         if (fate !== "fail before" && fate !== "hang and fail") {
           await db.batch(operations, given);
-          this.written.push(operations.map(letterOf).join(""));
+          this.written.push(lettersOf(operations));
         }
         if (fate !== "write" && fate !== "hang") {
           failed = true;
@@ -160,9 +160,13 @@ export class FaultyDisk {
   };
 }
 
-function letterOf({ type, key }: LevelOperation): string {
-  const letter = String.fromCharCode(key[0] ?? 0);
-  return type === "put" ? letter : letter.toLowerCase();
+/** The first letters of the LevelDB keys of a batch: those that are put in upper case, those that are deleted in lower case. */
+export function lettersOf(operations: readonly LevelOperation[]): string {
+  const letters = operations.map(({ type, key }) => {
+    const letter = String.fromCharCode(key[0] ?? 0);
+    return type === "put" ? letter : letter.toLowerCase();
+  });
+  return letters.join("");
 }
 
 /** Waits until the filter of keys is filled: before that, each read of an absent key costs an iterator. */

@@ -24,4 +24,6 @@ async function obey(order: Order): Promise<Outcome> {
 }
 
 process.on("message", (order: Order) => void obey(order).then((outcome) => process.send?.(outcome)));
+// Not without its parent.
+process.on("disconnect", () => process.kill(process.pid, "SIGKILL"));
 process.send?.("ready");
