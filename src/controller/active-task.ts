@@ -38,6 +38,7 @@ export function createActiveTask(taskId: string, port: ActiveTaskPort, limits: T
   return {
     taskId,
     loadTaskMetadata: <T>(schema?: StandardSchema<T>) => handled(load(schema)),
+    loadJsonMetadata: () => handled(port.loadMetadata()),
     setProgress: (progress) => handled(setProgress(progress)),
     getProgress: () => handled(port.getProgress()),
     addLogEntry: (level, msg) => handled(addLogEntry(level, msg)),

@@ -1,12 +1,34 @@
-import { create } from "@bufbuild/protobuf";
+import { create, isMessage } from "@bufbuild/protobuf";
 import { type TaskError, TaskErrorSchema } from "#gen/core/v1/core_pb.js";
 import { Code } from "#gen/google/rpc/code_pb.js";
 import { cutText } from "../task/limits.ts";
 import type { ErrorReasonName } from "./error.ts";
 
-/** What a task's error says of something that a runner threw. Never throws, whatever it was. */
+const detailsMax = 16;
+const detailMaxBytes = 1_024;
+
+/** What a task's error says of something that a runner threw: its `taskError`, where it has one. Never throws, whatever it was. */
 export function taskErrorOf(thrown: unknown, messageMaxBytes: number): TaskError {
-  return createTaskError(Code.UNKNOWN, "RUNNER_ERROR", cutText(messageOf(thrown), messageMaxBytes));
+  const carried = carriedTaskError(thrown, messageMaxBytes);
+  return carried ?? createTaskError(Code.UNKNOWN, "RUNNER_ERROR", cutText(messageOf(thrown), messageMaxBytes));
+}
+
+/** The TaskError that an error brings along, within the limits: a runner may say of itself only what a runner can know. */
+function carriedTaskError(thrown: unknown, messageMaxBytes: number): TaskError | undefined {
+  try {
+    const { taskError } = thrown as { taskError?: unknown };
+    if (!isMessage(taskError, TaskErrorSchema)) return undefined;
+    const code = taskError.code === Code.OK || !(taskError.code in Code) ? Code.UNKNOWN : taskError.code;
+    const reason = taskError.reason === "EXIT_CODE" ? "EXIT_CODE" : "RUNNER_ERROR";
+    const error = createTaskError(code, reason, cutText(taskError.message, messageMaxBytes));
+    for (const [key, value] of Object.entries(taskError.details).slice(0, detailsMax)) {
+      error.details[cutText(key, detailMaxBytes)] = cutText(value, detailMaxBytes);
+    }
+    return error;
+  } catch {
+    // A getter or a proxy threw, or something in it is not what the type says.
+    return undefined;
+  }
 }
 
 export function createTaskError(code: Code, reason: ErrorReasonName, message: string): TaskError {

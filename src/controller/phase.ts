@@ -1,6 +1,7 @@
 /** A phase of a run: how what the runner returned or threw is taken. */
 import { Code } from "#gen/google/rpc/code_pb.js";
 import { isAbortThrow, type PhaseOutcome, type Verdict } from "../task/abort.ts";
+import { JsonText } from "../json-text.ts";
 import type { TaskEvent } from "../task/apply.ts";
 import { byteLength, type TaskLimits } from "../task/limits.ts";
 import { createTaskError, taskErrorOf } from "./describe-error.ts";
@@ -51,7 +52,7 @@ function endEventOf(value: unknown, resultMaxBytes: number): TaskEvent {
     error: createTaskError(Code.INVALID_ARGUMENT, "RUNNER_ERROR", message),
   });
   try {
-    const result = JSON.stringify(value) as string | undefined;
+    const result = value instanceof JsonText ? value.text : (JSON.stringify(value) as string | undefined);
     if (result === undefined) return fail(`the result is a ${typeof value}, which JSON has not`);
     const bytes = byteLength(result);
     return bytes <= resultMaxBytes

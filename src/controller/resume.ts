@@ -2,7 +2,8 @@
  * Opening a controller: makes of what the last process left what the contract says, before anything is offered.
  *
  * 1. A run that was offered and has not ended goes back to Pending with one attempt more, in its old place in the queue;
- *    unless a cancel is stored (it ends as Canceled), a launch is stored (that takes its place), or it is the one that kills the process (CRASH_LOOP).
+ *    unless a cancel is stored (it ends as Canceled), a launch is stored (that takes its place), or it is the one that kills the process (CRASH_LOOP), which
+ *    no task of an isolated runner is.
  * 2. A run that was never offered waits on as it is.
  * 3. An end that the runner was not told of is told.
  * 4. A stored launch whose run before has ended takes place after the runner was told of that end.
@@ -130,16 +131,12 @@ async function resumeTask(
   const { task } = await actor.load("until-done");
   if (task === undefined) return;
   const { how, extra } = options;
+  const died = how === "died" && core.runner.isIsolated !== true;
   if (task.status.cancel !== undefined)
     return runs.endWithoutRun(actor, task, [{ type: "cancel" }], extra, "until-done");
   const { intent } = actor;
   if (intent !== undefined) return runs.launchIntent(actor, intent, extra);
-  const resumed = apply(
-    task,
-    { type: "resume", reason: reasons[how], died: how === "died" },
-    core.clock.wall(),
-    core.limits,
-  );
+  const resumed = apply(task, { type: "resume", reason: reasons[how], died }, core.clock.wall(), core.limits);
   if (resumed.kind === "rejected") return;
   if (isCrashLoop(resumed.task, options.alone)) {
     // One transition, from the state it died in: a commit of two would show watchers only the second.

@@ -9,8 +9,15 @@ export type JsonObject = { [key: string]: JsonValue };
  * The code that does the work of a controller's tasks. The task stays in its
  * phase until the promise settles; a throw makes it Failed. What is thrown when
  * `context.signal` was aborted is judged by why it was aborted, see AbortReason.
+ * An error with a property `taskError`, a TaskError, makes that the task's: its code, its message, its
+ * details, and its reason if that is RUNNER_ERROR or EXIT_CODE.
  */
 export interface TaskRunner {
+  /**
+   * The work is done in a process of its own. That this process dies then says nothing about the task: it is resumed each time, and
+   * never given up as CRASH_LOOP.
+   */
+  readonly isIsolated?: boolean | undefined;
   /** Prepares the task, while it is Pending. Called again in each attempt. */
   onTaskPending?(task: ActiveTask, context: TaskContext): unknown;
   /** Does the work, while the task is Running. What it returns, if not undefined, is the result: a JSON value of at most 256 KiB. */
@@ -70,6 +77,8 @@ export interface ActiveTask {
   loadTaskMetadata(): Promise<JsonObject | undefined>;
   /** The same, validated and typed; rejects with what the schema objects to. */
   loadTaskMetadata<T>(schema: StandardSchema<T>): Promise<T>;
+  /** The same as it was given, byte for byte; empty when there is none. */
+  loadJsonMetadata(): Promise<string>;
   /** Resolves when this progress, or a later one, is on disk. */
   setProgress(progress: ProgressInit): Promise<void>;
   /** The progress last set, in this attempt or kept from one before; undefined when none was. */

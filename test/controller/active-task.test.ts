@@ -19,6 +19,10 @@ describe("loadTaskMetadata", () => {
     expect((await h.controller.taskStatus("b")).metadata).toBe(' {"big": 12345678901234567890, "n": 1} ');
     expect([await load("c"), await load("d")]).toEqual([undefined, undefined]);
     expect(((await load("e"))?.text as string).length).toBe(200_000);
+    const text = async (id: string) => (await h.runner.phase(id)).task.loadJsonMetadata();
+    expect(await text("b")).toBe(' {"big": 12345678901234567890, "n": 1} ');
+    expect(await text("c")).toBe("");
+    expect((await text("e")).length).toBe(200_011);
   });
 
   test("validates and types with a Standard Schema, such as zod's", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { TaskRunner } from "../../src/controller/task-runner.ts";
 import { type Harness, openHarness } from "../support/controller-harness.ts";
 
 async function crashes(h: Harness, taskId: string): Promise<number> {
@@ -34,6 +35,24 @@ describe("a task in whose attempts the process dies without progress", () => {
     await h.crash();
     await h.settle();
     expect(await h.state("a")).toBe("Failed");
+  });
+
+  test("is not counted where its runner is isolated, and resumed each time", async () => {
+    await using h = await openHarness();
+    const { runner } = h;
+    const isolated: TaskRunner = {
+      isIsolated: true,
+      onTaskPending: (task, context) => runner.onTaskPending(task, context),
+      onTaskRunning: (task, context) => runner.onTaskRunning(task, context),
+    };
+    await h.close();
+    await h.open({ runner: isolated });
+    await h.launch("a");
+    for (let attempt = 1; attempt <= 5; attempt += 1) {
+      expect((await runner.phase("a")).context.attempt).toBe(attempt);
+      await h.crash({ runner: isolated });
+    }
+    expect(await h.controller.taskStatus("a")).toMatchObject({ attempt: 6, crashCount: 0 });
   });
 
   test("is parked in one transition, which a watcher sees", async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { timestampMs } from "../../src/task/task.ts";
+import { JsonText } from "../../src/json-text.ts";
 import { openHarness } from "../support/controller-harness.ts";
 
 describe("a task", () => {
@@ -196,6 +197,8 @@ describe("the result", () => {
     ["false", false, "false"],
     ["an array", [1, undefined], "[1,null]"],
     ["an object with toJSON", { toJSON: () => ({ a: 1 }) }, '{"a":1}'],
+    ["JSON as text, byte for byte", new JsonText(' {"n": 12345678901234567890}'), ' {"n": 12345678901234567890}'],
+    ["JSON as text within something else", [new JsonText('{"a": 1}')], '[{"a":1}]'],
     ["a date", new Date(0), '"1970-01-01T00:00:00.000Z"'],
     ["JSON above what is kept in the status", "x".repeat(50_000), `"${"x".repeat(50_000)}"`],
     ["as much as there may be", "x".repeat(256 * 1024 - 2), `"${"x".repeat(256 * 1024 - 2)}"`],
@@ -216,6 +219,7 @@ describe("the result", () => {
     ["a function", () => {}, /function/],
     ["a symbol", Symbol("s"), /symbol/],
     ["one byte too many", "x".repeat(256 * 1024 - 1), /262145 bytes as JSON; at most 262144/],
+    ["one byte too many of text", new JsonText(`"${"x".repeat(256 * 1024 - 1)}"`), /262145 bytes as JSON/],
     ["too many bytes in few characters", "€".repeat(100 * 1024), /bytes as JSON/],
     [
       "a getter that throws",
