@@ -1,0 +1,246 @@
+/**
+ * The commands that a server runs, on record, so that the next server ends what this one leaves when it is killed.
+ *
+ * It owns a directory: a file for each command that runs, and `owner`, which the server has open while it lives.
+ *
+ * A record: absent -> begun (an empty file; its name is the command's token) -> started (it names the pid and the identity of the command's
+ * process) -> absent (the command has ended, and nobody is left in its process group).
+ *
+ * 1. A command is spawned only when its record has begun, in a group of its own, with the token in its environment; the record goes only when
+ *    that group is gone. So everything that a dead server left is found when the next one opens the directory: by the token, at whatever moment the
+ *    server died, or by the pid and identity.
+ * 2. Nothing is ended that is not surely a command's. A process is one if it carries the token of a record, or has the pid and the identity of one; all of its
+ *    group are then, because a command begins as the leader of a session of its own. A pid alone is nothing: it may be another's by now.
+ * 3. When a directory is opened, everything of the servers before is gone before anything is started; where that cannot be, opening fails.
+ * 4. A copy of a directory, whose owner runs elsewhere on this machine, ends nothing of that owner's.
+ *
+ * A process that was forked and is not yet the command has no token. It still has all files of the server it was forked from, `owner` among them: where a record has
+ * begun and names no process, opening waits until nobody has that file. (Such a process is stuck in its working directory or in loading the command.)
+ *
+ * The records are not synced to disk: what a power failure loses has ended with it. A record that was cut short counts as begun.
+ *
+ * Not found: a process that has left the group and cleared its environment, and on systems other than Linux one whose command's own process has
+ * ended, or that was started in the few milliseconds before the record named it.
+ */
+import { closeSync, openSync, writeFileSync } from "node:fs";
+import { mkdir, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Clock, sleep } from "../clock.ts";
+import type { Log } from "../log.ts";
+import type { Random } from "../random.ts";
+import { endProcesses, type ProcessPorts } from "./process-group.ts";
+import { createProcessTable, type ProcessTable, type RunningProcess } from "./process-table.ts";
+
+export interface OpenCommandsOptions {
+  /** Where the records are; made if it is not there. Default: nowhere, so that nothing is found after a crash. */
+  readonly directory?: string | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly table?: ProcessTable | undefined;
+  /** How long opening waits for processes to end, in ms. Default 10,000. */
+  readonly endMaxMs?: number | undefined;
+}
+
+/** One command, from before its start until nothing of it is left. */
+export interface CommandRecord {
+  /** To be in the command's environment, as `tokenVariable`. */
+  readonly token: string;
+  /** The command is this process: to be called in the tick of the spawn, before the process can be forgotten by the system. */
+  started(pid: number): void;
+  end(): Promise<void>;
+}
+
+/** What a record says of its process. */
+interface Leader {
+  readonly pid: number;
+  readonly identity: string;
+  readonly startedAt: number;
+}
+
+const ownerName = "owner";
+const retryMs = 1_000;
+const settleMs = 100;
+
+export class Commands {
+  readonly ports: ProcessPorts;
+  readonly #directory: string | undefined;
+  readonly #random: Random;
+  readonly #live = new Set<string>();
+  #owner: number | undefined;
+  #whenNoneIsLeft: (() => void) | undefined;
+
+  constructor(options: OpenCommandsOptions & { readonly table: ProcessTable }) {
+    const { directory, clock, random, log, table } = options;
+    this.ports = { clock, log, table };
+    this.#random = random;
+    this.#directory = directory;
+    if (directory === undefined) return;
+    this.#owner = openSync(join(directory, ownerName), "w", 0o600);
+    writeFileSync(this.#owner, JSON.stringify(leaderOf(process.pid, table)));
+  }
+
+  /** Begins a record; while it cannot be written, waits and tries again until `signal` is aborted, and throws its reason then. */
+  async begin(signal: AbortSignal): Promise<CommandRecord> {
+    const token = this.#random.id();
+    this.#live.add(token);
+    const directory = this.#directory;
+    if (directory === undefined) return { token, started: () => {}, end: async () => this.#forget(token) };
+    const path = join(directory, token);
+    try {
+      await this.#write(path, signal);
+    } catch (error) {
+      this.#forget(token);
+      throw error;
+    }
+    return {
+      token,
+      started: (pid) => this.#recordStart(path, pid),
+      end: async () => {
+        try {
+          await rm(path, { force: true });
+        } catch (error) {
+          this.ports.log.warn({ err: error, path }, "the record of a command that has ended cannot be removed");
+        }
+        this.#forget(token);
+      },
+    };
+  }
+
+  /** Resolves when none is left of the commands that were begun. */
+  async close(): Promise<void> {
+    if (this.#live.size > 0) await new Promise<void>((resolve) => (this.#whenNoneIsLeft = resolve));
+    if (this.#owner !== undefined) closeSync(this.#owner);
+    this.#owner = undefined;
+  }
+
+  #forget(token: string): void {
+    this.#live.delete(token);
+    if (this.#live.size === 0) this.#whenNoneIsLeft?.();
+  }
+
+  async #write(path: string, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.ports;
+    for (let tries = 1; ; tries += 1) {
+      signal.throwIfAborted();
+      try {
+        return await writeFile(path, "", { mode: 0o600 });
+      } catch (error) {
+        if (tries === 1) log.warn({ err: error, path }, "a command cannot be recorded, and waits until it can be");
+        await sleep(clock, retryMs, signal);
+      }
+    }
+  }
+
+  #recordStart(path: string, pid: number): void {
+    try {
+      // Not later, when others may have their turn: a server killed in between would leave a command that only its token tells of.
+      writeFileSync(path, JSON.stringify(leaderOf(pid, this.ports.table)));
+    } catch (error) {
+      this.ports.log.warn({ err: error, path }, "the process of a command cannot be recorded");
+    }
+  }
+}
+
+function leaderOf(pid: number, table: ProcessTable): Leader {
+  return { pid, identity: table.identify(pid) ?? "", startedAt: table.startedAt(pid) };
+}
+
+/** Opens the directory: ends what servers before have left. Throws where something of that does not end. */
+export async function openCommands(options: OpenCommandsOptions): Promise<Commands> {
+  const { directory, table = createProcessTable() } = options;
+  if (directory !== undefined) {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await endLeftCommands(directory, { ...options, table });
+  }
+  return new Commands({ ...options, table });
+}
+
+interface LeftCommand {
+  readonly token: string;
+  /** undefined for a record that has only begun. */
+  readonly leader: Leader | undefined;
+}
+
+/** Ends the commands that the records in a directory tell of, and removes those. Resolves to the number of processes that it found. */
+export async function endLeftCommands(
+  directory: string,
+  { clock, log, table, endMaxMs: maxMs = 10_000 }: OpenCommandsOptions & { readonly table: ProcessTable },
+): Promise<number> {
+  const names = await readdir(directory).catch(() => []);
+  const tokens = names.filter((name) => name !== ownerName && /^[\w-]+$/.test(name));
+  if (tokens.length === 0) return 0;
+  const left = await Promise.all(
+    tokens.map(async (token) => ({ token, leader: await readLeader(join(directory, token)) })),
+  );
+  const owner = await readLeader(join(directory, ownerName));
+  let found = 0;
+  if (owner !== undefined && owner.pid !== process.pid && table.identify(owner.pid) === owner.identity) {
+    log.warn({ owner: owner.pid, directory }, "the commands on record are those of a server that runs; they are left");
+  } else {
+    if (left.some(({ leader }) => leader === undefined))
+      await untilNobodyHolds(directory, { clock, log, table, maxMs });
+    found = await endProcesses(async () => findLeft(left, await table.list()), { clock, log, table, maxMs });
+    if (found > 0) log.warn({ processes: found }, "ended what a server that died had left of its commands");
+    tellOfDoubts(left, await table.list(), log);
+  }
+  await Promise.all(tokens.map((token) => rm(join(directory, token), { force: true })));
+  return found;
+}
+
+/** The processes that surely are, or come from, one of the commands. */
+export async function findLeft(
+  left: readonly LeftCommand[],
+  running: readonly RunningProcess[],
+): Promise<RunningProcess[]> {
+  const tokens = new Set(left.map(({ token }) => token));
+  const identities = new Set(left.map(({ leader }) => leader?.identity));
+  // What a command has started was started after it.
+  const since = Math.min(...left.map(({ leader }) => leader?.startedAt ?? 0));
+  const isLeft = await Promise.all(
+    running.map(async (each) => {
+      if (each.pid === process.pid || each.startedAt < since) return false;
+      return identities.has(each.identity) || tokens.has((await each.loadToken()) ?? "");
+    }),
+  );
+  return running.filter((_, index) => isLeft[index]);
+}
+
+/** A group whose number is that of a command, and in which nobody can be told to be of it any more, may be another's. */
+function tellOfDoubts(left: readonly LeftCommand[], running: readonly RunningProcess[], log: Log): void {
+  for (const { leader } of left) {
+    if (leader === undefined || running.some(({ pid }) => pid === leader.pid)) continue;
+    const members = running.filter((each) => each.groupId === leader.pid && each.startedAt >= leader.startedAt);
+    if (members.length === 0) continue;
+    const pids = members.map(({ pid }) => pid);
+    log.warn(
+      { pids },
+      "these may be what a server that died had left of a command; that is not sure, so they are left",
+    );
+  }
+}
+
+async function untilNobodyHolds(directory: string, ports: ProcessPorts & { readonly maxMs: number }): Promise<void> {
+  const { clock, table, maxMs } = ports;
+  const path = join(await realpath(directory), ownerName);
+  const startedMono = clock.mono();
+  for (;;) {
+    const holders = (await table.holders(path)).filter((pid) => pid !== process.pid);
+    if (holders.length === 0) break;
+    if (clock.mono() - startedMono > maxMs) throw new Error(`processes that have ${path} open: ${holders.join(", ")}`);
+    await sleep(clock, 10);
+  }
+  // A process loses its files an instant before its environment can be seen.
+  await sleep(clock, settleMs);
+}
+
+async function readLeader(path: string): Promise<Leader | undefined> {
+  try {
+    const { pid, identity, startedAt } = JSON.parse(await readFile(path, "utf8")) as Partial<Leader>;
+    if (typeof pid !== "number" || typeof identity !== "string" || typeof startedAt !== "number") return undefined;
+    return { pid, identity, startedAt };
+  } catch {
+    // There is none, or it was cut short.
+    return undefined;
+  }
+}
