@@ -1,4 +1,4 @@
-import { ServerError } from "../server/error.ts";
+import { ServerError, type ServerErrorCode } from "../server/error.ts";
 import { StoreError } from "../store/store.ts";
 import { CliError } from "./cli-error.ts";
 import { exitCode } from "./exit-code.ts";
@@ -11,11 +11,16 @@ export function explainStartFailure(error: unknown): unknown {
   return error;
 }
 
+const exitCodes: Readonly<Partial<Record<ServerErrorCode, number>>> = {
+  LISTEN: exitCode.port,
+  LEFT_COMMAND: exitCode.failed,
+};
+
 function explainServerError(error: ServerError): CliError {
   const lines = escapeLines(error.message);
   const isPort = error.code === "LISTEN";
   return new CliError(lines.length > 1 ? `there are ${lines.length} mistakes in the configuration` : (lines[0] ?? ""), {
-    exitCode: isPort ? exitCode.port : exitCode.usage,
+    exitCode: exitCodes[error.code] ?? exitCode.usage,
     violations: lines.length > 1 ? lines : [],
     hints: isPort ? portHints : [],
     cause: error,

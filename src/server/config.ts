@@ -1,7 +1,38 @@
 /** The configuration file: what may stand in it. */
 import { z } from "zod";
+import { checkVariableName } from "../runner/command-environment.ts";
+import { checkArgument } from "../runner/command-template.ts";
+import { checkCommand, checkProgram } from "../runner/resolve-command.ts";
 import { controllerNamePattern } from "../task/ids.ts";
 import { type LimitName, limitNames, limitRange } from "./limits.ts";
+
+/** A text about which `check` has no complaint. */
+function checkedText(check: (text: string) => string | undefined) {
+  return z.string().superRefine(complainAbout(check));
+}
+
+function complainAbout<T>(check: (value: T) => string | undefined) {
+  return (value: T, context: z.core.$RefinementCtx<T>): void => {
+    const message = check(value);
+    if (message !== undefined) context.addIssue({ code: "custom", message });
+  };
+}
+
+const execSchema = z.strictObject({
+  command: z
+    .tuple([checkedText(checkProgram)], checkedText(checkArgument))
+    .superRefine(complainAbout(checkCommand))
+    .describe(
+      "The program and its arguments; no shell. A program with a / is a file, relative to this one; any other is looked up in PATH. " +
+        `In an argument \${metadata.KEY} stands for a value of the task's metadata.`,
+    ),
+  cwd: z.string().min(1).optional().describe("Where it runs. Default: where the server was started."),
+  env: z.record(checkedText(checkVariableName), z.string()).optional().describe("Variables of its environment."),
+  passEnv: z
+    .array(checkedText(checkVariableName))
+    .optional()
+    .describe("Variables that it gets of the server's environment, besides PATH, HOME, LANG, TZ and their like."),
+});
 
 const controllerSchema = z.strictObject({
   name: z
@@ -10,8 +41,10 @@ const controllerSchema = z.strictObject({
     .describe("The controller's name."),
   runner: z
     .strictObject({
-      module: z.string().min(1).describe("A TypeScript or JavaScript file that exports a TaskRunner."),
+      module: z.string().min(1).optional().describe("A TypeScript or JavaScript file that exports a TaskRunner."),
+      exec: execSchema.optional().describe("A command that is run for each task."),
     })
+    .refine(({ module, exec }) => (module === undefined) !== (exec === undefined), "must have either module or exec")
     .describe("Who runs its tasks."),
   concurrency: z.int().min(1).max(10_000).optional().describe("How many of its tasks run at one time."),
   retentionHours: z.number().min(0).optional().describe("How long ended tasks are kept, for this controller."),
@@ -72,6 +105,7 @@ export const configSchema = z.strictObject({
 /** What stands in a file, with its paths made absolute. */
 export type Config = z.infer<typeof configSchema>;
 export type ControllerConfig = z.infer<typeof controllerSchema>;
+export type RunnerConfig = ControllerConfig["runner"];
 
 /** The schema of the file as JSON Schema, for editors. */
 export function configJsonSchema(): object {

@@ -5,8 +5,10 @@ export type ServerErrorCode =
   | "OPTION"
   /** The port cannot be had. */
   | "LISTEN"
-  /** The module of a runner cannot be loaded, or has no runner. */
-  | "RUNNER";
+  /** A runner cannot be had: its module cannot be loaded or has none, its command is not there. */
+  | "RUNNER"
+  /** A command that a server before has left does not end. */
+  | "LEFT_COMMAND";
 
 /** Why a server does not start. The message is for whoever starts it, and says what to do. */
 export class ServerError extends Error {

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from "yaml";
 import type { z } from "zod";
-import { type Config, configSchema } from "./config.ts";
+import { type Config, configSchema, type RunnerConfig } from "./config.ts";
 import { ServerError } from "./error.ts";
 
 type Path = ReadonlyArray<PropertyKey>;
@@ -83,15 +83,26 @@ function resolvePaths(config: Config, directory: string): Config {
       : {
           controllers: controllers.map((controller) => ({
             ...controller,
-            runner: { ...controller.runner, module: resolve(directory, controller.runner.module) },
+            runner: resolveRunnerPaths(controller.runner, directory),
           })),
         }),
   };
 }
 
+function resolveRunnerPaths({ module, exec }: RunnerConfig, directory: string): RunnerConfig {
+  if (exec === undefined) return module === undefined ? {} : { module: resolve(directory, module) };
+  const [program, ...args] = exec.command;
+  // A program without a / is looked up in PATH.
+  const file = program.includes("/") ? resolve(directory, program) : program;
+  const cwd = exec.cwd === undefined ? {} : { cwd: resolve(directory, exec.cwd) };
+  return { exec: { ...exec, ...cwd, command: [file, ...args] } };
+}
+
 function problemsOf(issue: z.core.$ZodIssue, document: Document, line: (offset?: number) => number): Problem[] {
   if (issue.code !== "unrecognized_keys") {
-    return [{ line: line(offsetOf(document, issue.path)), text: `${formatPath(issue.path)}: ${issue.message}` }];
+    // What is wrong with a key of a map lies one deeper.
+    const { message } = issue.code === "invalid_key" ? (issue.issues[0] ?? issue) : issue;
+    return [{ line: line(offsetOf(document, issue.path)), text: `${formatPath(issue.path)}: ${message}` }];
   }
   return issue.keys.map((key) => {
     const path = [...issue.path, key];

@@ -41,6 +41,8 @@ export interface ServerOptions {
   readonly limits?: Readonly<Partial<Record<LimitName, number | undefined>>> | undefined;
   /** How long runners that were told to stop may take, in ms; those that take longer are left, and resumed at the next start. Default 4,000. */
   readonly runnerGraceMs?: number | undefined;
+  /** The environment, of which commands get what is allowed (docs/operating.md). Default: nothing. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
   /** Default: says nothing. */
@@ -51,6 +53,8 @@ export interface ResolvedServerOptions {
   readonly address: ListenAddress;
   /** As openStore takes it. */
   readonly store: string;
+  /** Where the store is, if it is a directory. */
+  readonly dataDir: string | undefined;
   readonly loopback: boolean;
   readonly tls: TlsPaths | undefined;
   readonly corsOrigins: readonly string[];
@@ -61,6 +65,7 @@ export interface ResolvedServerOptions {
   readonly version: string;
   readonly limits: Limits;
   readonly runnerGraceMs: number;
+  readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -91,13 +96,15 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
   const names = controllers.map((controller) => controller.name);
   const twice = names.find((name, index) => names.indexOf(name) < index);
   if (twice !== undefined) throw new ServerError("OPTION", `controllers: there are two of the name "${twice}"`);
+  const store = options.store ?? `level:${resolve(dataDir)}`;
   return {
     address,
     loopback,
     tls,
     corsOrigins: (options.corsOrigins ?? []).map(resolveOrigin),
     reflection: options.reflection ?? true,
-    store: options.store ?? `level:${resolve(dataDir)}`,
+    store,
+    dataDir: store.startsWith("level:") ? resolve(store.slice("level:".length)) : undefined,
     historyMs: historyHours * msPerHour,
     historyBytes: options.historyBytes ?? 1024 * 1024 * 1024,
     controllers: controllers.map((controller) => ({
@@ -107,6 +114,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     version: options.version ?? "unknown",
     limits: resolveLimits(options.limits ?? {}),
     runnerGraceMs: options.runnerGraceMs ?? 4_000,
+    env: options.env ?? {},
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
     log: options.log ?? silentLog,

@@ -1,7 +1,7 @@
 /**
  * The composition root: the store, the controllers on it, and the port.
  *
- * It owns all three, and gives them up in this order: calls, controllers, store.
+ * It owns all three, and gives them up in this order: calls, controllers, the commands they have started, store.
  *
  * States: starting -> serving -> draining -> closed; from any of them to closed.
  *
@@ -12,17 +12,17 @@
  *    acknowledged is lost by that: it is on disk already.
  */
 import { readFile } from "node:fs/promises";
-import { RunnerKind } from "#gen/stint/v1/controller_pb.js";
+import { join } from "node:path";
 import { Lifetime } from "../async/lifetime.ts";
 import { sleep } from "../clock.ts";
 import { openController } from "../controller/open-controller.ts";
 import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
 import type { TasksChange, WatchTasksOptions } from "../controller/controller.ts";
-import type { TaskRunner } from "../controller/task-runner.ts";
 import { WatchHub } from "../controller/watch-hub.ts";
 import { watchTasks } from "../controller/watch-tasks.ts";
 import { type Availability, createAvailability, drainingError } from "../rpc/availability.ts";
 import { type ControllerRegistry, createRegistry, type ServedController } from "../rpc/registry.ts";
+import { type Commands, openCommands } from "../runner/commands.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import { createServerDescription } from "./describe-server.ts";
@@ -31,7 +31,7 @@ import { ServerError } from "./error.ts";
 import { fixedLimits } from "./limits.ts";
 import { formatAddress } from "./listen-address.ts";
 import type { Listener } from "./listener.ts";
-import { loadRunner } from "./load-runner.ts";
+import { type HostedRunner, prepareRunner } from "./host-runner.ts";
 import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from "./options.ts";
 import { serve } from "./serve.ts";
 import { loadTlsPair, watchTlsPair } from "./tls-files.ts";
@@ -65,13 +65,15 @@ const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   const resolved = resolveServerOptions(options);
   const { log, address, clock } = resolved;
-  const runners = new Map<string, TaskRunner>();
-  for (const { name, runner } of resolved.controllers) runners.set(name, await loadRunner(runner.module));
+  const runners = new Map<string, HostedRunner>();
+  for (const { name, runner } of resolved.controllers)
+    runners.set(name, await prepareRunner(name, runner, resolved.env));
 
   const parts = new ServerParts(resolved);
   try {
     await parts.listen();
     await parts.openStore();
+    await parts.openCommands();
     for (const [name, runner] of runners) await parts.openController(name, runner);
     parts.availability.enter("serving");
   } catch (error) {
@@ -122,6 +124,7 @@ class ServerParts {
   readonly #hub = new WatchHub();
   readonly #closing = new AbortController();
   readonly #lifetime = new Lifetime(() => drainingError());
+  #commands: Commands | undefined;
 
   constructor(options: ResolvedServerOptions) {
     this.#options = options;
@@ -170,12 +173,11 @@ class ServerParts {
   }
 
   async openStore(): Promise<void> {
-    const { store, clock, random, log, limits, historyMs, historyBytes } = this.#options;
+    const { store, dataDir, clock, random, log, limits, historyMs, historyBytes } = this.#options;
     this.#store = await openStore(store, { clock, log, historyMs, historyBytes });
     this.#guard = createStoreGuard({ store: this.#store, clock, random, log });
     this.#guard.onChange((healthy) => this.availability.setStoreHealthy(healthy));
-    const directory = /^level:(.*)$/s.exec(store)?.[1];
-    if (directory !== undefined) this.#disk = await openDiskReserve({ directory, limits, clock, log });
+    if (dataDir !== undefined) this.#disk = await openDiskReserve({ directory: dataDir, limits, clock, log });
   }
 
   #watchAllTasks(options: WatchTasksOptions): AsyncIterable<TasksChange> {
@@ -199,23 +201,36 @@ class ServerParts {
     return watchTasks(watched, options);
   }
 
-  async openController(name: string, runner: TaskRunner): Promise<void> {
+  /** What a server that died has left of its commands is ended before any task is resumed. */
+  async openCommands(): Promise<void> {
+    const { dataDir, clock, random, log } = this.#options;
+    const directory = dataDir === undefined ? undefined : join(dataDir, "commands");
+    try {
+      this.#commands = await openCommands({ directory, clock, random, log });
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const message = `a server that died has left commands, which must end before their tasks are resumed: ${why}; end them, or remove ${directory}`;
+      throw new ServerError("LEFT_COMMAND", message, error);
+    }
+  }
+
+  async openController(name: string, { kind, create, concurrency }: HostedRunner): Promise<void> {
     const { clock, random, log, controllers, limits, runnerGraceMs } = this.#options;
     const config = controllers.find((each) => each.name === name);
     const controller = await openController({
       name,
-      runner,
+      runner: create(this.#commands as Commands),
       store: this.#store as Store,
       guard: this.#guard,
       retention: { afterEndMs: config?.afterEndMs },
-      concurrency: config?.concurrency,
+      concurrency: config?.concurrency ?? concurrency,
       limits,
       closeGraceMs: runnerGraceMs,
       clock,
       random,
       log,
     });
-    this.#served.push({ controller, runnerKind: RunnerKind.MODULE, runnersConnected: 1 });
+    this.#served.push({ controller, runnerKind: kind, runnersConnected: 1 });
     this.#registry = createRegistry(this.#served);
   }
 
@@ -232,6 +247,8 @@ class ServerParts {
     for (const closing of closings) {
       if (closing.status === "rejected") log.error({ err: closing.reason as unknown }, "a controller did not close");
     }
+    // Runners that were left may still wait for a command to stop, which is killed when that takes too long.
+    await this.#commands?.close();
     this.#disk?.close();
     this.#guard?.close();
     await this.#store?.close();

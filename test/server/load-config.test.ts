@@ -47,7 +47,7 @@ describe("a configuration", () => {
   test("of the example can be loaded", async () => {
     const config = await loadConfig("examples/stint.yaml");
     expect(config).toMatchObject({ listen: "127.0.0.1:7846", dataDir: resolve("stint-data") });
-    expect(config.controllers?.map(({ name }) => name)).toEqual(["countdown", "checksum"]);
+    expect(config.controllers?.map(({ name }) => name)).toEqual(["countdown", "checksum", "archive"]);
   });
 
   test("that is not there is named", async () => {
@@ -78,6 +78,36 @@ describe("what is wrong is named with its file, line and key", () => {
     ["a key that is missing", "controllers:\n  - name: a", /^stint\.yaml:2: controllers\[0\]\.runner: /],
     ["a limit that is not there", "limits:\n  sessionMax: 1", "stint.yaml:2: limits.sessionMax: there is no such key"],
     ["a limit out of range", "limits:\n  idleMaxMs: 0", /^stint\.yaml:2: limits\.idleMaxMs: .*>=1/],
+    [
+      "a controller with two runners",
+      "controllers:\n  - name: a\n    runner:\n      module: a.ts\n      exec: { command: [a] }",
+      /^stint\.yaml:3: controllers\[0\]\.runner: must have either module or exec/,
+    ],
+    [
+      "a command without a program",
+      "controllers:\n  - name: a\n    runner:\n      exec: { command: [] }",
+      /^stint\.yaml:4: controllers\[0\]\.runner\.exec\.command/,
+    ],
+    [
+      "an argument that is no placeholder",
+      `controllers:\n  - name: a\n    runner:\n      exec:\n        command:\n          - a\n          - \${path}`,
+      /^stint\.yaml:7: controllers\[0\]\.runner\.exec\.command\[1\]: .* is no placeholder/,
+    ],
+    [
+      "a value in a shell's script",
+      `controllers:\n  - name: a\n    runner:\n      exec:\n        command: [sh, -c, 'rm \${metadata.path}']`,
+      /^stint\.yaml:5: controllers\[0\]\.runner\.exec\.command: .* would be run by it/,
+    ],
+    [
+      "a variable that is reserved",
+      "controllers:\n  - name: a\n    runner:\n      exec: { command: [a], passEnv: [STINT_X] }",
+      /^stint\.yaml:4: controllers\[0\]\.runner\.exec\.passEnv\[0\]: must not begin with STINT_/,
+    ],
+    [
+      "a name of a variable that is none",
+      "controllers:\n  - name: a\n    runner:\n      exec:\n        command: [a]\n        env: { A-B: c }",
+      /^stint\.yaml:6: controllers\[0\]\.runner\.exec\.env\.A-B: .*must be letters/,
+    ],
     ["a list that is none", "controllers: a", /^stint\.yaml:1: controllers: /],
     ["a file that is no map", "- a", /^stint\.yaml:1: the file: /],
     ["a value out of range", "retentionHours: -1", /^stint\.yaml:1: retentionHours: /],

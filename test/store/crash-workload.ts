@@ -5,8 +5,8 @@ import { openLevelStore } from "../../src/store/level-store.ts";
 import type { LevelStoreOptions } from "../../src/store/level-options.ts";
 import type { Change, Entry, Store, StoreEvent } from "../../src/store/store.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
-import { put, WatchReader } from "./conformance/harness.ts";
-import { Model } from "./conformance/model.ts";
+import { put, WatchReader } from "../../src/store-conformance/harness.ts";
+import { Model } from "../../src/store-conformance/model.ts";
 import { eventually } from "./level-fixture.ts";
 
 export const crashHistoryMs = 40_000;
