@@ -2,6 +2,7 @@
 import { connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket } from "node:net";
 import { describe, expect, test } from "vitest";
+import { callHeaders, endHeaders, endStream, frame, frameType, headerBlock, preface } from "../support/raw-frames.ts";
 import { grpcHeaders, requestOn } from "../support/raw-http.ts";
 import { serveFake } from "../support/served-fake.ts";
 
@@ -21,9 +22,8 @@ describe("a peer that does not read", () => {
 });
 
 describe("a peer that breaks the rules of HTTP/2, and stays", () => {
-  const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "latin1");
-  // DATA on stream 1, which was never opened: the library says GOAWAY, reads no more and tells nobody.
-  const forbidden = Buffer.from([0, 0, 1, 0, 1, 0, 0, 0, 1, 0]);
+  // DATA on a stream that was never opened: the library says GOAWAY, reads no more and tells nobody.
+  const forbidden = frame(frameType.data, endStream, 1, Buffer.alloc(1));
 
   test.each([
     ["in its first frames", { firstRequestMaxMs: 100 }],
@@ -37,5 +37,31 @@ describe("a peer that breaks the rules of HTTP/2, and stays", () => {
     const writing = setInterval(() => socket.write("x"), 50);
     await new Promise((resolve) => socket.once("close", resolve));
     clearInterval(writing);
+  });
+});
+
+describe("a peer that drips", () => {
+  const path = "/stint.v1.TaskControllerService/GetServerInfo";
+  const post = `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n`;
+  const headersWithoutEnd = Buffer.concat([preface, frame(frameType.headers, 0, 1, callHeaders(path))]);
+  const openCall = Buffer.concat([preface, frame(frameType.headers, endHeaders, 1, callHeaders(path))]);
+
+  test.each<[string, Uint8Array, Uint8Array]>([
+    ["the beginning of HTTP/2", Buffer.from("PRI"), Buffer.alloc(0)],
+    ["the headers of HTTP/1.1", Buffer.from(post), Buffer.from("x")],
+    ["a body of HTTP/1.1", Buffer.from(`${post}Content-Length: 100000\r\n\r\n`), Buffer.from(" ")],
+    ["headers of HTTP/2", headersWithoutEnd, frame(frameType.continuation, 0, 1, headerBlock({ a: "b" }))],
+    ["a message of HTTP/2", openCall, frame(frameType.data, 0, 1, Buffer.alloc(1))],
+  ])("%s is cut off, and others are served meanwhile", async (_, begin, drop) => {
+    await using served = await serveFake({ limits: { receiveMaxMs: 300, firstRequestMaxMs: 300, idleMaxMs: 300 } });
+    const socket = connectSocket(served.port, "127.0.0.1");
+    socket.on("error", () => {}).resume();
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    socket.write(begin);
+    const dripping = setInterval(() => socket.write(drop), 30);
+    expect((await served.client().getServerInfo({})).version).toBe("0.0.0-test");
+    await closed;
+    clearInterval(dripping);
+    expect((await served.client().getServerInfo({})).version).toBe("0.0.0-test");
   });
 });

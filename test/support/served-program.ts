@@ -49,7 +49,7 @@ const runnerSource = `
 /** Serves the controller "steps" on the store in `directory`, on a port of its own; resolves when it is up. */
 export async function serveProgram(
   directory: string,
-  options: { limits?: Partial<Limits> } = {},
+  options: { limits?: Partial<Limits>; heapMaxMb?: number } = {},
 ): Promise<ServedProgram> {
   const config = join(directory, "stint.yaml");
   await writeFile(join(directory, "steps.mjs"), runnerSource);
@@ -59,7 +59,13 @@ export async function serveProgram(
   const args = ["serve", "--config", config, "--no-banner", "--listen", "127.0.0.1:0"];
   const child = spawn(
     process.execPath,
-    [join(root, "dist/cli/main.js"), ...args, "--data-dir", join(directory, "store")],
+    [
+      `--max-old-space-size=${options.heapMaxMb ?? 1_000}`,
+      join(root, "dist/cli/main.js"),
+      ...args,
+      "--data-dir",
+      join(directory, "store"),
+    ],
     { stdio: ["ignore", "inherit", "pipe"] },
   );
   const log: LogLine[] = [];
