@@ -103,7 +103,7 @@ export function notTheRun(taskId: string, runId: string, currentRunId: string): 
   return new ControllerError(
     "FAILED_PRECONDITION",
     `run "${runId}" is not the current run of task "${taskId}", which is "${currentRunId}"`,
-    { metadata: { run_id: currentRunId } },
+    { reason: "CONFLICT", metadata: { run_id: currentRunId } },
   );
 }
 

@@ -37,7 +37,7 @@ export interface FieldViolation {
 export interface ControllerErrorDetails {
   readonly cause?: unknown;
   readonly reason?: ErrorReasonName;
-  /** More for programs, such as {first_revision: "12"}. */
+  /** More for programs, such as {first_revision: "12"}; it is sent with a reason only. */
   readonly metadata?: Readonly<Record<string, string>>;
   /** Every bad field; with INVALID_ARGUMENT. */
   readonly violations?: readonly FieldViolation[];

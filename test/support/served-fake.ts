@@ -6,6 +6,7 @@ import { RunnerKind, TaskControllerService } from "#gen/stint/v1/controller_pb.j
 import { systemClock } from "../../src/clock.ts";
 import type { Log } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
+import type { Controller } from "../../src/controller/controller.ts";
 import { type Availability, createAvailability } from "../../src/rpc/availability.ts";
 import { createRegistry } from "../../src/rpc/registry.ts";
 import { defaultLimits, type Limits } from "../../src/server/limits.ts";
@@ -40,7 +41,14 @@ export interface ServedFake extends AsyncDisposable {
 }
 
 export async function serveFake(
-  options: { limits?: Partial<Limits>; starting?: boolean; reflection?: boolean; tls?: TlsPair } = {},
+  options: {
+    limits?: Partial<Limits>;
+    starting?: boolean;
+    reflection?: boolean;
+    tls?: TlsPair;
+    /** Served beside the fake one. */
+    controllers?: readonly Controller[];
+  } = {},
 ): Promise<ServedFake> {
   const controller = new FakeController("countdown");
   const availability = createAvailability();
@@ -50,7 +58,13 @@ export async function serveFake(
     host: "127.0.0.1",
     port: 0,
     tls: options.tls,
-    registry: createRegistry([{ controller, runnerKind: RunnerKind.MODULE, runnersConnected: 1 }]),
+    registry: createRegistry(
+      [controller, ...(options.controllers ?? [])].map((each) => ({
+        controller: each,
+        runnerKind: RunnerKind.MODULE,
+        runnersConnected: 1,
+      })),
+    ),
     availability,
     watchAllTasks: () => controller.watchTasks(),
     describeServer: () => ({ version: "0.0.0-test" }),

@@ -1513,7 +1513,8 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
 
   /**
-   * The task has changed since if_revision.
+   * The task has changed: it is not at if_revision, or run_id is not its current
+   * run, which the error's metadata has as "revision" or "run_id".
    *
    * @generated from enum value: ERROR_REASON_CONFLICT = 1;
    */
@@ -1651,7 +1652,7 @@ export declare const TaskControllerService: GenService<{
    * changes nothing.
    *
    * Errors: INVALID_ARGUMENT; NOT_FOUND; ABORTED (CONFLICT) for a lost if_revision;
-   * FAILED_PRECONDITION where run_id is not the current run; DATA_LOSS; UNAVAILABLE.
+   * FAILED_PRECONDITION (CONFLICT) where run_id is not the current run; DATA_LOSS; UNAVAILABLE.
    *
    * @generated from rpc stint.v1.TaskControllerService.CancelTask
    */
@@ -1704,8 +1705,8 @@ export declare const TaskControllerService: GenService<{
    * ends with OK after the task has ended. A stream that broke is continued with
    * since_revision, over restarts of the server too, without a gap or a repeat.
    *
-   * Errors: INVALID_ARGUMENT; NOT_FOUND (unless wait_for_launch); FAILED_PRECONDITION when the
-   * run of run_id is not, or no longer, the current one; OUT_OF_RANGE for a revision that lies
+   * Errors: INVALID_ARGUMENT; NOT_FOUND (unless wait_for_launch); FAILED_PRECONDITION (CONFLICT) when
+   * the run of run_id is not, or no longer, the current one; OUT_OF_RANGE for a revision that lies
    * ahead, or (COMPACTED) whose history is gone: start again without since_revision;
    * DATA_LOSS; UNAVAILABLE.
    *
