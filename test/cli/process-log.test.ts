@@ -21,6 +21,28 @@ describe("the log of a server", () => {
     expect(io.stdout.text).toBe("");
   });
 
+  test("has no long lines, whatever a runner or a client has put into what is logged", () => {
+    const { io, log } = openLog(false);
+    const huge = "\u202e".repeat(1_000_000);
+    const cause = Object.assign(new Error(huge), { huge });
+    const wide = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`key${i}`, huge.slice(0, 2_000)]));
+    let deep: object = { huge };
+    for (let i = 0; i < 10_000; i += 1) deep = { deep };
+    log.warn({ err: new Error(huge, { cause }), huge, list: Array(10_000).fill(1n), bytes: Buffer.alloc(1e6) }, "told");
+    log.warn({ wide }, "told");
+    log.warn({ deep }, "told");
+    for (const line of io.stderr.lines) {
+      expect(line.length).toBeLessThan(200_000);
+      expect(JSON.parse(line)).toMatchObject({ level: "warn", msg: "told" });
+    }
+    expect(JSON.parse(io.stderr.lines[0] ?? "")).toMatchObject({ err: { type: "Error" }, bytes: "1000000 bytes" });
+    const short = new Error("short", { cause: new Error("deeper") });
+    log.error({ err: Object.assign(short, { code: "X", revision: 5n }) }, "told");
+    const { err } = JSON.parse(io.stderr.lines[3] ?? "") as { err: Record<string, string> };
+    expect(err).toMatchObject({ type: "Error", message: "short: deeper", code: "X", revision: "5" });
+    expect(err["stack"]).toMatch(/process-log\.test\.ts[^]*caused by: Error: deeper/);
+  });
+
   test("is a line of text a record on a terminal", () => {
     const { io, log } = openLog(true);
     log.info({ address: "127.0.0.1:1", names: ["a", "b\x1b"], count: 2 }, "up");
