@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Limits } from "../../src/server/limits.ts";
 
@@ -36,27 +37,28 @@ const runnerSource = `
   import { setTimeout as sleep } from "node:timers/promises";
   export const runner = {
     async onTaskRunning(task, { signal }) {
-      const { limit = 10, intervalMs = 20 } = (await task.loadTaskMetadata()) ?? {};
+      const { limit = 10, intervalMs = 20, failAt = 0 } = (await task.loadTaskMetadata()) ?? {};
       const from = Number((await task.getProgress())?.current ?? 0n);
       for (let step = from + 1; step <= limit; step += 1) {
         await sleep(intervalMs, undefined, { signal });
+        if (step === failAt) throw new Error("failed at step " + step);
         await task.addLogEntry("info", "step " + step);
         await task.setProgress({ current: step, total: limit });
       }
     },
   };`;
 
-/** Serves the controller "steps" on the store in `directory`, on a port of its own; resolves when it is up. */
+/** Serves the controller "steps" on the store in `directory`, on a port that is free where none is given; resolves when it is up. */
 export async function serveProgram(
   directory: string,
-  options: { limits?: Partial<Limits>; heapMaxMb?: number } = {},
+  options: { limits?: Partial<Limits>; heapMaxMb?: number; port?: number } = {},
 ): Promise<ServedProgram> {
   const config = join(directory, "stint.yaml");
   await writeFile(join(directory, "steps.mjs"), runnerSource);
   const controllers = [{ name: "steps", runner: { module: "steps.mjs" } }];
   // JSON is YAML.
   await writeFile(config, JSON.stringify({ limits: options.limits ?? {}, controllers }));
-  const args = ["serve", "--config", config, "--no-banner", "--listen", "127.0.0.1:0"];
+  const args = ["serve", "--config", config, "--no-banner", "--listen", `127.0.0.1:${options.port ?? 0}`];
   const child = spawn(
     process.execPath,
     [
@@ -87,6 +89,26 @@ export async function serveProgram(
       await exited;
     },
   };
+}
+
+/** What a command of the program has printed, and how it ended. */
+export interface CommandRun {
+  readonly stdout: string[];
+  readonly stderr: string[];
+  readonly ended: Promise<number | null>;
+}
+
+/** Runs a command against that server, in a process of its own whose output is a pipe. */
+export function runCommand(port: number, ...args: readonly string[]): CommandRun {
+  const server = ["--server", `127.0.0.1:${port}`];
+  const child = spawn(process.execPath, [join(root, "dist/cli/main.js"), ...args, ...server], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const run = { stdout: [] as string[], stderr: [] as string[] };
+  for (const name of ["stdout", "stderr"] as const) {
+    createInterface(child[name]).on("line", (line) => run[name].push(line));
+  }
+  return { ...run, ended: new Promise((resolve) => child.once("close", resolve)) };
 }
 
 /** Collects the lines of the log; resolves to the address in the one that says that the server is up. */
