@@ -1,6 +1,6 @@
 /** Deleting a task with all that belongs to it: in one commit what can be seen of it, then its log entries. */
-import { deliveryKey, trashKey } from "../store/keys.ts";
-import { type Change, StoreError } from "../store/store.ts";
+import { deliveryKey } from "../store/keys.ts";
+import { StoreError } from "../store/store.ts";
 import { checkTaskId } from "../task/ids.ts";
 import { isActive, isEnded, stateName } from "../task/state.ts";
 import { type Task, timestampMs } from "../task/task.ts";
@@ -9,8 +9,7 @@ import { deleteDamaged } from "./delete-damaged.ts";
 import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
 import { checkOpen, checkRevision, type Parts } from "./parts.ts";
 import type { TaskActor } from "./task-actor.ts";
-
-const noBytes = new Uint8Array(0);
+import { trashChange } from "./trash.ts";
 
 /** See Controller.deleteTask. */
 export async function deleteTask(parts: Parts, taskId: string, ifRevision: bigint | undefined): Promise<void> {
@@ -68,8 +67,8 @@ async function remove(parts: Parts, actor: TaskActor, mode: CommitMode): Promise
   const { core, trash } = parts;
   const { task } = await actor.load(mode);
   if (task === undefined) return false;
-  const left = task.status.logCount > 0n ? trashOf(core.name, actor.taskId, task) : undefined;
-  const extra: Change[] = left === undefined ? [] : [{ type: "index", key: left, value: noBytes }];
+  const left = task.status.logCount > 0n ? trashChange(core, actor.taskId, task) : undefined;
+  const extra = left === undefined ? [] : [left];
   try {
     await actor.write(undefined, { waits: false, extra, mode });
   } catch (error) {
@@ -78,12 +77,8 @@ async function remove(parts: Parts, actor: TaskActor, mode: CommitMode): Promise
       reason: "CONFLICT",
     });
   }
-  if (left !== undefined) trash.empty(left);
+  if (left !== undefined) trash.empty(left.key);
   return true;
-}
-
-function trashOf(controller: string, taskId: string, task: Task): string {
-  return trashKey(controller, taskId, task.record.generation, task.record.logLastSeq);
 }
 
 /** A damaged record is deleted blindly: its revision is no longer looked at. */

@@ -6,18 +6,17 @@
  * Over is one of: ended (the end is on disk, the runner is told), replaced (a launch took its place), left (the
  * controller closes: resumed at the next opening), lost (its fence is void).
  *
- * 1. Every write of a run is committed under the condition that its lease is still there with its fence.
+ * 1. Every write of a run is committed under its fence (run-writer.ts).
  * 2. What the outcome of a phase means is judged in the turn that writes it, by why the run was aborted up to then.
  * 3. A run of an id starts only after the one before it has let go, however long that takes.
  * 4. Whatever a runner throws or never does stays with its task.
  */
 import type { Progress } from "#gen/core/v1/core_pb.js";
-import { releasedKey, trashKey } from "../store/keys.ts";
+import { releasedKey } from "../store/keys.ts";
 import { type Change, type Condition, StoreError } from "../store/store.ts";
 import { judge } from "../task/abort.ts";
-import { apply, type TaskEvent } from "../task/apply.ts";
+import type { TaskEvent } from "../task/apply.ts";
 import { relaunch } from "../task/relaunch.ts";
-import { isActive } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import { createActiveTask } from "./active-task.ts";
 import type { Actors } from "./actors.ts";
@@ -28,11 +27,12 @@ import { Dispatcher, leaseChange } from "./dispatcher.ts";
 import type { PendingIntent } from "./intent.ts";
 import { endEvent, settlePhase, type Settled } from "./phase.ts";
 import { Run, runIsOver } from "./run.ts";
-import { appendLogEntry, applyBatch, type Batch, rejectBatch, resolveBatch } from "./run-writes.ts";
+import { applyEvents, RunWriter } from "./run-writer.ts";
+import { appendLogEntry, rejectBatch } from "./run-writes.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { loadPayload } from "./task-reader.ts";
 import type { ActiveTask, TaskContext } from "./task-runner.ts";
-import type { Trash } from "./trash.ts";
+import { type Trash, trashChange } from "./trash.ts";
 
 /** A launch that has been decided on. */
 export type DecidedLaunch = Omit<PendingIntent, "key">;
@@ -44,16 +44,13 @@ export interface LaunchWrite {
   readonly mode: CommitMode;
 }
 
-const noBytes = new Uint8Array(0);
-/** As many as all the entries that may wait need. */
-const flushesMax = 2_000;
-
 export class Runs {
   readonly dispatcher: Dispatcher;
   readonly #core: Core;
   readonly #actors: Actors;
   readonly #deliveries: Deliveries;
   readonly #trash: Trash;
+  readonly #writer: RunWriter;
 
   constructor(core: Core, parts: { actors: Actors; deliveries: Deliveries; trash: Trash; concurrency: number }) {
     this.#core = core;
@@ -64,6 +61,7 @@ export class Runs {
       concurrency: parts.concurrency,
       start: (actor, fence) => this.#start(actor, fence),
     });
+    this.#writer = new RunWriter(core, (taskId) => this.dispatcher.progressed(taskId));
   }
 
   /**
@@ -88,8 +86,9 @@ export class Runs {
         task = { status: appended.task.status, record: { ...appended.task.record, isTransition: true } };
         extra.push(...appended.changes);
       }
-      const trash = launched.clearsLogs && before !== undefined ? this.#trashOf(actor.taskId, before) : undefined;
-      if (trash !== undefined) extra.push({ type: "index", key: trash, value: noBytes });
+      const trash =
+        launched.clearsLogs && before !== undefined ? trashChange(this.#core, actor.taskId, before) : undefined;
+      if (trash !== undefined) extra.push(trash);
       if (isReserved) extra.push(leaseChange(this.#core.name, actor.taskId, task, false));
       const revision = await actor.write(task, {
         waits: !isReserved,
@@ -97,9 +96,9 @@ export class Runs {
         conditions: options.conditions ?? [],
         mode: options.mode,
       });
-      if (zombie !== undefined) this.#lose(zombie);
+      if (zombie !== undefined) this.#writer.lose(zombie);
       if (waited) this.dispatcher.forget();
-      if (trash !== undefined) this.#trash.empty(trash);
+      if (trash !== undefined) this.#trash.empty(trash.key);
       if (isReserved) this.#start(actor, revision);
       else this.dispatcher.enqueue({ queueNumber, taskId: actor.taskId });
       return revision;
@@ -117,7 +116,7 @@ export class Runs {
     extra: readonly Change[],
     mode: CommitMode,
   ): Promise<void> {
-    const ended = this.#apply(task, events);
+    const ended = applyEvents(this.#core, task, events);
     const waited = actor.waits;
     await actor.write(ended, {
       waits: false,
@@ -142,33 +141,12 @@ export class Runs {
 
   /** In the actor's turn: commits that the task, which has a run, is to be canceled. Throws as `launch`. */
   async requestCancel(actor: TaskActor, task: Task, request: TaskEvent, extra: readonly Change[]): Promise<void> {
-    await actor.write(this.#apply(task, [request]), { waits: false, extra, mode: "once" });
+    await actor.write(applyEvents(this.#core, task, [request]), { waits: false, extra, mode: "once" });
   }
 
   /** In the actor's turn: commits that the runner's signal was fired because of a cancel. */
   async recordCancelDelivered(actor: TaskActor, run: Run): Promise<void> {
-    if (run.isOver) return;
-    const delivered: TaskEvent = { type: "deliver-cancel" };
-    await this.#write(actor, run, (task) => ({
-      task: this.#apply(task, [delivered]),
-      changes: [],
-    }));
-  }
-
-  /** What the events make of the task. One that does not apply is a bug, and throws. */
-  #apply(task: Task, events: readonly TaskEvent[]): Task {
-    const { clock, limits } = this.#core;
-    let after = task;
-    for (const event of events) {
-      const outcome = apply(after, event, clock.wall(), limits);
-      if (outcome.kind === "rejected") throw new Error(outcome.reason);
-      after = outcome.task;
-    }
-    return after;
-  }
-
-  #trashOf(taskId: string, before: Task): string {
-    return trashKey(this.#core.name, taskId, before.record.generation, before.record.logLastSeq);
+    if (!run.isOver) await this.#writer.writeAlone(actor, run, { type: "deliver-cancel" });
   }
 
   #start(actor: TaskActor, fence: bigint): void {
@@ -214,9 +192,9 @@ export class Runs {
     const context: TaskContext = { signal: run.signal, attempt: run.attempt, runId: run.runId, fence: run.fence };
     const pending = await settlePhase("pending", run.signal, () => runner.onTaskPending?.(active, context));
     const goesOn = await actor.serialize(async () => {
-      await this.#flushDown(actor, run);
+      await this.#writer.flushDown(actor, run);
       if (judge("pending", run.kind, pending.outcome) !== "start") return false;
-      return this.#write(actor, run, (task) => this.#withWrites(actor, run, task, [{ type: "start" }]));
+      return this.#writer.writeEvent(actor, run, { type: "start" });
     });
     if (run.isOver) return undefined;
     if (!goesOn) return pending;
@@ -227,7 +205,7 @@ export class Runs {
     const write = (say: () => Promise<void>): Promise<void> => {
       if (run.isOver) return Promise.reject(runIsOver(run));
       const said = say();
-      this.#arrangeFlush(actor, run);
+      this.#writer.arrangeFlush(actor, run);
       return said;
     };
     const port = {
@@ -250,117 +228,16 @@ export class Runs {
     return createActiveTask(actor.taskId, port, this.#core.limits);
   }
 
-  #arrangeFlush(actor: TaskActor, run: Run): void {
-    if (run.isFlushArranged) return;
-    run.isFlushArranged = true;
-    void actor.serialize(async () => {
-      run.isFlushArranged = false;
-      await this.#flush(actor, run);
-    });
-  }
-
-  /** In the actor's turn: commits what the runner has said. */
-  async #flush(actor: TaskActor, run: Run): Promise<void> {
-    if (run.writes.isEmpty) return;
-    const batch = run.writes.take();
-    await this.#tellBatch(run, batch, () =>
-      this.#write(actor, run, (task) => applyBatch(this.#core, actor.taskId, task, batch)),
-    );
-    if (batch.progress !== undefined) this.dispatcher.progressed(actor.taskId);
-    if (!run.writes.isEmpty && !run.isOver) this.#arrangeFlush(actor, run);
-  }
-
-  /** In the actor's turn: commits what the runner has said, down to what the next commit takes. */
-  async #flushDown(actor: TaskActor, run: Run): Promise<void> {
-    // What a runner goes on to say after its phase has settled is not waited for without end.
-    for (let i = 0; i < flushesMax && run.writes.isOverfull && !run.isOver; i += 1) await this.#flush(actor, run);
-  }
-
-  async #tellBatch(run: Run, batch: Batch, write: () => Promise<boolean>): Promise<void> {
-    try {
-      if (await write()) resolveBatch(batch);
-      else rejectBatch(batch, runIsOver(run));
-    } catch (error) {
-      rejectBatch(batch, error);
-    }
-  }
-
-  /** Events with what the runner has said before them, for one commit. */
-  async #withWrites(actor: TaskActor, run: Run, task: Task, events: readonly TaskEvent[]): Promise<BuiltWrite> {
-    if (run.writes.isEmpty) return { task: this.#apply(task, events), changes: [] };
-    const batch = run.writes.take();
-    try {
-      const written = await applyBatch(this.#core, actor.taskId, task, batch);
-      return { task: this.#apply(written.task, events), changes: written.changes, batch };
-    } catch (error) {
-      rejectBatch(batch, error);
-      throw error;
-    }
-  }
-
-  /**
-   * In the actor's turn: commits the version that `build` makes of the task, under the
-   * run's fence. False when the run is lost.
-   */
-  async #write(actor: TaskActor, run: Run, build: (task: Task) => BuiltWrite | Promise<BuiltWrite>): Promise<boolean> {
-    for (;;) {
-      if (run.isOver) return false;
-      const { task } = await actor.load("until-done");
-      if (task?.status.runId !== run.runId || task.status.attempt !== run.attempt || !isActive(task.status.state)) {
-        this.#lose(run);
-        return false;
-      }
-      const built = await build(task);
-      if (built.task === task && built.changes.length === 0) return true;
-      try {
-        await actor.write(built.task, {
-          waits: false,
-          extra: built.changes,
-          conditions: [{ key: run.leaseKey, revision: run.fence }],
-          mode: "until-done",
-        });
-        if (built.batch !== undefined) resolveBatch(built.batch);
-        if (built.batch?.progress !== undefined) this.dispatcher.progressed(actor.taskId);
-        return true;
-      } catch (error) {
-        const isConflict = error instanceof StoreError && error.code === "CONFLICT";
-        const isLost = isConflict && error.key === run.leaseKey;
-        if (isConflict && !isLost) {
-          // Somebody else wrote the task: what the runner has said goes into the next try.
-          if (built.batch !== undefined) run.writes.putBack(built.batch);
-          continue;
-        }
-        if (built.batch !== undefined) rejectBatch(built.batch, isLost ? runIsOver(run) : error);
-        if (!isLost) throw error;
-        this.#lose(run);
-        return false;
-      }
-    }
-  }
-
-  #lose(run: Run): void {
-    run.abort("LOST_FENCE");
-    run.end();
-    this.#core.log.warn({ taskId: run.taskId, runId: run.runId, attempt: run.attempt }, "a run lost its fence");
-  }
-
   /** In the actor's turn: does what the outcome of the last phase means. */
   async #finish(actor: TaskActor, run: Run, settled: Settled): Promise<void> {
-    await this.#flushDown(actor, run);
+    await this.#writer.flushDown(actor, run);
     const verdict = judge(settled.phase, run.kind, settled.outcome);
     if (verdict === "discard" || verdict === "leave") return this.#giveUp(actor, run, verdict);
     const event = endEvent(verdict, settled.value, this.#core.limits);
-    const isEnded = await this.#write(actor, run, async (task) => {
-      const built = await this.#withWrites(actor, run, task, [event]);
-      return {
-        ...built,
-        changes: [
-          ...built.changes,
-          { type: "unindex", key: run.leaseKey },
-          ...this.#deliveries.changesAtEnd(actor.taskId, run.runId),
-        ],
-      };
-    });
+    const isEnded = await this.#writer.writeEvent(actor, run, event, [
+      { type: "unindex", key: run.leaseKey },
+      ...this.#deliveries.changesAtEnd(actor.taskId, run.runId),
+    ]);
     if (!isEnded) return;
     run.end();
     this.#letGo(actor, run);
@@ -370,7 +247,7 @@ export class Runs {
   /** The run stops without an end: a launch takes its place, or it is left to the next opening, or it was lost. */
   async #giveUp(actor: TaskActor, run: Run, verdict: "discard" | "leave"): Promise<void> {
     if (run.isOver || run.kind === "LOST_FENCE") return;
-    await this.#flush(actor, run);
+    await this.#writer.flush(actor, run);
     if (run.isOver) return;
     run.end();
     const { intent } = actor;
@@ -400,7 +277,7 @@ export class Runs {
     const key = releasedKey(this.#core.name, taskId, runId, attempt);
     return [
       { type: "unindex", key: leaseKey },
-      { type: "index", key, value: noBytes },
+      { type: "index", key, value: new Uint8Array(0) },
     ];
   }
 
@@ -431,11 +308,4 @@ export class Runs {
       this.#core.log.error({ err: error, taskId: actor.taskId }, "a stored launch is left to the next opening");
     }
   }
-}
-
-interface BuiltWrite {
-  readonly task: Task;
-  readonly changes: Change[];
-  /** The runner's writes that are in it. */
-  readonly batch?: Batch;
 }

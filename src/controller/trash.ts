@@ -1,9 +1,16 @@
-import { logKeySeq, logPrefix, parseTrashKey } from "../store/keys.ts";
+import { logKeySeq, logPrefix, parseTrashKey, trashKey } from "../store/keys.ts";
 import type { Change } from "../store/store.ts";
+import type { Task } from "../task/task.ts";
 import { commit, untilDone } from "./commit.ts";
 import type { Core } from "./core.ts";
 
 const pageChunks = 128;
+
+/** What says that all log entries of the task, as it is, are to be removed; for the commit that does away with them. */
+export function trashChange(core: Core, taskId: string, task: Task): Extract<Change, { type: "index" }> {
+  const { generation, logLastSeq } = task.record;
+  return { type: "index", key: trashKey(core.name, taskId, generation, logLastSeq), value: new Uint8Array(0) };
+}
 
 /** Removes the log chunks of deleted tasks and of runs whose log was cleared, in bounded steps; a stored entry for each says what is left to do. */
 export class Trash {

@@ -1,0 +1,153 @@
+/**
+ * Takes to disk what a runner says of its run, and what becomes of the run, each time in the task's turn.
+ *
+ * 1. Every write is committed under the condition that the run's lease is still there with its fence. A run that
+ *    has lost it is over, and writes nothing.
+ * 2. What the runner has said before an event is in the event's commit, or on disk before it.
+ * 3. Where somebody else wrote the task meanwhile, the write is made anew from the task as it is then.
+ */
+import { type Change, StoreError } from "../store/store.ts";
+import { apply, type TaskEvent } from "../task/apply.ts";
+import { isActive } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
+import type { Core } from "./core.ts";
+import { type Run, runIsOver } from "./run.ts";
+import { applyBatch, type Batch, rejectBatch, resolveBatch } from "./run-writes.ts";
+import type { TaskActor } from "./task-actor.ts";
+
+interface BuiltWrite {
+  readonly task: Task;
+  readonly changes: Change[];
+  /** The runner's writes that are in it. */
+  readonly batch?: Batch;
+}
+
+/** As many as all the entries that may wait need. */
+const flushesMax = 2_000;
+
+export class RunWriter {
+  readonly #core: Core;
+  readonly #onProgress: (taskId: string) => void;
+
+  /** `onProgress` is told of each task whose progress has got to disk. */
+  constructor(core: Core, onProgress: (taskId: string) => void) {
+    this.#core = core;
+    this.#onProgress = onProgress;
+  }
+
+  /** Commits what the runner has said, in a turn to come: all that gathers until then. */
+  arrangeFlush(actor: TaskActor, run: Run): void {
+    if (run.isFlushArranged) return;
+    run.isFlushArranged = true;
+    void actor.serialize(async () => {
+      run.isFlushArranged = false;
+      await this.flush(actor, run);
+    });
+  }
+
+  /** In the actor's turn: commits what the runner has said. */
+  async flush(actor: TaskActor, run: Run): Promise<void> {
+    if (run.writes.isEmpty) return;
+    const batch = run.writes.take();
+    await this.#tellBatch(run, batch, () =>
+      this.#write(actor, run, (task) => applyBatch(this.#core, actor.taskId, task, batch)),
+    );
+    if (batch.progress !== undefined) this.#onProgress(actor.taskId);
+    if (!run.writes.isEmpty && !run.isOver) this.arrangeFlush(actor, run);
+  }
+
+  /** In the actor's turn: commits what the runner has said, down to what the next commit takes. */
+  async flushDown(actor: TaskActor, run: Run): Promise<void> {
+    // What a runner goes on to say after its phase has settled is not waited for without end.
+    for (let i = 0; i < flushesMax && run.writes.isOverfull && !run.isOver; i += 1) await this.flush(actor, run);
+  }
+
+  /** In the actor's turn: commits what the event makes of the task, without what the runner has said. False when the run is lost. */
+  writeAlone(actor: TaskActor, run: Run, event: TaskEvent): Promise<boolean> {
+    return this.#write(actor, run, (task) => ({ task: applyEvents(this.#core, task, [event]), changes: [] }));
+  }
+
+  /** In the actor's turn: commits what the runner has said, then the event, and `changes` with them. False when the run is lost. */
+  writeEvent(actor: TaskActor, run: Run, event: TaskEvent, changes: readonly Change[] = []): Promise<boolean> {
+    return this.#write(actor, run, async (task) => {
+      const built = await this.#withWrites(actor, run, task, event);
+      return { ...built, changes: [...built.changes, ...changes] };
+    });
+  }
+
+  /** The run's fence is void: its runner is told, and nothing it says counts any more. */
+  lose(run: Run): void {
+    run.abort("LOST_FENCE");
+    run.end();
+    this.#core.log.warn({ taskId: run.taskId, runId: run.runId, attempt: run.attempt }, "a run lost its fence");
+  }
+
+  async #tellBatch(run: Run, batch: Batch, write: () => Promise<boolean>): Promise<void> {
+    try {
+      if (await write()) resolveBatch(batch);
+      else rejectBatch(batch, runIsOver(run));
+    } catch (error) {
+      rejectBatch(batch, error);
+    }
+  }
+
+  async #withWrites(actor: TaskActor, run: Run, task: Task, event: TaskEvent): Promise<BuiltWrite> {
+    if (run.writes.isEmpty) return { task: applyEvents(this.#core, task, [event]), changes: [] };
+    const batch = run.writes.take();
+    try {
+      const written = await applyBatch(this.#core, actor.taskId, task, batch);
+      return { task: applyEvents(this.#core, written.task, [event]), changes: written.changes, batch };
+    } catch (error) {
+      rejectBatch(batch, error);
+      throw error;
+    }
+  }
+
+  /** Commits the version that `build` makes of the task. False when the run is lost. */
+  async #write(actor: TaskActor, run: Run, build: (task: Task) => BuiltWrite | Promise<BuiltWrite>): Promise<boolean> {
+    for (;;) {
+      if (run.isOver) return false;
+      const { task } = await actor.load("until-done");
+      if (task?.status.runId !== run.runId || task.status.attempt !== run.attempt || !isActive(task.status.state)) {
+        this.lose(run);
+        return false;
+      }
+      const built = await build(task);
+      if (built.task === task && built.changes.length === 0) return true;
+      try {
+        await actor.write(built.task, {
+          waits: false,
+          extra: built.changes,
+          conditions: [{ key: run.leaseKey, revision: run.fence }],
+          mode: "until-done",
+        });
+        if (built.batch !== undefined) resolveBatch(built.batch);
+        if (built.batch?.progress !== undefined) this.#onProgress(actor.taskId);
+        return true;
+      } catch (error) {
+        const isConflict = error instanceof StoreError && error.code === "CONFLICT";
+        const isLost = isConflict && error.key === run.leaseKey;
+        if (isConflict && !isLost) {
+          // Somebody else wrote the task: what the runner has said goes into the next try.
+          if (built.batch !== undefined) run.writes.putBack(built.batch);
+          continue;
+        }
+        if (built.batch !== undefined) rejectBatch(built.batch, isLost ? runIsOver(run) : error);
+        if (!isLost) throw error;
+        this.lose(run);
+        return false;
+      }
+    }
+  }
+}
+
+/** What the events make of the task. One that does not apply is a bug, and throws. */
+export function applyEvents(core: Core, task: Task, events: readonly TaskEvent[]): Task {
+  let after = task;
+  for (const event of events) {
+    const outcome = apply(after, event, core.clock.wall(), core.limits);
+    if (outcome.kind === "rejected") throw new Error(outcome.reason);
+    after = outcome.task;
+  }
+  return after;
+}
