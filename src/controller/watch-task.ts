@@ -14,7 +14,6 @@
 import type { LogEntry } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../clock.ts";
 import { onAbort } from "../async/signals.ts";
-import { StoreError } from "../store/store.ts";
 import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
 import { firstLogSeq } from "../task/task.ts";
@@ -23,9 +22,10 @@ import { notTheRun } from "./cancel-task.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
 import { invalidArgument, taskNotFound } from "./error.ts";
-import { checkHistory, compacted } from "./history.ts";
+import { checkHistory } from "./history.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { chunkEntries, foldStatus, type LoadedTask, loadTask, scanLogChunks } from "./task-reader.ts";
+import { asOf, beforeDeletion, inHistory, lastTransition, missedTransitions } from "./task-versions.ts";
 import type { Wakeup } from "./watch-hub.ts";
 
 const bookmarkMs = 15_000;
@@ -288,68 +288,5 @@ async function* newChunks(
       yield { entries, revision: chunk.revision };
     }
     if (page.length < logPageChunks) return;
-  }
-}
-
-/** The revision of the newest transition of a version or before it; 0n for none. */
-function lastTransition({ task, revision }: LoadedTask): bigint {
-  return task.record.isTransition ? revision : task.record.previousTransitionRevision;
-}
-
-/** The revisions of the transitions after `since` up to the newest version, oldest first. */
-async function missedTransitions(parts: Parts, taskId: string, newest: LoadedTask, since: bigint): Promise<bigint[]> {
-  const revisions: bigint[] = [];
-  let version: LoadedTask | undefined = newest;
-  while (version !== undefined) {
-    const at = lastTransition(version);
-    if (at === 0n || at <= since) break;
-    revisions.push(at);
-    const made: LoadedTask | undefined =
-      at === version.revision && version.previous !== 0n ? version : await asOf(parts, taskId, at);
-    version = made && (await before(parts, taskId, made, since));
-  }
-  return revisions.reverse();
-}
-
-/** The version that holds the transition before the one that `made` made; over a deletion, of the task before it. */
-async function before(parts: Parts, taskId: string, made: LoadedTask, since: bigint): Promise<LoadedTask | undefined> {
-  const { previousTransitionRevision } = made.task.record;
-  if (previousTransitionRevision > since) return asOf(parts, taskId, previousTransitionRevision);
-  const isCreation = previousTransitionRevision === 0n;
-  return isCreation && made.previous > since + 1n ? asOf(parts, taskId, made.previous - 1n) : undefined;
-}
-
-/**
- * The last version of a task that was deleted after the position, or undefined: a watch that had not seen its
- * end shows that first. No chain leads from a deletion back, so it is searched for by halves; where more than one
- * task of the id came and went meanwhile and none is there now, this may find none of them.
- */
-async function beforeDeletion(parts: Parts, taskId: string, position: Position): Promise<LoadedTask | undefined> {
-  if (position.isBlank || position.revision === 0n) return undefined;
-  const { store } = parts.core;
-  const floor = store.firstRevision();
-  let there = position.revision < floor ? floor : position.revision;
-  let version = await asOf(parts, taskId, there);
-  if (version === undefined) return undefined;
-  for (let gone = store.revision() + 1n; gone - there > 1n; ) {
-    const middle = (there + gone) / 2n;
-    const found = await asOf(parts, taskId, middle);
-    if (found === undefined) gone = middle;
-    else [there, version] = [middle, found];
-  }
-  return version;
-}
-
-/** The task as of a revision. Throws OUT_OF_RANGE where that history is gone. */
-function asOf(parts: Parts, taskId: string, revision: bigint): Promise<LoadedTask | undefined> {
-  return inHistory(parts, revision, () => loadTask(parts.core, taskId, revision));
-}
-
-async function inHistory<T>(parts: Parts, revision: bigint, read: () => Promise<T>): Promise<T> {
-  try {
-    return await once(parts.core, read);
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.code !== "COMPACTED") throw error;
-    throw compacted(revision, error.firstRevision ?? parts.core.store.firstRevision());
   }
 }

@@ -1,0 +1,82 @@
+/**
+ * The versions of a task in the store's history, and which of them are transitions. Each version names the
+ * transition before it, so that they are found by walking back, whatever lies in between.
+ */
+import { StoreError } from "../store/store.ts";
+import { once } from "./commit.ts";
+import { compacted } from "./history.ts";
+import type { Parts } from "./parts.ts";
+import { type LoadedTask, loadTask } from "./task-reader.ts";
+
+/** The revision of the newest transition of a version or before it; 0n for none. */
+export function lastTransition({ task, revision }: LoadedTask): bigint {
+  return task.record.isTransition ? revision : task.record.previousTransitionRevision;
+}
+
+/** The revisions of the transitions after `since` up to the newest version, oldest first. */
+export async function missedTransitions(
+  parts: Parts,
+  taskId: string,
+  newest: LoadedTask,
+  since: bigint,
+): Promise<bigint[]> {
+  const revisions: bigint[] = [];
+  let version: LoadedTask | undefined = newest;
+  while (version !== undefined) {
+    const at = lastTransition(version);
+    if (at === 0n || at <= since) break;
+    revisions.push(at);
+    const made: LoadedTask | undefined =
+      at === version.revision && version.previous !== 0n ? version : await asOf(parts, taskId, at);
+    version = made && (await before(parts, taskId, made, since));
+  }
+  return revisions.reverse();
+}
+
+/** The version that holds the transition before the one that `made` made; over a deletion, of the task before it. */
+async function before(parts: Parts, taskId: string, made: LoadedTask, since: bigint): Promise<LoadedTask | undefined> {
+  const { previousTransitionRevision } = made.task.record;
+  if (previousTransitionRevision > since) return asOf(parts, taskId, previousTransitionRevision);
+  const isCreation = previousTransitionRevision === 0n;
+  return isCreation && made.previous > since + 1n ? asOf(parts, taskId, made.previous - 1n) : undefined;
+}
+
+/**
+ * The last version of a task that was deleted after the position, or undefined: a watch that had not seen its
+ * end shows that first. No chain leads from a deletion back, so it is searched for by halves; where more than one
+ * task of the id came and went meanwhile and none is there now, this may find none of them.
+ */
+export async function beforeDeletion(
+  parts: Parts,
+  taskId: string,
+  position: { readonly revision: bigint; readonly isBlank: boolean },
+): Promise<LoadedTask | undefined> {
+  if (position.isBlank || position.revision === 0n) return undefined;
+  const { store } = parts.core;
+  const floor = store.firstRevision();
+  let there = position.revision < floor ? floor : position.revision;
+  let version = await asOf(parts, taskId, there);
+  if (version === undefined) return undefined;
+  for (let gone = store.revision() + 1n; gone - there > 1n; ) {
+    const middle = (there + gone) / 2n;
+    const found = await asOf(parts, taskId, middle);
+    if (found === undefined) gone = middle;
+    else [there, version] = [middle, found];
+  }
+  return version;
+}
+
+/** The task as of a revision. Throws OUT_OF_RANGE where that history is gone. */
+export function asOf(parts: Parts, taskId: string, revision: bigint): Promise<LoadedTask | undefined> {
+  return inHistory(parts, revision, () => loadTask(parts.core, taskId, revision));
+}
+
+/** Runs a read as of a revision. Throws OUT_OF_RANGE where that history is gone. */
+export async function inHistory<T>(parts: Parts, revision: bigint, read: () => Promise<T>): Promise<T> {
+  try {
+    return await once(parts.core, read);
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "COMPACTED") throw error;
+    throw compacted(revision, error.firstRevision ?? parts.core.store.firstRevision());
+  }
+}
