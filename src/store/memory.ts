@@ -3,20 +3,19 @@
  * the process. For tests, and for tasks that need not outlive a crash.
  *
  * Owns: the newest version of each key, the chain of older ones behind it, and
- * the log, one item for each commit of the history, oldest first.
+ * the log of its commits (memory-log.ts).
  *
  * States: open, then closed for good.
  *
  * 1. A commit is checked and applied in one synchronous step, so no two are
  *    ever under way, and what a read or a page of a scan sees is one moment.
- * 2. The log has the commits of the revisions `#floor` + 1 to `#revision`, without a gap.
- * 3. A version links to the one before it until the commit that replaced that one has left
- *    the log; then no revision that can still be read shows the older one, and it goes.
- * 4. History is let go when it is too old, at the next call that looks at it, and when
+ * 2. The log ends with the commit of `#revision`.
+ * 3. History is let go when it is too old, at the next call that looks at it, and when
  *    it is too large, by the commit that makes it so; the newest commit stays then.
- * 5. Bytes are copied on their way in and out: nobody outside shares them.
+ * 4. Bytes are copied on their way in and out: nobody outside shares them.
  */
 import { type Clock, systemClock } from "../clock.ts";
+import { CommitLog, type Version } from "./memory-log.ts";
 import { checkChanges, checkKey, checkRevision, checkScan, checkText, invalid } from "./store-input.ts";
 import { SortedKeys } from "./sorted-keys.ts";
 import {
@@ -55,24 +54,6 @@ function resolveOptions(options: MemoryStoreOptions): ResolvedOptions {
   return { clock, historyMs, historyBytes };
 }
 
-/** What a key had from a revision on. Index entries and counters have neither a previous nor an older one. */
-interface Version {
-  readonly key: string;
-  readonly kind: "versioned" | "index" | "counter";
-  /** Undefined: deleted. */
-  readonly value: Uint8Array | undefined;
-  readonly revision: bigint;
-  readonly previous: bigint;
-  older: Version | undefined;
-}
-
-interface LoggedCommit {
-  readonly monoMs: number;
-  readonly bytes: number;
-  /** The versioned keys' changes only. */
-  readonly versions: readonly Version[];
-}
-
 interface Waiter {
   readonly prefix: string;
   position: bigint;
@@ -87,12 +68,6 @@ interface Cursor {
   waiter: Waiter | undefined;
 }
 
-/** What holding a version costs beside its key and value, roughly; what a commit does, too. */
-const overheadBytes = 200;
-/** A watch hands out no further commit in an array of this many changes or bytes. */
-const arrayMaxEvents = 1_000;
-const arrayMaxBytes = 1024 ** 2;
-
 class MemoryStore implements Store {
   readonly kind = "memory";
   readonly durability = "none";
@@ -100,11 +75,7 @@ class MemoryStore implements Store {
   readonly #newest = new Map<string, Version>();
   readonly #keys = new SortedKeys();
   readonly #waiters = new Set<Waiter>();
-  /** Its first `#gone` items have left it; they are taken off now and then. */
-  #log: (LoggedCommit | undefined)[] = [];
-  #gone = 0;
-  #logBytes = 0;
-  #floor = 0n;
+  readonly #log = new CommitLog();
   #revision = 0n;
   #closed = false;
 
@@ -118,7 +89,7 @@ class MemoryStore implements Store {
 
   firstRevision(): bigint {
     this.#dropOldHistory();
-    return this.#floor;
+    return this.#log.floor;
   }
 
   async get(key: string, options: { revision?: bigint | undefined } = {}): Promise<Entry | undefined> {
@@ -153,11 +124,10 @@ class MemoryStore implements Store {
 
     this.#revision += 1n;
     const versions = changes.map((change) => this.#apply(change)).filter((version) => version !== undefined);
-    const bytes = versions.reduce((total, version) => total + sizeOf(version), overheadBytes);
-    this.#log.push({ monoMs: this.#options.clock.mono(), bytes, versions });
-    this.#logBytes += bytes;
+    this.#log.push(this.#options.clock.mono(), versions);
     this.#dropOldHistory();
-    while (this.#logBytes > this.#options.historyBytes && this.#floor + 1n < this.#revision) this.#dropOldestCommit();
+    while (this.#log.bytes > this.#options.historyBytes && this.#log.floor + 1n < this.#revision)
+      this.#dropOldestCommit();
     this.#wakeWaiters(versions);
     return this.#revision;
   }
@@ -205,8 +175,8 @@ class MemoryStore implements Store {
     let position = after;
     while (!isOver()) {
       this.#dropOldHistory();
-      if (position < this.#floor) throw this.#compacted(position);
-      const { events, upTo } = this.#eventsAfter(position, prefix);
+      if (position < this.#log.floor) throw this.#compacted(position);
+      const { events, upTo } = this.#log.eventsAfter(position, prefix);
       position = upTo;
       if (events.length > 0) yield events;
       cursor.handedOver = position;
@@ -224,23 +194,6 @@ class MemoryStore implements Store {
       if (error instanceof StoreError) return error;
       throw error;
     }
-  }
-
-  /** Whole commits from the log, until an array is full or the log ends. */
-  #eventsAfter(position: bigint, prefix: string): { events: StoreEvent[]; upTo: bigint } {
-    const events: StoreEvent[] = [];
-    let bytes = 0;
-    let upTo = position;
-    while (upTo < this.#revision && events.length < arrayMaxEvents && bytes < arrayMaxBytes) {
-      const commit = this.#log[this.#gone + Number(upTo - this.#floor)];
-      for (const version of commit?.versions ?? []) {
-        if (!version.key.startsWith(prefix)) continue;
-        events.push(toEvent(version));
-        bytes += version.value?.length ?? 0;
-      }
-      upTo += 1n;
-    }
-    return { events, upTo };
   }
 
   /** Resolves to the position to go on from, when there is something for the prefix, or an end. */
@@ -315,22 +268,13 @@ class MemoryStore implements Store {
 
   #dropOldHistory(): void {
     const since = this.#options.clock.mono() - this.#options.historyMs;
-    while (this.#floor < this.#revision && (this.#log[this.#gone]?.monoMs ?? since) < since) this.#dropOldestCommit();
+    while ((this.#log.oldestMs ?? since) < since) this.#dropOldestCommit();
   }
 
   #dropOldestCommit(): void {
-    const commit = this.#log[this.#gone];
-    this.#log[this.#gone] = undefined;
-    this.#gone += 1;
-    this.#floor += 1n;
-    this.#logBytes -= commit?.bytes ?? 0;
-    for (const version of commit?.versions ?? []) {
-      version.older = undefined;
+    for (const version of this.#log.shift()) {
       if (version.value === undefined && this.#newest.get(version.key) === version) this.#forget(version.key);
     }
-    if (this.#gone < 1_024 || this.#gone * 2 < this.#log.length) return;
-    this.#log = this.#log.slice(this.#gone);
-    this.#gone = 0;
   }
 
   #checkOpen(): void {
@@ -343,12 +287,12 @@ class MemoryStore implements Store {
       throw new StoreError("FUTURE", `revision ${revision} is ahead of the store, which is at ${this.#revision}`);
     }
     this.#dropOldHistory();
-    if (revision < this.#floor) throw this.#compacted(revision);
+    if (revision < this.#log.floor) throw this.#compacted(revision);
   }
 
   #compacted(revision: bigint): StoreError {
-    const message = `the history of revision ${revision} is gone; the first revision there is is ${this.#floor}`;
-    return new StoreError("COMPACTED", message, { firstRevision: this.#floor });
+    const message = `the history of revision ${revision} is gone; the first revision there is is ${this.#log.floor}`;
+    return new StoreError("COMPACTED", message, { firstRevision: this.#log.floor });
   }
 
   #checkCondition({ key, revision }: Condition): void {
@@ -379,16 +323,8 @@ function kindOf(type: Change["type"]): Version["kind"] {
   return type === "add" ? "counter" : "index";
 }
 
-function sizeOf(version: Version): number {
-  return version.key.length + (version.value?.length ?? 0) + overheadBytes;
-}
-
 function toEntry({ key, revision, previous }: Version, value: Uint8Array): Entry {
   return { key, value: new Uint8Array(value), revision, previous };
-}
-
-function toEvent({ key, value, revision, previous }: Version): StoreEvent {
-  return { type: value === undefined ? "delete" : "put", key, value: new Uint8Array(value ?? []), revision, previous };
 }
 
 function sum(value: Uint8Array | undefined, delta: bigint): Uint8Array {

@@ -178,7 +178,7 @@ export const hardMaxLines = 450;
 /** Files above the soft limit, and why they are not two. */
 export const longFiles: Readonly<Record<string, string>> = {
   "src/store/level-materializer.ts": "rounds, and the history that goes behind them",
-  "src/store/memory.ts": "a whole backend",
+  "src/store/memory.ts": "a whole backend, each call of which is one step",
   "test/controller/bad-runners.test.ts": "one table of bad runners",
   "test/controller/deliveries.test.ts": "the cases of one promise, in its order",
   "test/controller/faults-world.ts": "one world, whose parts crash together",
