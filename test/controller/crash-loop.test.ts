@@ -6,6 +6,14 @@ async function crashes(h: Harness, taskId: string): Promise<number> {
   return (await h.controller.taskStatus(taskId)).crashCount;
 }
 
+/** Lets the process die in so many attempts of the task "a". */
+async function die(h: Harness, times: number, phase: "pending" | "running" = "running"): Promise<void> {
+  for (let i = 0; i < times; i += 1) {
+    await h.runner.phase("a", phase);
+    await h.crash();
+  }
+}
+
 /** The tasks whose onTaskRunning or onTaskPending is under way. */
 function underWay(h: Harness): string[] {
   return h.runner.phases.filter((phase) => !phase.isSettled && !phase.isAbandoned).map((phase) => phase.taskId);
@@ -58,10 +66,7 @@ describe("a task in whose attempts the process dies without progress", () => {
   test("is parked in one transition, which a watcher sees", async () => {
     await using h = await openHarness();
     await h.launch("a");
-    for (let i = 0; i < 2; i += 1) {
-      await h.runner.phase("a");
-      await h.crash();
-    }
+    await die(h, 2);
     await h.runner.phase("a");
     await h.settle();
     const { status, revision } = await h.controller.readTask("a");
@@ -79,10 +84,7 @@ describe("a task in whose attempts the process dies without progress", () => {
     await using h = await openHarness();
     h.runner.scripts.pending = "hold";
     await h.launch("a");
-    for (let i = 0; i < 3; i += 1) {
-      await h.runner.phase("a", "pending");
-      await h.crash();
-    }
+    await die(h, 3, "pending");
     await h.settle();
     expect(await h.state("a")).toBe("Failed");
   });
@@ -90,10 +92,7 @@ describe("a task in whose attempts the process dies without progress", () => {
   test("is kept by the library's cleaning until the next opening", async () => {
     await using h = await openHarness({ retention: {} });
     await h.launch("a");
-    for (let i = 0; i < 3; i += 1) {
-      await h.runner.phase("a");
-      await h.crash();
-    }
+    await die(h, 3);
     await h.settle();
     expect((await h.controller.taskStatus("a")).error?.reason).toBe("CRASH_LOOP");
     await h.reopen();
@@ -103,10 +102,7 @@ describe("a task in whose attempts the process dies without progress", () => {
   test("is launched again by hand with a clean count", async () => {
     await using h = await openHarness();
     await h.launch("a");
-    for (let i = 0; i < 3; i += 1) {
-      await h.runner.phase("a");
-      await h.crash();
-    }
+    await die(h, 3);
     await h.settle();
     await h.launch("a");
     await h.runner.phase("a");
@@ -121,10 +117,7 @@ describe("progress", () => {
   test("clears the count at once, and a death after it starts it anew", async () => {
     await using h = await openHarness();
     await h.launch("a");
-    for (let i = 0; i < 2; i += 1) {
-      await h.runner.phase("a");
-      await h.crash();
-    }
+    await die(h, 2);
     await (await h.runner.phase("a")).task.setProgress({ current: 1 });
     expect(await crashes(h, "a")).toBe(0);
     await h.crash();
