@@ -4,7 +4,7 @@ import { findCircle, folderOf, type Import, importsOf, mayImport, passesOn, rule
 import { joinedKeys, keyRoots, rootsIn } from "./tidy/keys.ts";
 import { isExplained, publicNames, shownTypes } from "./tidy/public-names.ts";
 import { folderRules, hardMaxLines, longFiles, realPorts, reserved, softMaxLines, testFolders } from "./tidy/rules.ts";
-import { countLines, isIn, listFiles, loadSource, readText, type SourceFile } from "./tidy/source-code.ts";
+import { countLines, existsFile, isIn, listFiles, loadSource, readText, type SourceFile } from "./tidy/source-code.ts";
 import { covers, globalsOf, readsOf } from "./tidy/world.ts";
 
 /** The files that users of the package import. */
@@ -120,6 +120,21 @@ describe("files", () => {
   test(`those of more than ${softMaxLines} lines are those that have a reason`, () => {
     const long = code.filter((path) => countLines(path) > softMaxLines);
     expect(long.sort()).toEqual(Object.keys(longFiles).sort());
+  });
+});
+
+describe("what is cited", () => {
+  test("is there: files of ours, in comments and in docs", () => {
+    const texts = ["src", "test", "bench", "examples", "scripts", "docs"].flatMap((folder) => listFiles(folder));
+    const cited =
+      /\b(?:src|test|bench|examples|scripts|docs|proto\/(?:stint|core))\/[\w./-]+\.(?:ts|mjs|md|proto|yaml)\b/g;
+    const missing = [...texts, "README.md", "CHANGELOG.md"].flatMap((path) =>
+      [...readText(path).matchAll(cited)]
+        .map(([file]) => file)
+        .filter((file) => !file.includes("NAME") && !existsFile(file))
+        .map((file) => `${path} cites ${file}`),
+    );
+    expect(missing).toEqual([]);
   });
 });
 

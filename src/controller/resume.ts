@@ -1,5 +1,5 @@
 /**
- * Opening a controller: makes of what the last process left what the contract says, before anything is offered.
+ * Opening a controller: makes of what the last process left what is to become of it, before anything is offered.
  *
  * 1. A run that was offered and has not ended goes back to Pending with one attempt more, in its old place in the queue;
  *    unless a cancel is stored (it ends as Canceled), a launch is stored (that takes its place), or it is the one that kills the process (CRASH_LOOP), which

@@ -25,7 +25,7 @@ export interface TaskLimits {
   readonly messageMaxBytes: number;
 }
 
-/** The limits of the contract, from docs/reliability.md section 3.2. */
+/** The limits that are in force where nothing else is said; docs/operating.md has them for people. */
 export const defaultTaskLimits: TaskLimits = {
   metadataMaxBytes: 256 * 1024,
   metadataMaxDepth: 32,

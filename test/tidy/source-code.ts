@@ -2,7 +2,7 @@
  * The project's own code as text and syntax. The parser is the one that vitest brings along:
  * TypeScript 7 has none that JavaScript can call.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseAst } from "vitest/node";
@@ -34,6 +34,10 @@ export function listFiles(folder: string, ending = ""): string[] {
 
 export function readText(path: string): string {
   return readFileSync(posix.join(root, path), "utf8");
+}
+
+export function existsFile(path: string): boolean {
+  return existsSync(posix.join(root, path));
 }
 
 export function countLines(path: string): number {
