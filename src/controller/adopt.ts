@@ -23,7 +23,7 @@ export function adopt(core: Core, task: Task): Adopted {
   if (isWhole && hasTransition) return { task, logs: [] };
   const timestamp = timestampFromMs(core.clock.wall());
   const runId = status.runId || core.random.id();
-  const logs = status.logs.map((entry, i) => ({ ...entry, seq: record.logLastSeq + BigInt(i) + 1n }));
+  const logs = inlineLogs(task);
   return {
     task: {
       status: {
@@ -48,6 +48,11 @@ export function adopt(core: Core, task: Task): Adopted {
     },
     logs,
   };
+}
+
+/** The log entries that lie in the status, numbered as they are to be. */
+export function inlineLogs({ status, record }: Task): LogEntry[] {
+  return status.logs.map((entry, i) => ({ ...entry, seq: record.logLastSeq + BigInt(i) + 1n }));
 }
 
 /** The chunk of what `adopt` took out, for the next version `after`; none where that has cleared its log. */

@@ -1,18 +1,18 @@
 /** CancelTask: the request is on disk before the runner's signal is fired. */
 import type { TaskCancel } from "#gen/core/v1/core_pb.js";
-import { sleep } from "../clock.ts";
-import { onAbort } from "../async/signals.ts";
 import { StoreError } from "../store/store.ts";
 import type { TaskEvent } from "../task/apply.ts";
 import { checkRequestId, checkTaskId, checkText } from "../task/ids.ts";
 import { isActive, isEnded } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import type { CanceledTask, CancelOptions, CancelStage } from "./controller.ts";
-import { ControllerError, type FieldViolation, invalidArgument, taskNotFound } from "./error.ts";
+import { type FieldViolation, invalidArgument, taskNotFound } from "./error.ts";
 import { checkOpen, checkRevision, type Parts, snapshot } from "./parts.ts";
+import { notTheRun } from "./run-precondition.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { loadTask } from "./task-reader.ts";
 import { afterEffect, once } from "./commit.ts";
+import { waitForEnd } from "./wait-for-end.ts";
 
 /** See Controller.cancelTask. */
 export async function cancelTask(parts: Parts, taskId: string, options: CancelOptions): Promise<CanceledTask> {
@@ -22,10 +22,13 @@ export async function cancelTask(parts: Parts, taskId: string, options: CancelOp
   return actors.use(taskId, async (actor) => {
     const runId = await actor.serialize(() => cancelTurn(parts, actor, options));
     return afterEffect(async () => {
-      if ((options.waitMs ?? 0) > 0) await waitForEnd(parts, taskId, runId, options);
-      const loaded = await once(core, () => loadTask(core, taskId));
+      const read = () => once(core, () => loadTask(core, taskId));
+      const isOver = async (): Promise<boolean> => stageOf(runId, (await read())?.task) === "ended";
+      const { waitMs = 0, signal } = options;
+      if (waitMs > 0) await waitForEnd(parts, core.hub.watch(taskId), isOver, { waitMs, signal });
+      const loaded = await read();
       const entry = { task: loaded?.task, revision: loaded?.revision ?? 0n };
-      return { ...(await snapshot(parts, taskId, entry)), stage: stageOf(entry.task) };
+      return { ...(await snapshot(parts, taskId, entry)), stage: stageOf(runId, entry.task) };
     });
   });
 }
@@ -73,6 +76,7 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
     // Ended already; all there is to cancel is a launch that waits for the runner to be told of that.
     if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
     actor.intent = undefined;
+    core.hub.wake(actor.taskId);
     return runId;
   }
   const { ownRun } = actor;
@@ -83,6 +87,7 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
   if (task.status.cancel === undefined) await runs.requestCancel(actor, task, request, extra);
   else if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
   actor.intent = undefined;
+  core.hub.wake(actor.taskId);
   ownRun.abort("CANCEL");
   // What the status shows of it follows by itself; nobody waits for that.
   void actor
@@ -98,42 +103,10 @@ function checkRun(actor: TaskActor, task: Task, runId: string | undefined): void
   throw notTheRun(actor.taskId, runId, task.status.runId);
 }
 
-/** FAILED_PRECONDITION for a run that is not the current one. */
-export function notTheRun(taskId: string, runId: string, currentRunId: string): ControllerError {
-  return new ControllerError(
-    "FAILED_PRECONDITION",
-    `run "${runId}" is not the current run of task "${taskId}", which is "${currentRunId}"`,
-    { reason: "CONFLICT", metadata: { run_id: currentRunId } },
-  );
-}
-
-function stageOf(task: Task | undefined): CancelStage {
+/** How far the cancel of the run is. A run that is not the current one any more has ended. */
+function stageOf(runId: string, task: Task | undefined): CancelStage {
   const cancel: TaskCancel | undefined = task?.status.cancel;
-  if (task === undefined || isEnded(task.status.state)) return "ended";
+  if (task?.status.runId !== runId || isEnded(task.status.state)) return "ended";
   if (cancel?.acknowledgedAt !== undefined) return "acknowledged";
   return cancel?.deliveredAt === undefined ? "requested" : "delivered";
-}
-
-/** Until the run has ended or is no longer the current one, or the wait is over. */
-async function waitForEnd(parts: Parts, taskId: string, runId: string, options: CancelOptions): Promise<void> {
-  const { core } = parts;
-  const over = new AbortController();
-  const stop = (): void => over.abort();
-  const offs = [onAbort(core.closing, stop)];
-  if (options.signal !== undefined) offs.push(onAbort(options.signal, stop));
-  const wakeup = core.hub.watch(taskId);
-  onAbort(over.signal, () => wakeup.close());
-  const timeout = sleep(core.clock, options.waitMs ?? 0, over.signal).then(stop);
-  try {
-    while (!over.signal.aborted) {
-      const { version } = wakeup;
-      const loaded = await once(core, () => loadTask(core, taskId));
-      if (loaded === undefined || loaded.task.status.runId !== runId || isEnded(loaded.task.status.state)) return;
-      await wakeup.after(version);
-    }
-  } finally {
-    stop();
-    for (const off of offs) off();
-    await timeout;
-  }
 }

@@ -12,6 +12,16 @@ export interface Controller {
    */
   launchTask(taskId: string, options?: LaunchOptions): Promise<LaunchedTask>;
 
+  /**
+   * Launches many tasks, side by side; those of the same task id in their order. Resolves to one result for each
+   * launch, in order: each is done or refused for itself. Once the signal is aborted no more are
+   * begun, and what is not done is rejected with its reason; one that is under way may be done still.
+   */
+  launchTasks(
+    launches: readonly TaskLaunch[],
+    options?: { signal?: AbortSignal | undefined },
+  ): Promise<PromiseSettledResult<LaunchedRun>[]>;
+
   /** Stores that the task is to be canceled, then fires its runner's signal. Nothing changes when the task has ended. Rejects with NOT_FOUND, ABORTED, FAILED_PRECONDITION, DATA_LOSS, UNAVAILABLE. */
   cancelTask(taskId: string, options?: CancelOptions): Promise<CanceledTask>;
 
@@ -28,6 +38,12 @@ export interface Controller {
   readTask(taskId: string, options?: ReadOptions): Promise<TaskSnapshot>;
 
   /**
+   * One page of the log entries of a task, oldest first. Rejects with NOT_FOUND, DATA_LOSS, and INVALID_ARGUMENT for
+   * a page token that is not one of these pages.
+   */
+  taskLogs(taskId: string, options?: LogsOptions): Promise<LogPage>;
+
+  /**
    * The task's status as it is (or a bookmark, when nothing is newer than
    * sinceRevision), then each transition in order, once, with the newest progress in between;
    * ends after the first end state. Holds nothing but a position: a slow reader skips progress, never a transition.
@@ -40,6 +56,13 @@ export interface Controller {
    * is gone, UNAVAILABLE, RESOURCE_EXHAUSTED. Holds nothing but a position: a slow reader slows nobody.
    */
   watchTasks(options?: WatchTasksOptions): AsyncIterable<TasksChange>;
+
+  /**
+   * Waits for the task to end: resolves to it as it is when it has ended, or when the time that was asked for is over.
+   * Rejects with NOT_FOUND, FAILED_PRECONDITION when the run of `runId` is not, or no longer, the current
+   * one, DATA_LOSS, RESOURCE_EXHAUSTED, and UNAVAILABLE when the controller closes.
+   */
+  waitTask(taskId: string, options?: WaitOptions): Promise<WaitedTask>;
 
   /** Deletes a task that has ended, with all that belongs to it. Rejects with FAILED_PRECONDITION while it is active, NOT_FOUND, ABORTED. */
   deleteTask(taskId: string, options?: { ifRevision?: bigint | undefined }): Promise<void>;
@@ -85,13 +108,23 @@ export interface LaunchOptions {
 /** What a launch did: made a run, replaced one that was alive, or left the task as it was. */
 export type LaunchOutcome = "launched" | "restarted" | "used-existing";
 
-/** The answer to a launch. */
-export interface LaunchedTask extends TaskSnapshot {
+/** One launch of many. */
+export interface TaskLaunch extends LaunchOptions {
   readonly taskId: string;
-  /** The run that was launched or used. While a live run is being replaced, `status` is still that run's. */
+}
+
+/** What a launch did. */
+export interface LaunchedRun {
+  readonly taskId: string;
+  /** The run that was launched or used. */
   readonly runId: string;
   readonly outcome: LaunchOutcome;
+  /** The revision of the task's last change. */
+  readonly revision: bigint;
 }
+
+/** The same with the task's status. While a live run is being replaced, that is still that run's. */
+export interface LaunchedTask extends TaskSnapshot, LaunchedRun {}
 
 /** Which run is to be canceled, and how long the answer may wait for its end. */
 export interface CancelOptions {
@@ -159,6 +192,26 @@ export interface TaskPage {
   readonly revision: bigint;
 }
 
+/** Which entries of a log, from where on. */
+export interface LogsOptions {
+  /** Default 100, at most 1,000. */
+  readonly pageSize?: number | undefined;
+  /** `nextPageToken` of the page before, of the same task and with the same minLevel. */
+  readonly pageToken?: string | undefined;
+  /** Only entries of at least this level (slog's numbers). */
+  readonly minLevel?: number | undefined;
+  /** Only entries after this seq. Not looked at with a page token. */
+  readonly afterSeq?: bigint | undefined;
+}
+
+/** One page of a log, oldest first. */
+export interface LogPage {
+  /** May be fewer than asked for, or none, on any page. */
+  readonly entries: readonly LogEntry[];
+  /** Empty on the last page. */
+  readonly nextPageToken: string;
+}
+
 /** Where a watch begins, what it has, and what ends it. */
 export interface WatchTaskOptions {
   /** Only what came after; 0n or undefined: begin with the status as it is. */
@@ -200,4 +253,20 @@ export interface TasksChange {
   /** It matched before, and does no longer. */
   readonly left: boolean;
   readonly bookmark: boolean;
+}
+
+/** What is waited for, and how long. */
+export interface WaitOptions {
+  /** Wait so long for the end, in ms; undefined: as long as it takes. */
+  readonly timeoutMs?: number | undefined;
+  /** Wait for this run only. */
+  readonly runId?: string | undefined;
+  /** Ends the wait: the task is answered as it is then. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The task when the wait was over. */
+export interface WaitedTask extends TaskSnapshot {
+  /** The task has ended. */
+  readonly done: boolean;
 }

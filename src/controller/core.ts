@@ -23,9 +23,12 @@ export interface Core {
   readonly name: string;
   readonly store: Store;
   readonly guard: StoreGuard;
-  readonly runner: TaskRunner;
+  /** undefined: nobody runs its tasks, which wait. */
+  readonly runner: TaskRunner | undefined;
   /** The runner has an onTaskCompleted. Looked at once: what reading it throws must not be in the way of an end. */
   readonly tellsEnds: boolean;
+  /** Nothing names it any more: it keeps its tasks, and launches none. */
+  readonly isRetired: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -64,11 +64,12 @@ export function cleanTask(parts: Parts, taskId: string, when: Due): Promise<bool
 }
 
 async function remove(parts: Parts, actor: TaskActor, mode: CommitMode): Promise<boolean> {
-  const { core, trash } = parts;
+  const { core, trash, runs } = parts;
   const { task } = await actor.load(mode);
   if (task === undefined) return false;
   const left = task.status.logCount > 0n ? trashChange(core, actor.taskId, task) : undefined;
-  const extra = left === undefined ? [] : [left];
+  const extra = runs.deliveries.changesInPlace(actor.taskId, task.status);
+  if (left !== undefined) extra.push(left);
   try {
     await actor.write(undefined, { waits: false, extra, mode });
   } catch (error) {

@@ -5,6 +5,8 @@
  *    is removed after onTaskCompleted has returned, thrown, or taken 30 s. So it is told at least once, over crashes too.
  *    One that stopped because the controller closes was not told, and neither was one that went on longer than that.
  * 2. Until then the task is neither cleaned, deleted nor launched again (TaskActor.delivery); watchers do not wait.
+ * 3. Where there is no runner, an end of a run that was offered to one before is kept to be told, until the task is deleted
+ *    or launched again: nobody is there to wait for.
  */
 import { sleep } from "../clock.ts";
 import { onAbort } from "../async/signals.ts";
@@ -42,9 +44,18 @@ export class Deliveries {
   }
 
   /** What belongs to the commit of an end. */
-  changesAtEnd(taskId: string, runId: string): Change[] {
-    if (!this.#core.tellsEnds) return [];
+  changesAtEnd(taskId: string, { runId, attempt }: { runId: string; attempt: number }): Change[] {
+    const { runner, tellsEnds } = this.#core;
+    // A run that was never offered is in its first attempt still.
+    const isToTell = runner === undefined ? attempt > 1 : tellsEnds;
+    if (!isToTell) return [];
     return [{ type: "index", key: deliveryKey(this.#core.name, taskId, runId), value: noBytes }];
+  }
+
+  /** What belongs to the commit that deletes a task, or gives its id a new run: what nobody is there to be told is dropped. */
+  changesInPlace(taskId: string, { runId }: { runId: string }): Change[] {
+    if (this.#core.runner !== undefined) return [];
+    return [{ type: "unindex", key: deliveryKey(this.#core.name, taskId, runId) }];
   }
 
   /** Tells of the end of `task`, which is on disk. Never rejects. */
@@ -82,7 +93,7 @@ export class Deliveries {
     const args = task.status.error === undefined ? [] : [task.status.error];
     // An async function, so that what a runner throws at once is a rejection too.
     const call = async (): Promise<unknown> =>
-      core.runner.onTaskCompleted?.(active, task.status.state, context, ...args);
+      core.runner?.onTaskCompleted?.(active, task.status.state, context, ...args);
     const telling = call().then(
       () => true,
       (error: unknown) => {

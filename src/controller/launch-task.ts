@@ -3,12 +3,12 @@ import type { TaskState } from "#gen/core/v1/core_pb.js";
 import { StoreError } from "../store/store.ts";
 import { decideLaunch } from "../task/relaunch.ts";
 import { isActive, stateName, StatePending, StateUnknown } from "../task/state.ts";
-import type { LaunchedTask, LaunchOptions, LaunchOutcome } from "./controller.ts";
+import type { LaunchedRun, LaunchedTask, LaunchOptions, LaunchOutcome } from "./controller.ts";
 import { afterEffect } from "./commit.ts";
 import { ControllerError, taskNotFound } from "./error.ts";
 import { createIntent } from "./intent.ts";
 import { type ResolvedLaunch, resolveLaunch } from "./launch-options.ts";
-import { checkOpen, checkRevision, type Parts, snapshot } from "./parts.ts";
+import { checkOpen, checkRevision, checkTakesLaunches, type Parts, snapshot } from "./parts.ts";
 import { findRequest, requestChanges, type UsedRequest } from "./requests.ts";
 import type { ActorEntry, TaskActor } from "./task-actor.ts";
 
@@ -17,18 +17,33 @@ interface Decided {
   readonly outcome: LaunchOutcome;
 }
 
+/** Makes the answer of a launch that was done. */
+type Answer<T> = (did: Omit<LaunchedRun, "revision">, entry: ActorEntry) => Promise<T>;
+
 /** See Controller.launchTask. */
-export async function launchTask(parts: Parts, taskId: string, options: LaunchOptions): Promise<LaunchedTask> {
+export function launchTask(parts: Parts, taskId: string, options: LaunchOptions): Promise<LaunchedTask> {
+  return launchThen(parts, taskId, options, async (did, entry) => ({
+    ...(await snapshot(parts, did.taskId, entry)),
+    ...did,
+  }));
+}
+
+/** The same without the status, which costs reads. */
+export function launchRun(parts: Parts, taskId: string, options: LaunchOptions): Promise<LaunchedRun> {
+  return launchThen(parts, taskId, options, async (did, { revision }) => ({ ...did, revision }));
+}
+
+async function launchThen<T>(parts: Parts, taskId: string, options: LaunchOptions, answer: Answer<T>): Promise<T> {
   checkOpen(parts);
-  const launch = resolveLaunch(taskId, options, parts.core.limits);
-  const used = await findRequest(parts.core, taskId, launch);
-  if (used !== undefined) return repeated(parts, used, options);
+  const resolved = resolveLaunch(taskId, options, parts.core.limits);
+  const used = await findRequest(parts.core, taskId, resolved);
+  if (used !== undefined) return repeated(parts, used, options, answer);
   return parts.actors.use(taskId, async (actor) => {
-    const launched = await actor.serialize(() => launchTurn(parts, actor, launch, options));
+    const launched = await actor.serialize(() => launchTurn(parts, actor, resolved, options));
     // Not in this task's turn: where the server made the id, the first time was of another task.
-    if ("generation" in launched) return repeated(parts, launched, options);
-    const { task, ...rest } = launched;
-    return afterEffect(async () => ({ taskId, ...(await snapshot(parts, taskId, task)), ...rest }));
+    if ("generation" in launched) return repeated(parts, launched, options, answer);
+    const { task, runId, outcome } = launched;
+    return afterEffect(() => answer({ taskId, runId, outcome }, task));
   });
 }
 
@@ -62,6 +77,7 @@ async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch
   checkOpen(parts);
   const entry = await actor.load("once");
   checkRevision(entry, launch.ifRevision);
+  checkTakesLaunches(parts);
   // A stored launch was acknowledged: it is the run that is alive, also where the run before it has ended.
   const state = actor.intent === undefined ? entry.task?.status.state : StatePending;
   switch (decideLaunch(state, launch)) {
@@ -128,6 +144,8 @@ async function storeIntent(
   await actor.writeBeside(changes, { conditions: request.conditions, mode: "once" });
   actor.intent = intent;
   actor.run?.abort("RESTART");
+  // Who waits for the run of the launch that this one replaces learns that it never comes.
+  core.hub.wake(actor.taskId);
   return did;
 }
 
@@ -147,7 +165,7 @@ async function useExisting(
 }
 
 /** The answer of the first time, with today's status. */
-function repeated(parts: Parts, used: UsedRequest, options: LaunchOptions): Promise<LaunchedTask> {
+function repeated<T>(parts: Parts, used: UsedRequest, options: LaunchOptions, answer: Answer<T>): Promise<T> {
   const { taskId, runId, outcome } = used;
   return parts.actors.use(taskId, async (actor) => {
     const entry = await actor.serialize(async () => {
@@ -157,7 +175,7 @@ function repeated(parts: Parts, used: UsedRequest, options: LaunchOptions): Prom
       if (isActive(loaded.task.status.state)) parts.callbacks.add(taskId, options);
       return loaded;
     });
-    return { taskId, ...(await snapshot(parts, taskId, entry)), runId, outcome };
+    return answer({ taskId, runId, outcome }, entry);
   });
 }
 

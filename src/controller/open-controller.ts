@@ -18,6 +18,8 @@ import { deleteTask } from "./delete-task.ts";
 import { Deliveries } from "./deliveries.ts";
 import { type FieldViolation, invalidArgument } from "./error.ts";
 import { launchTask } from "./launch-task.ts";
+import { launchTasks } from "./launch-tasks.ts";
+import { taskLogs } from "./list-logs.ts";
 import { checkOpen, type Parts } from "./parts.ts";
 import { countTasks, queryTasks } from "./query.ts";
 import { resume } from "./resume.ts";
@@ -26,6 +28,7 @@ import { Runs } from "./runs.ts";
 import { createStoreGuard, type StoreGuard } from "./store-guard.ts";
 import type { TaskRunner } from "./task-runner.ts";
 import { Trash } from "./trash.ts";
+import { waitTask } from "./wait-task.ts";
 import { WatchHub } from "./watch-hub.ts";
 import { watchTask } from "./watch-task.ts";
 import { watchedTasksOf, watchTasks } from "./watch-tasks.ts";
@@ -68,8 +71,22 @@ export const defaultControllerLimits: ControllerLimits = {
  * ends it was not told of, and cleans ended tasks, unless `retention` keeps them. Resolves when that is done.
  * Throws INVALID_ARGUMENT that names every bad option, UNAVAILABLE where the signal is aborted while the store fails.
  */
-export async function openController(options: ControllerOptions): Promise<Controller> {
-  const resolved = resolveOptions(options);
+export function openController(options: ControllerOptions): Promise<Controller> {
+  return openCore(options, false);
+}
+
+/**
+ * Opens a controller that nothing names any more. It has no runner: its tasks can be read, watched, canceled and deleted, and
+ * those that have not ended wait. It refuses launches.
+ */
+export function openRetiredController(options: Omit<ControllerOptions, "runner" | "concurrency">): Promise<Controller> {
+  return openCore({ ...options, runner: undefined, concurrency: 0 }, true);
+}
+
+type OpenOptions = Omit<ControllerOptions, "runner"> & Pick<Core, "runner">;
+
+async function openCore(options: OpenOptions, isRetired: boolean): Promise<Controller> {
+  const resolved = resolveOptions(options, isRetired);
   const ownGuard = options.guard === undefined;
   const closing = new AbortController();
   // Every watch, wait and delivery listens to it: no number of them is a leak.
@@ -100,13 +117,16 @@ export async function openController(options: ControllerOptions): Promise<Contro
   return {
     name: core.name,
     launchTask: (taskId, launch = {}) => launchTask(parts, taskId, launch),
+    launchTasks: (launches, batch = {}) => launchTasks(parts, launches, batch),
     cancelTask: (taskId, cancel = {}) => cancelTask(parts, taskId, cancel),
     listTasks: () => listTasks(parts),
     queryTasks: (query = {}) => queryTasks(parts, query),
     taskStatus: async (taskId, read = {}) => (await readTask(parts, taskId, read)).status,
     readTask: (taskId, read = {}) => readTask(parts, taskId, read),
+    taskLogs: (taskId, logs = {}) => taskLogs(parts, taskId, logs),
     watchTask: (taskId, watch = {}) => watchTask(parts, taskId, watch),
     watchTasks: (watch = {}) => watchTasks(watchedTasksOf(parts), watch),
+    waitTask: (taskId, wait = {}) => waitTask(parts, taskId, wait),
     deleteTask: (taskId, del = {}) => deleteTask(parts, taskId, del.ifRevision),
     countTasks: async () => {
       checkOpen(parts);
@@ -125,7 +145,7 @@ function createParts(core: Core, concurrency: number): Parts {
   return { core, actors, callbacks, trash, runs: new Runs(core, { actors, deliveries, trash, concurrency }) };
 }
 
-function resolveOptions(options: ControllerOptions) {
+function resolveOptions(options: OpenOptions, isRetired: boolean) {
   const limits: ControllerLimits = { ...defaultControllerLimits, ...options.limits };
   const { clock = systemClock, random = systemRandom, log = silentLog, store } = options;
   const { concurrency = limits.activeMax, closeGraceMs = 30_000, retention = {} } = options;
@@ -134,10 +154,10 @@ function resolveOptions(options: ControllerOptions) {
   if (nameComplaint !== undefined) violations.push({ field: "name", description: nameComplaint });
   if (store === undefined)
     violations.push({ field: "store", description: 'must be set: openStore("level:DIR") opens one' });
-  if (typeof options.runner?.onTaskRunning !== "function") {
+  if (!isRetired && typeof options.runner?.onTaskRunning !== "function") {
     violations.push({ field: "runner", description: "must have a function onTaskRunning" });
   }
-  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > limits.activeMax) {
+  if (!Number.isInteger(concurrency) || concurrency < (isRetired ? 0 : 1) || concurrency > limits.activeMax) {
     violations.push({ field: "concurrency", description: `must be a whole number from 1 to ${limits.activeMax}` });
   }
   if (!(closeGraceMs >= 0)) {
@@ -149,8 +169,9 @@ function resolveOptions(options: ControllerOptions) {
   if (violations.length > 0) throw invalidArgument(violations);
   const guard = options.guard ?? createStoreGuard({ store, clock, random, log });
   const { name, runner } = options;
-  const tellsEnds = runner.onTaskCompleted !== undefined;
-  return { name, store, runner, tellsEnds, clock, random, log, limits, guard, concurrency, closeGraceMs, retention };
+  const tellsEnds = runner?.onTaskCompleted !== undefined;
+  const parts = { name, store, runner, tellsEnds, isRetired, clock, random, log, limits, guard };
+  return { ...parts, concurrency, closeGraceMs, retention };
 }
 
 async function open(parts: Parts, retention: Retention): Promise<void> {

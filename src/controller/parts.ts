@@ -36,6 +36,16 @@ export function checkOpen(parts: Parts): void {
   }
 }
 
+/** Throws FAILED_PRECONDITION where the controller takes no launches. */
+export function checkTakesLaunches({ core }: Parts): void {
+  if (!core.isRetired) return;
+  throw new ControllerError("FAILED_PRECONDITION", `${whyRetired(core.name)}; it keeps its tasks, and launches none`);
+}
+
+function whyRetired(name: string): string {
+  return `the configuration no longer names the controller "${name}"`;
+}
+
 /** Throws ABORTED where the task has changed since `ifRevision`. */
 export function checkRevision(entry: ActorEntry, ifRevision: bigint | undefined): void {
   if (ifRevision === undefined || ifRevision === entry.revision) return;
@@ -70,6 +80,7 @@ export async function snapshot(
 /** What a Pending task waits for; empty when it waits for nothing. */
 export function waitingFor(parts: Parts, taskId: string, task: ActorEntry["task"]): string {
   if (task?.status.state !== 1 || parts.actors.peek(taskId)?.run !== undefined) return "";
+  if (parts.core.runner === undefined) return `a runner: ${whyRetired(parts.core.name)}`;
   const { concurrency } = parts.runs.dispatcher;
   return `one of the ${concurrency} places of this controller`;
 }

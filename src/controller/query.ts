@@ -2,7 +2,6 @@
  * Lists of tasks, page by page, from the index that fits: never a scan of all
  * tasks for a few. A page looks at a bounded number of entries, so with filters that no index has it may be short, or empty.
  */
-import { createHash } from "node:crypto";
 import type { TaskState, TaskStatus } from "#gen/core/v1/core_pb.js";
 import {
   countPrefix,
@@ -20,6 +19,7 @@ import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter, TaskPage, TaskSnapshot } from "./controller.ts";
 import type { Core } from "./core.ts";
 import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
+import { decodePageToken, encodePageToken, hashQuery } from "./page-token.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { decodeEntry, type Folding, foldStatus, type LoadedTask, loadTask, type ReaderCore } from "./task-reader.ts";
 
@@ -29,14 +29,8 @@ const pageMaxBytes = 2 * 1024 * 1024;
 /** How many entries a page may look at, for each that it may have. */
 const looksPerTask = 10;
 
-interface PageToken {
-  /** The hash of the query. */
-  readonly query: string;
-  /** The store's revision at the first page. */
-  readonly revision: bigint;
-  /** The last that was looked at: a key's end behind its prefix. */
-  readonly after: string;
-}
+/** Where a list goes on: the store's revision at its first page, and the last that was looked at, a key's end behind its prefix. */
+const place = [/^\d{1,20}$/, /^/];
 
 /** A source of task ids in the order of the list; `cursor` is where the list goes on behind it. */
 interface Candidate {
@@ -53,9 +47,10 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
   const pageSize = Math.min(options.pageSize || defaultPageSize, maxPageSize);
   checkQuery(options, pageSize);
   const query = hashOf(options);
-  const token = decodeToken(options.pageToken ?? "", query) ?? { query, revision: core.store.revision(), after: "" };
+  const token = decodePageToken(options.pageToken ?? "", query, place);
+  const revision = token?.[0] === undefined ? core.store.revision() : BigInt(token[0]);
   const tasks: Array<TaskSnapshot & { taskId: string }> = [];
-  let { after } = token;
+  let after = token?.[1] ?? "";
   let bytes = 0;
   let looks = pageSize * looksPerTask;
   let isLast = false;
@@ -81,9 +76,9 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
   }
   return {
     tasks,
-    nextPageToken: isLast ? "" : encodeToken({ ...token, after }),
+    nextPageToken: isLast ? "" : encodePageToken(query, [String(revision), after]),
     totalSize: await totalSize(parts, options),
-    revision: token.revision,
+    revision,
   };
 }
 
@@ -256,32 +251,5 @@ function hashOf(options: QueryOptions): string {
     options.idPrefix ?? "",
     options.order ?? "id",
   ];
-  return createHash("sha256").update(JSON.stringify(query)).digest("base64url").slice(0, 16);
-}
-
-function encodeToken(token: PageToken): string {
-  return Buffer.from(JSON.stringify([token.query, String(token.revision), token.after])).toString("base64url");
-}
-
-function decodeToken(text: string, query: string): PageToken | undefined {
-  if (text === "") return undefined;
-  const bad = (description: string): Error => invalidArgument([{ field: "page_token", description }]);
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
-  } catch {
-    throw bad("is not one that a page had");
-  }
-  const [tokenQuery, revision, after] = Array.isArray(parsed) ? (parsed as unknown[]) : [];
-  if (
-    typeof tokenQuery !== "string" ||
-    typeof revision !== "string" ||
-    typeof after !== "string" ||
-    !after.isWellFormed() ||
-    !/^\d{1,20}$/.test(revision)
-  ) {
-    throw bad("is not one that a page had");
-  }
-  if (tokenQuery !== query) throw bad("is of a list with other filters or another order");
-  return { query, revision: BigInt(revision), after };
+  return hashQuery(query);
 }

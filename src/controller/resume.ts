@@ -5,7 +5,7 @@
  *    unless a cancel is stored (it ends as Canceled), a launch is stored (that takes its place), or it is the one that kills the process (CRASH_LOOP), which
  *    no task of an isolated runner is.
  * 2. A run that was never offered waits on as it is.
- * 3. An end that the runner was not told of is told.
+ * 3. An end that the runner was not told of is told; where there is no runner, it is kept.
  * 4. A stored launch whose run before has ended takes place after the runner was told of that end.
  * 5. Each step is one commit, so that a crash in the middle of opening leaves only less to do.
  */
@@ -131,7 +131,7 @@ async function resumeTask(
   const { task } = await actor.load("until-done");
   if (task === undefined) return;
   const { how, extra } = options;
-  const died = how === "died" && core.runner.isIsolated !== true;
+  const died = how === "died" && core.runner?.isIsolated !== true;
   if (task.status.cancel !== undefined)
     return runs.endWithoutRun(actor, task, [{ type: "cancel" }], extra, "until-done");
   const { intent } = actor;
@@ -188,9 +188,11 @@ async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
   const isTold = await withTask(parts, taskId, async (actor) => {
     const { task } = await actor.load("until-done");
     if (actor.delivery !== undefined) return 1;
-    if (!core.tellsEnds) return 0;
     if (task === undefined || isActive(task.status.state)) return 0;
     if (entry.key !== deliveryKey(core.name, taskId, task.status.runId)) return 0;
+    // It waits for a runner to be told to.
+    if (core.runner === undefined) return 1;
+    if (!core.tellsEnds) return 0;
     parts.runs.deliver(actor, 0n);
     return 1;
   });

@@ -11,6 +11,7 @@
  * 3. A run of an id starts only after the one before it has let go, however long that takes.
  * 4. Whatever a runner throws or never does stays with its task.
  */
+import assert from "node:assert/strict";
 import type { Progress } from "#gen/core/v1/core_pb.js";
 import { releasedKey } from "../store/keys.ts";
 import { type Change, type Condition, StoreError } from "../store/store.ts";
@@ -46,16 +47,16 @@ export interface LaunchWrite {
 
 export class Runs {
   readonly dispatcher: Dispatcher;
+  readonly deliveries: Deliveries;
   readonly #core: Core;
   readonly #actors: Actors;
-  readonly #deliveries: Deliveries;
   readonly #trash: Trash;
   readonly #writer: RunWriter;
 
   constructor(core: Core, parts: { actors: Actors; deliveries: Deliveries; trash: Trash; concurrency: number }) {
     this.#core = core;
     this.#actors = parts.actors;
-    this.#deliveries = parts.deliveries;
+    this.deliveries = parts.deliveries;
     this.#trash = parts.trash;
     this.dispatcher = new Dispatcher(core, parts.actors, {
       concurrency: parts.concurrency,
@@ -79,6 +80,7 @@ export class Runs {
       const nowMs = this.#core.clock.wall();
       const launched = relaunch(before, { ...launch, queueNumber }, nowMs, this.#core.limits);
       const extra: Change[] = [...options.extra];
+      if (before !== undefined) extra.push(...this.deliveries.changesInPlace(actor.taskId, before.status));
       let { task } = launched;
       if (launched.logEntry !== undefined) {
         const appended = await appendLogEntry(this.#core, actor.taskId, task, launched.logEntry);
@@ -120,7 +122,7 @@ export class Runs {
     const waited = actor.waits;
     await actor.write(ended, {
       waits: false,
-      extra: [...extra, ...this.#deliveries.changesAtEnd(actor.taskId, ended.status.runId)],
+      extra: [...extra, ...this.deliveries.changesAtEnd(actor.taskId, ended.status)],
       mode,
     });
     if (waited) this.dispatcher.forget();
@@ -132,7 +134,7 @@ export class Runs {
     const { task, revision } = actor.known ?? { task: undefined, revision: 0n };
     if (task === undefined) return;
     const held = this.#actors.acquire(actor.taskId);
-    const delivery = this.#deliveries.deliver(actor.taskId, { task, revision }, fence).then(() => {
+    const delivery = this.deliveries.deliver(actor.taskId, { task, revision }, fence).then(() => {
       if (actor.delivery === delivery) actor.delivery = undefined;
     });
     actor.delivery = delivery;
@@ -188,6 +190,7 @@ export class Runs {
   /** Runs the phases; how the last one settled, or undefined when the run was lost in between. */
   async #runPhases(actor: TaskActor, run: Run): Promise<Settled | undefined> {
     const { runner } = this.#core;
+    assert(runner !== undefined, "a run is offered to a runner");
     const active = this.#activeTask(actor, run);
     const context: TaskContext = { signal: run.signal, attempt: run.attempt, runId: run.runId, fence: run.fence };
     const pending = await settlePhase("pending", run.signal, () => runner.onTaskPending?.(active, context));
@@ -236,7 +239,7 @@ export class Runs {
     const event = endEvent(verdict, settled.value, this.#core.limits);
     const isEnded = await this.#writer.writeEvent(actor, run, event, [
       { type: "unindex", key: run.leaseKey },
-      ...this.#deliveries.changesAtEnd(actor.taskId, run.runId),
+      ...this.deliveries.changesAtEnd(actor.taskId, run),
     ]);
     if (!isEnded) return;
     run.end();

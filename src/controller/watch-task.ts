@@ -18,12 +18,12 @@ import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
 import { firstLogSeq } from "../task/task.ts";
 import { Arrival } from "./arrival.ts";
-import { notTheRun } from "./cancel-task.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
 import { invalidArgument, taskNotFound } from "./error.ts";
 import { checkHistory } from "./history.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
+import { isRunToCome, notTheRun } from "./run-precondition.ts";
 import { chunkEntries, foldStatus, type LoadedTask, loadTask, scanLogChunks } from "./task-reader.ts";
 import { asOf, beforeDeletion, inHistory, lastTransition, missedTransitions } from "./task-versions.ts";
 import type { Wakeup } from "./watch-hub.ts";
@@ -98,29 +98,27 @@ async function* watch(
     const { version } = waiting.wakeup;
     // Taken before the read: whatever a bookmark with it covers, the read has shown.
     const upTo = core.store.revision();
-    // Before the read, too: a launch that takes place meanwhile may be in neither otherwise.
-    const isComing = isStored(parts, taskId, options.runId);
     const newest = await (isFirst ? once(core, () => loadTask(core, taskId)) : readNewest(parts, taskId));
     const shown = newest ?? (await beforeDeletion(parts, taskId, position));
     const isPast = shown === undefined || shown.revision <= position.revision;
-    let isSent = false;
     if (shown !== undefined && isFirst) await begin(parts, taskId, shown, position);
     for await (const change of isPast
       ? []
       : changesUpTo(parts, taskId, options, { shown, isNewest: shown === newest }, position)) {
       yield change;
-      isSent = true;
       position.revision = change.revision;
       position.isBlank = false;
       sentMs = core.clock.mono();
       if (change.status !== undefined && isEnded(change.status.state)) return;
     }
     if (newest === undefined && options.waitForLaunch !== true) throw taskNotFound(core.name, taskId);
-    if (newest !== undefined && !isComing) checkRun(taskId, options.runId, newest);
-    if (isFirst && (isPast || (isComing && !isSent))) {
+    if (newest !== undefined) await checkRun(parts, taskId, options.runId, newest);
+    // Where there is nothing to show yet, a watch begins with a bookmark: of a task that is not there, or of a run to come.
+    const isToCome = newest === undefined || !isWatched(newest, options);
+    if (isFirst && (isPast || (isToCome && sentMs === Number.NEGATIVE_INFINITY))) {
       yield bookmark(upTo);
       position.isBlank = false;
-      if (newest === undefined || isComing) position.revision = upTo;
+      if (isToCome) position.revision = upTo;
       else if (isEnded(newest.task.status.state) && options.waitForLaunch !== true) return;
     }
     yield* idle(parts, waiting, version);
@@ -177,13 +175,9 @@ async function readNewest(parts: Parts, taskId: string): Promise<LoadedTask | un
   return once(parts.core, () => loadTask(parts.core, taskId));
 }
 
-/** The run is that of a stored launch, which takes place when the run before it has stopped. */
-function isStored(parts: Parts, taskId: string, runId: string | undefined): boolean {
-  return runId !== undefined && runId !== "" && parts.actors.peek(taskId)?.intent?.runId === runId;
-}
-
-function checkRun(taskId: string, runId: string | undefined, newest: LoadedTask): void {
+async function checkRun(parts: Parts, taskId: string, runId: string | undefined, newest: LoadedTask): Promise<void> {
   if (runId === undefined || runId === "" || runId === newest.task.status.runId) return;
+  if (await isRunToCome(parts, taskId, runId)) return;
   throw notTheRun(taskId, runId, newest.task.status.runId);
 }
 

@@ -1,5 +1,5 @@
-import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
+import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BadRequestSchema,
@@ -7,6 +7,7 @@ import {
   ResourceInfoSchema,
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
+import type { StatusSchema } from "#gen/google/rpc/status_pb.js";
 import { ControllerError, type ControllerErrorCode, type FieldViolation } from "../controller/error.ts";
 import type { Log } from "../log.ts";
 import { byteLength, cutText } from "../task/limits.ts";
@@ -44,15 +45,31 @@ export function toConnectError(error: unknown, log: Log, rpc: string): ConnectEr
   return new ConnectError("internal error", Code.Internal);
 }
 
+/** The google.rpc.Status of what a call would fail with for `error`; its BadRequest has at most `violationsMaxBytes`. */
+export function toStatus(
+  error: unknown,
+  options: { readonly log: Log; readonly rpc: string; readonly violationsMaxBytes: number },
+): MessageInitShape<typeof StatusSchema> {
+  const { log, rpc, violationsMaxBytes } = options;
+  const sent =
+    error instanceof ControllerError ? fromControllerError(error, violationsMaxBytes) : toConnectError(error, log, rpc);
+  const details = (sent.details as OutgoingDetail[]).map(({ desc, value }) => anyPack(desc, create(desc, value)));
+  return { code: sent.code, message: sent.rawMessage, details };
+}
+
 /** The ConnectError of a ControllerError, with its google.rpc details. */
-export function fromControllerError(error: ControllerError): ConnectError {
+export function fromControllerError(error: ControllerError, violationsMaxBytes = detailsMaxBytes): ConnectError {
   const { violations, resource, reason, metadata, retryDelayMs } = error.details;
   const details: OutgoingDetail[] = [];
   if (reason !== undefined) {
     details.push(detail(ErrorInfoSchema, { reason, domain: errorDomain, metadata: { ...metadata } }));
   }
   if (violations !== undefined)
-    details.push(detail(BadRequestSchema, { fieldViolations: boundViolations(violations) }));
+    details.push(
+      detail(BadRequestSchema, {
+        fieldViolations: boundViolations(violations, Math.min(violationsMaxBytes, detailsMaxBytes)),
+      }),
+    );
   if (resource !== undefined) {
     const { type, name } = resource;
     details.push(
@@ -86,13 +103,13 @@ function boundMessage(error: ConnectError): ConnectError {
 }
 
 /** As many as fit; the last says how many do not. */
-function boundViolations(violations: readonly FieldViolation[]): FieldViolation[] {
+function boundViolations(violations: readonly FieldViolation[], maxBytes: number): FieldViolation[] {
   const kept: FieldViolation[] = [];
   let bytes = 0;
   for (const { field, description } of violations) {
     const violation = { field: cutText(field, 128), description: cutText(description, 256) };
     bytes += byteLength(violation.field) + byteLength(violation.description) + 8;
-    if (bytes > detailsMaxBytes) {
+    if (bytes > maxBytes) {
       kept.push({ field: "", description: `and ${violations.length - kept.length} more` });
       break;
     }

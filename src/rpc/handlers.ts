@@ -6,7 +6,7 @@
  * streams (on the wire they are the same): only then do interceptors see what goes
  * wrong while the request is read. For Connect's unary calls the answer is put right.
  */
-import type { DescMessage, DescService } from "@bufbuild/protobuf";
+import { createRegistry, type DescMessage, type DescService } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -31,34 +31,82 @@ import {
 } from "@connectrpc/connect/protocol-connect";
 import { createHandlerFactory as createGrpcFactory } from "@connectrpc/connect/protocol-grpc";
 import { createHandlerFactory as createGrpcWebFactory } from "@connectrpc/connect/protocol-grpc-web";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  ResourceInfoSchema,
+  RetryInfoSchema,
+} from "#gen/google/rpc/error_details_pb.js";
 import { gzip } from "./gzip.ts";
 import { fromInputError } from "./input-error.ts";
+
+/** The most bytes that a message of a request may have, and the name of that limit. */
+export interface RequestLimit {
+  readonly name: string;
+  readonly value: number;
+}
 
 /** A service with what implements it. */
 export interface Route {
   readonly service: DescService;
   readonly implementation: Partial<ServiceImpl<DescService>>;
+  /** For methods (by their local names) whose requests may be larger than those of others. */
+  readonly requestLimits: Readonly<Record<string, RequestLimit>>;
 }
 
 /** Pairs a service with what implements it, checked against it. */
-export function route<S extends DescService>(service: S, implementation: ServiceImpl<S>): Route {
-  return { service, implementation: implementation as Partial<ServiceImpl<DescService>> };
+export function route<S extends DescService>(
+  service: S,
+  implementation: ServiceImpl<S>,
+  requestLimits: { readonly [M in keyof S["method"]]?: RequestLimit } = {},
+): Route {
+  return {
+    service,
+    implementation: implementation as Partial<ServiceImpl<DescService>>,
+    requestLimits: requestLimits as Record<string, RequestLimit>,
+  };
 }
 
-/** The handlers by path, such as "/stint.v1.TaskControllerService/LaunchTask". */
+/** The handler of a method, and how large a message of its requests may be. */
+export interface ServedMethod {
+  readonly handler: UniversalHandler;
+  readonly requestLimit: RequestLimit;
+}
+
+/** The methods by path, such as "/stint.v1.TaskControllerService/LaunchTask". */
 export function createHandlers(
   routes: readonly Route[],
   limits: { requestMaxBytes: number; responseMaxBytes: number },
-): Map<string, UniversalHandler> {
+): Map<string, ServedMethod> {
+  const usual: RequestLimit = { name: "request_max_bytes", value: limits.requestMaxBytes };
+  const methods = new Map<string, ServedMethod>();
+  for (const { service, implementation, requestLimits } of routes) {
+    for (const method of service.methods) {
+      const implement = implementation[method.localName] as Function | undefined;
+      if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
+      const spec = createMethodImplSpec(method, implement.bind(implementation) as never);
+      const requestLimit = requestLimits[method.localName] ?? usual;
+      const protocols = createProtocols(requestLimit.value, limits.responseMaxBytes);
+      const handler = createUniversalMethodHandler(spec, protocols);
+      methods.set(handler.requestPath, { handler, requestLimit });
+    }
+  }
+  return methods;
+}
+
+/** What a google.protobuf.Any in an answer may hold: JSON has its fields, and nothing for a type that is not known. */
+const detailTypes = createRegistry(BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema);
+
+function createProtocols(readMaxBytes: number, writeMaxBytes: number): ProtocolHandlerFactory[] {
   const options = {
     acceptCompression: [gzip],
     // Answers are never compressed: it would take the threads that the store syncs on.
     compressMinBytes: Number.MAX_SAFE_INTEGER,
     // The name of a value that an enum does not have would be dropped with the keys that nobody knows, and its
     // default taken: "FAIL" for IF_ACTIVE_FAIL would restart a task.
-    jsonOptions: { ignoreUnknownFields: false },
-    readMaxBytes: limits.requestMaxBytes,
-    writeMaxBytes: limits.responseMaxBytes,
+    jsonOptions: { ignoreUnknownFields: false, registry: detailTypes },
+    readMaxBytes,
+    writeMaxBytes,
     // A deadline above the maximum is clamped before a handler sees it.
     maxTimeoutMs: Number.MAX_SAFE_INTEGER,
     interceptors: [blameInputOnClient],
@@ -66,22 +114,11 @@ export function createHandlers(
   const grpc = createGrpcFactory(options);
   const grpcWeb = createGrpcWebFactory(options);
   const connect = createConnectFactory(options);
-  const protocols: ProtocolHandlerFactory[] = [
+  return [
     Object.assign((spec: MethodImplSpec) => grpc(asStreaming(spec)), { protocolName: grpc.protocolName }),
     Object.assign((spec: MethodImplSpec) => grpcWeb(asStreaming(spec)), { protocolName: grpcWeb.protocolName }),
     Object.assign((spec: MethodImplSpec) => repairing(connect(spec)), { protocolName: connect.protocolName }),
   ];
-  const handlers = new Map<string, UniversalHandler>();
-  for (const { service, implementation } of routes) {
-    for (const method of service.methods) {
-      const implement = implementation[method.localName] as Function | undefined;
-      if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
-      const spec = createMethodImplSpec(method, implement.bind(implementation) as never);
-      const handler = createUniversalMethodHandler(spec, protocols);
-      handlers.set(handler.requestPath, handler);
-    }
-  }
-  return handlers;
 }
 
 function asStreaming(spec: MethodImplSpec): MethodImplSpec {

@@ -31,9 +31,19 @@ export function findController(registry: ControllerRegistry, name: string): Cont
   });
 }
 
-/** A registry over a list that does not change. */
-export function createRegistry(served: readonly ServedController[]): ControllerRegistry {
+/** The one that whoever opens controllers keeps. */
+export interface MutableRegistry extends ControllerRegistry {
+  add(served: ServedController): void;
+  remove(name: string): void;
+}
+
+/** A registry that begins with those of `served`. */
+export function createRegistry(served: readonly ServedController[] = []): MutableRegistry {
   const byName = new Map(served.map((each) => [each.controller.name, each]));
-  const list = [...served].sort((a, b) => (a.controller.name < b.controller.name ? -1 : 1));
-  return { get: (name) => byName.get(name), list: () => list };
+  return {
+    get: (name) => byName.get(name),
+    list: () => [...byName.values()].sort((a, b) => (a.controller.name < b.controller.name ? -1 : 1)),
+    add: (each) => byName.set(each.controller.name, each),
+    remove: (name) => byName.delete(name),
+  };
 }

@@ -1,52 +1,71 @@
 /** TaskControllerService: requests in, the controller's answers out. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
+  type BatchLaunchTasksRequest,
   CancelStage,
   type CancelTaskRequest,
   type CancelTaskResponseSchema,
+  type DeleteControllerRequest,
+  type DeleteTaskRequest,
   type GetServerInfoResponseSchema,
   type GetTaskStatusRequest,
   type GetTaskStatusResponseSchema,
   type LaunchTaskRequest,
   type LaunchTaskResponseSchema,
-  LaunchOutcome,
   type ListControllersResponseSchema,
+  type ListTaskLogsRequest,
+  type ListTaskLogsResponseSchema,
   type ListTasksRequest,
   type ListTasksResponseSchema,
   type TaskControllerService,
+  type WaitTaskRequest,
+  type WaitTaskResponseSchema,
   type WatchTaskRequest,
   type WatchTasksRequest,
 } from "#gen/stint/v1/controller_pb.js";
+import type { Clock } from "../clock.ts";
 import type * as Domain from "../controller/controller.ts";
 import type { ControllerError } from "../controller/error.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
+import { batchLaunchTasks } from "./batch-launch.ts";
 import { type CallPolicy, endOnDrain, streamCall, unaryCall } from "./call.ts";
+import { launchOutcomes } from "./launch-outcomes.ts";
 import { applyReadMask } from "./read-mask.ts";
 import { type ControllerRegistry, findController, type ServedController } from "./registry.ts";
-import { checkCancel, checkGet, checkLaunch, checkList, checkWatch, checkWatchTasks } from "./validate.ts";
+import {
+  checkCancel,
+  checkDelete,
+  checkDeleteController,
+  checkGet,
+  checkLaunch,
+  checkList,
+  checkLogs,
+  checkWaitTask,
+  checkWatch,
+  checkWatchTasks,
+} from "./validate.ts";
 import { type OpenTasksWatch, watchTask, watchTasks } from "./watch-stream.ts";
 
 export interface TaskControllerServiceOptions extends CallPolicy {
   readonly registry: ControllerRegistry;
   readonly limits: TaskLimits;
   readonly random: Random;
+  readonly clock: Clock;
   /** Why no launch is taken just now; undefined while they are. */
   readonly refuseLaunch: () => ControllerError | undefined;
-  /** The longest that CancelTask waits, in ms. */
+  /** The most that an answer may have. */
+  readonly responseMaxBytes: number;
+  /** The longest that CancelTask and WaitTask wait, in ms. */
   readonly waitMaxMs: number;
   /** Watches the tasks of all controllers. */
   readonly watchAllTasks: OpenTasksWatch;
+  /** Forgets a controller of the registry. Throws FAILED_PRECONDITION where it has tasks, or something names it. */
+  readonly forgetController: (name: string) => Promise<void>;
   /** What GetServerInfo answers. */
   readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
 }
-
-const outcomes: Readonly<Record<Domain.LaunchOutcome, LaunchOutcome>> = {
-  launched: LaunchOutcome.LAUNCHED,
-  restarted: LaunchOutcome.RESTARTED,
-  "used-existing": LaunchOutcome.USED_EXISTING,
-};
 
 const stages: Readonly<Record<Domain.CancelStage, CancelStage>> = {
   requested: CancelStage.REQUESTED,
@@ -75,18 +94,17 @@ export function createTaskControllerService(
       const controller = findController(options.registry, request.controller);
       return watchTasks((tasks) => controller.watchTasks(tasks), watch, call);
     }),
-    batchLaunchTasks: unaryCall(options, notYet),
-    listTaskLogs: unaryCall(options, notYet),
-    waitTask: unaryCall(options, notYet),
-    deleteTask: unaryCall(options, notYet),
-    deleteController: unaryCall(options, notYet),
+    batchLaunchTasks: unaryCall(options, (request: BatchLaunchTasksRequest, context) => {
+      const withinMs = Math.min(waitWithin(context), options.waitMaxMs);
+      return batchLaunchTasks(options, request, { signal: context.signal, withinMs });
+    }),
+    listTaskLogs: unaryCall(options, (request: ListTaskLogsRequest) => listTaskLogs(options, request)),
+    waitTask: unaryCall(options, (request: WaitTaskRequest, context) => waitTask(options, request, context)),
+    deleteTask: unaryCall(options, (request: DeleteTaskRequest) => deleteTask(options, request)),
+    deleteController: unaryCall(options, (request: DeleteControllerRequest) => deleteController(options, request)),
     listControllers: unaryCall(options, () => listControllers(options)),
     getServerInfo: unaryCall(options, async () => options.describeServer(), { always: true }),
   };
-}
-
-async function notYet(): Promise<never> {
-  throw new ConnectError("not yet", Code.Unimplemented);
 }
 
 async function launchTask(
@@ -105,7 +123,7 @@ async function launchTask(
     runId: launched.runId,
     status: launched.status,
     revision: launched.revision,
-    outcome: outcomes[launched.outcome],
+    outcome: launchOutcomes[launched.outcome],
   };
 }
 
@@ -151,6 +169,50 @@ async function listTasks(
     totalSize: page.totalSize,
     revision: page.revision,
   };
+}
+
+async function listTaskLogs(
+  { registry }: TaskControllerServiceOptions,
+  request: ListTaskLogsRequest,
+): Promise<MessageInitShape<typeof ListTaskLogsResponseSchema>> {
+  const options = checkLogs(request);
+  const page = await findController(registry, request.controller).taskLogs(request.taskId, options);
+  return { entries: [...page.entries], nextPageToken: page.nextPageToken };
+}
+
+async function waitTask(
+  options: TaskControllerServiceOptions,
+  request: WaitTaskRequest,
+  context: HandlerContext,
+): Promise<MessageInitShape<typeof WaitTaskResponseSchema>> {
+  const { timeoutMs = options.waitMaxMs, runId } = checkWaitTask(request, options.limits);
+  const controller = findController(options.registry, request.controller);
+  // When the server drains, the answer is the task as it is: the client asks again, elsewhere.
+  using ending = endOnDrain(options, context.signal);
+  return await controller.waitTask(request.taskId, {
+    runId,
+    timeoutMs: Math.min(timeoutMs, options.waitMaxMs, waitWithin(context)),
+    signal: ending.signal,
+  });
+}
+
+async function deleteTask(
+  { registry }: TaskControllerServiceOptions,
+  request: DeleteTaskRequest,
+): Promise<Record<string, never>> {
+  const options = checkDelete(request);
+  await findController(registry, request.controller).deleteTask(request.taskId, options);
+  return {};
+}
+
+async function deleteController(
+  { registry, forgetController }: TaskControllerServiceOptions,
+  request: DeleteControllerRequest,
+): Promise<Record<string, never>> {
+  checkDeleteController(request);
+  const { name } = findController(registry, request.controller);
+  await forgetController(name);
+  return {};
 }
 
 async function listControllers({

@@ -7,16 +7,21 @@ import type { DescEnum } from "@bufbuild/protobuf";
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { TaskStateSchema } from "#gen/core/v1/core_pb.js";
 import {
+  type BatchLaunchTasksRequest,
   type CancelTaskRequest,
+  type DeleteControllerRequest,
+  type DeleteTaskRequest,
   type GetTaskStatusRequest,
   IfActive,
   IfActiveSchema,
   IfEnded,
   IfEndedSchema,
   type LaunchTaskRequest,
+  type ListTaskLogsRequest,
   type ListTasksRequest,
   TaskOrder,
   TaskOrderSchema,
+  type WaitTaskRequest,
   type WatchTaskRequest,
   type WatchTasksRequest,
 } from "#gen/stint/v1/controller_pb.js";
@@ -33,6 +38,7 @@ export const requestLimits = { pageSizeMax: 1_000, logLimitMax: 1_000 } as const
 
 const { pageSizeMax, logLimitMax } = requestLimits;
 const pageSizeDefault = 100;
+const batchMaxRequests = 1_000;
 const pageTokenMaxBytes = 4 * 1024;
 
 const ifActives: Readonly<Record<IfActive, Domain.IfActive | undefined>> = {
@@ -49,6 +55,15 @@ const ifEndeds: Readonly<Record<IfEnded, Domain.IfEnded | undefined>> = {
   [IfEnded.USE_EXISTING]: "use-existing",
   [IfEnded.FAIL]: "fail",
 };
+
+/** That a batch is one; what its requests ask for is for `checkLaunch`. */
+export function checkBatchLaunch({ requests }: BatchLaunchTasksRequest): void {
+  const fields = new Fields();
+  if (requests.length > batchMaxRequests) {
+    fields.check("requests", `must be at most ${batchMaxRequests}, and are ${requests.length}`);
+  }
+  fields.throwIfBad();
+}
 
 /** What a launch asks for; no task id: the server makes one. */
 export function checkLaunch(
@@ -151,7 +166,7 @@ export function checkList(
   return {
     mask,
     options: {
-      pageSize: Math.min(request.pageSize === 0 ? pageSizeDefault : request.pageSize, pageSizeMax),
+      pageSize: pageSizeOf(request),
       pageToken: request.pageToken === "" ? undefined : request.pageToken,
       states: request.states.length === 0 ? undefined : [...new Set(request.states)],
       labels: request.labels,
@@ -160,6 +175,24 @@ export function checkList(
       include: { metadata: include("metadata"), result: include("result"), logs: include("logs") },
     },
   };
+}
+
+/** What a page of log entries asks for. */
+export function checkLogs(request: ListTaskLogsRequest): Domain.LogsOptions {
+  const fields = new Fields();
+  fields.checkTask(request);
+  fields.check("page_token", checkRequestId(request.pageToken, pageTokenMaxBytes));
+  fields.throwIfBad();
+  return {
+    pageSize: pageSizeOf(request),
+    pageToken: request.pageToken === "" ? undefined : request.pageToken,
+    minLevel: request.minLevel,
+    afterSeq: request.afterSeq,
+  };
+}
+
+function pageSizeOf({ pageSize }: { pageSize: number }): number {
+  return Math.min(pageSize === 0 ? pageSizeDefault : pageSize, pageSizeMax);
 }
 
 /** What a watch asks for. */
@@ -189,6 +222,37 @@ export function checkWatchTasks(request: WatchTasksRequest, limits: TaskLimits):
     sinceRevision: request.sinceRevision,
     skipSnapshot: request.skipSnapshot,
   };
+}
+
+/** What a wait asks for; no timeout: as long as may be. */
+export function checkWaitTask(
+  request: WaitTaskRequest,
+  limits: TaskLimits,
+): { timeoutMs: number | undefined; runId: string | undefined } {
+  const fields = new Fields();
+  fields.checkTask(request);
+  fields.check("run_id", checkRequestId(request.runId, limits.idMaxBytes));
+  if (request.timeout !== undefined) fields.check("timeout", checkWait(request.timeout));
+  fields.throwIfBad();
+  return {
+    timeoutMs: request.timeout === undefined ? undefined : durationMs(request.timeout),
+    runId: request.runId === "" ? undefined : request.runId,
+  };
+}
+
+/** What a deletion asks for. */
+export function checkDelete(request: DeleteTaskRequest): { ifRevision: bigint | undefined } {
+  const fields = new Fields();
+  fields.checkTask(request);
+  fields.throwIfBad();
+  return { ifRevision: request.ifRevision };
+}
+
+/** The name of a controller that is to be forgotten. */
+export function checkDeleteController(request: DeleteControllerRequest): void {
+  const fields = new Fields();
+  fields.check("controller", checkControllerName(request.controller));
+  fields.throwIfBad();
 }
 
 const maxViolations = 256;

@@ -19,12 +19,17 @@ export interface ServerDescriptionOptions {
 
 const features = [
   "launch-task",
+  "batch-launch-tasks",
   "cancel-task",
   "get-task-status",
   "list-tasks",
+  "list-task-logs",
   "watch-task",
   "watch-tasks",
+  "wait-task",
+  "delete-task",
   "list-controllers",
+  "delete-controller",
 ];
 const surfaces = ["grpc", "grpc-web", "connect", "health"];
 

@@ -8,6 +8,8 @@ import { ServerError } from "./error.ts";
 export interface ServerLimits {
   /** One message of a request. */
   readonly requestMaxBytes: number;
+  /** The message of a request of BatchLaunchTasks. */
+  readonly batchRequestMaxBytes: number;
   /** One message of an answer. */
   readonly responseMaxBytes: number;
   /** The bytes of requests that are being received, of all connections together; above it new calls are refused. */
@@ -50,6 +52,7 @@ export interface ServerLimits {
 /** The limits that are in force where nothing else is configured. */
 export const defaultServerLimits: ServerLimits = {
   requestMaxBytes: 1024 * 1024,
+  batchRequestMaxBytes: 4 * 1024 * 1024,
   responseMaxBytes: 4 * 1024 * 1024,
   inFlightMaxBytes: 256 * 1024 * 1024,
   headerListMaxBytes: 16 * 1024,

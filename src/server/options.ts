@@ -62,6 +62,8 @@ export interface ResolvedServerOptions {
   readonly historyMs: number;
   readonly historyBytes: number;
   readonly controllers: ReadonlyArray<ControllerConfig & { readonly afterEndMs: number }>;
+  /** How long ended tasks of a controller are kept that is not among them. */
+  readonly afterEndMs: number;
   readonly version: string;
   readonly limits: Limits;
   readonly runnerGraceMs: number;
@@ -111,6 +113,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
       ...controller,
       afterEndMs: (controller.retentionHours ?? retentionHours) * msPerHour,
     })),
+    afterEndMs: retentionHours * msPerHour,
     version: options.version ?? "unknown",
     limits: resolveLimits(options.limits ?? {}),
     runnerGraceMs: options.runnerGraceMs ?? 4_000,

@@ -16,6 +16,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock } from "../clock.ts";
 import { fromControllerError, limitError } from "../rpc/errors.ts";
+import type { RequestLimit } from "../rpc/handlers.ts";
 import type { NodeRequest } from "./node-http.ts";
 
 /** Counts the bytes that all requests hold together. */
@@ -45,7 +46,7 @@ export class ByteBudget {
 export interface BodyOptions {
   readonly clock: Clock;
   readonly budget: ByteBudget;
-  readonly messageMaxBytes: number;
+  readonly messageLimit: RequestLimit;
   readonly receiveMaxMs: number;
   /** Whether messages have a prefix of five bytes; else the body is one message. */
   readonly enveloped: boolean;
@@ -57,7 +58,7 @@ const prefixBytes = 5;
 
 /** The body's messages, prefix included, each in one piece; the rest of a message that the client did not finish comes as it is. */
 export async function* readBody(request: NodeRequest, options: BodyOptions): AsyncGenerator<Uint8Array> {
-  const { budget, messageMaxBytes, enveloped, mayPause } = options;
+  const { budget, messageLimit, enveloped, mayPause } = options;
   const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
   const pending = new PendingBytes();
   let deadline = mayPause ? undefined : startDeadline(options);
@@ -68,7 +69,7 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
       deadline ??= startDeadline(options);
       budget.take(next.value.byteLength);
       pending.append(next.value);
-      if (!enveloped) checkSize(pending.byteLength, messageMaxBytes);
+      if (!enveloped) checkSize(pending.byteLength, messageLimit);
       for (let size = messageSize(pending, options); size !== undefined; size = messageSize(pending, options)) {
         budget.giveBack(size);
         yield pending.take(size);
@@ -90,10 +91,10 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
 }
 
 /** The size, prefix included, of the message that `pending` begins with; undefined while it is not whole. */
-function messageSize(pending: PendingBytes, { enveloped, messageMaxBytes }: BodyOptions): number | undefined {
+function messageSize(pending: PendingBytes, { enveloped, messageLimit }: BodyOptions): number | undefined {
   if (!enveloped || pending.byteLength < prefixBytes) return undefined;
   const messageBytes = pending.peek(prefixBytes).readUInt32BE(1);
-  checkSize(messageBytes, messageMaxBytes);
+  checkSize(messageBytes, messageLimit);
   const size = prefixBytes + messageBytes;
   return pending.byteLength < size ? undefined : size;
 }
@@ -131,10 +132,10 @@ class PendingBytes {
   }
 }
 
-function checkSize(bytes: number, maxBytes: number): void {
-  if (bytes <= maxBytes) return;
-  const message = `a message of the request may have at most ${maxBytes} bytes, and has ${bytes}`;
-  throw fromControllerError(limitError("request_max_bytes", maxBytes, message));
+function checkSize(bytes: number, { name, value }: RequestLimit): void {
+  if (bytes <= value) return;
+  const message = `a message of the request may have at most ${value} bytes, and has ${bytes}`;
+  throw fromControllerError(limitError(name, value, message));
 }
 
 interface Deadline {

@@ -15,11 +15,12 @@
  *    was said about it when the answer began.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
+import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import { constants } from "node:http2";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
+import type { ServedMethod } from "../rpc/handlers.ts";
 import { quoteInput } from "../task/quote-input.ts";
 import { checkOrigin } from "./cors.ts";
 import type { ServerLimits } from "./limits.ts";
@@ -37,7 +38,7 @@ import { writeResponse } from "./write-response.ts";
 
 export interface RequestListenerOptions {
   /** By path. */
-  readonly handlers: ReadonlyMap<string, UniversalHandler>;
+  readonly methods: ReadonlyMap<string, ServedMethod>;
   readonly limits: ServerLimits;
   /** The origins of pages that may call. */
   readonly corsOrigins: ReadonlySet<string>;
@@ -64,8 +65,8 @@ export class RequestListener {
     request.on("error", () => {});
     response.on("error", () => {});
     try {
-      const handler = this.#accept(request, response);
-      if (handler !== undefined) void this.#serve(handler, request, response);
+      const method = this.#accept(request, response);
+      if (method !== undefined) void this.#serve(method, request, response);
     } catch (error) {
       const path = quoteInput(requestPath(request));
       this.#options.log.warn({ err: error, path }, "a request could not be answered");
@@ -78,18 +79,18 @@ export class RequestListener {
     this.#keepAlive = false;
   }
 
-  /** The handler of the request; undefined when it was refused. */
-  #accept(request: NodeRequest, response: NodeResponse): UniversalHandler | undefined {
+  /** The method of the request; undefined when it was refused. */
+  #accept(request: NodeRequest, response: NodeResponse): ServedMethod | undefined {
     const exceeded = this.#exceededLimit(request);
     const origin = checkOrigin(request, response, this.#options.corsOrigins);
-    const handler = this.#options.handlers.get(requestPath(request));
+    const method = this.#options.methods.get(requestPath(request));
     if (exceeded !== undefined) refuseOverLimit(request, response, exceeded);
     else if (requestAuthority(request) === undefined) {
       refuseMalformed(request, response, "the authority (or Host) of the request is not valid");
     } else if (origin.kind === "refused") refuse(request, response, origin.error);
     else if (origin.kind === "preflight") answerPreflight(response);
-    else if (handler === undefined) refusePath(request, response);
-    else return handler;
+    else if (method === undefined) refusePath(request, response);
+    else return method;
     this.#finish(request, response);
     return undefined;
   }
@@ -105,11 +106,12 @@ export class RequestListener {
   }
 
   /** Never rejects. */
-  async #serve(handler: UniversalHandler, request: NodeRequest, response: NodeResponse): Promise<void> {
+  async #serve(served: ServedMethod, request: NodeRequest, response: NodeResponse): Promise<void> {
     const { limits, clock, log } = this.#options;
+    const { handler } = served;
     const rpc = handler.method.name;
     try {
-      const answer = await handler(this.#toUniversalRequest(handler, request, response));
+      const answer = await handler(this.#toUniversalRequest(served, request, response));
       if (!this.#keepAlive || !isWhole(request)) closeAfterAnswer(response);
       const { status } = answer;
       if (status === 405 || status === 415) refuseForm(request, response, status);
@@ -131,7 +133,7 @@ export class RequestListener {
   }
 
   #toUniversalRequest(
-    { method }: UniversalHandler,
+    { handler: { method }, requestLimit }: ServedMethod,
     request: NodeRequest,
     response: NodeResponse,
   ): UniversalServerRequest {
@@ -150,7 +152,7 @@ export class RequestListener {
     const body = readBody(request, {
       clock,
       budget: this.#budget,
-      messageMaxBytes: limits.requestMaxBytes,
+      messageLimit: requestLimit,
       receiveMaxMs: limits.receiveMaxMs,
       enveloped: protocol !== "connect" || !unary,
       mayPause: method.methodKind === "bidi_streaming" || method.methodKind === "client_streaming",

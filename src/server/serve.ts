@@ -43,6 +43,8 @@ export interface ServeOptions {
   readonly availability: Availability;
   /** Watches the tasks of all controllers. */
   readonly watchAllTasks: OpenTasksWatch;
+  /** Forgets a controller of the registry. Throws FAILED_PRECONDITION where it has tasks, or something names it. */
+  readonly forgetController: (name: string) => Promise<void>;
   readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
   /** A google.protobuf.FileDescriptorSet with comments, for reflection; undefined: no reflection. */
   readonly descriptors: Uint8Array | undefined;
@@ -65,20 +67,25 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     ...policy,
     registry,
     random,
+    clock,
     limits,
     refuseLaunch: options.refuseLaunch,
+    responseMaxBytes: limits.responseMaxBytes,
     waitMaxMs: limits.waitMaxMs,
     watchAllTasks: options.watchAllTasks,
+    forgetController: options.forgetController,
     describeServer: options.describeServer,
   });
   const routes = [
-    route(TaskControllerService, service),
+    route(TaskControllerService, service, {
+      batchLaunchTasks: { name: "batch_request_max_bytes", value: limits.batchRequestMaxBytes },
+    }),
     route(Health, createHealthService(policy, [TaskControllerService.typeName])),
   ];
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
-  const handlers = createHandlers(routes, limits);
+  const methods = createHandlers(routes, limits);
   const corsOrigins = new Set(options.corsOrigins);
-  const requests = new RequestListener({ handlers, limits, corsOrigins, clock, log });
+  const requests = new RequestListener({ methods, limits, corsOrigins, clock, log });
   const listener = await openListener({
     host: options.host,
     port: options.port,

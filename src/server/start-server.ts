@@ -15,13 +15,15 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Lifetime } from "../async/lifetime.ts";
 import { sleep } from "../clock.ts";
-import { openController } from "../controller/open-controller.ts";
-import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
+import { eraseController, loadControllerRecords, storeControllerRecord } from "../controller/controller-records.ts";
 import type { TasksChange, WatchTasksOptions } from "../controller/controller.ts";
+import { ControllerError } from "../controller/error.ts";
+import { openController, openRetiredController } from "../controller/open-controller.ts";
+import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
 import { WatchHub } from "../controller/watch-hub.ts";
 import { watchTasks } from "../controller/watch-tasks.ts";
 import { type Availability, createAvailability, drainingError } from "../rpc/availability.ts";
-import { type ControllerRegistry, createRegistry, type ServedController } from "../rpc/registry.ts";
+import { createRegistry } from "../rpc/registry.ts";
 import { type Commands, openCommands } from "../runner/commands.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
@@ -75,6 +77,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     await parts.openStore();
     await parts.openCommands();
     for (const [name, runner] of runners) await parts.openController(name, runner);
+    await parts.openRetiredControllers();
     parts.availability.enter("serving");
   } catch (error) {
     await parts.close(0);
@@ -113,8 +116,9 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
 class ServerParts {
   readonly availability: Availability = createAvailability();
   readonly #options: ResolvedServerOptions;
-  readonly #served: ServedController[] = [];
-  #registry: ControllerRegistry = createRegistry([]);
+  readonly #registry = createRegistry();
+  /** The runner kinds of the controllers that the store knows, by name. */
+  #records = new Map<string, number>();
   #listener: Listener | undefined;
   #endTlsWatch = (): void => {};
   #store: Store | undefined;
@@ -144,9 +148,10 @@ class ServerParts {
         ...address,
         tls: pair,
         corsOrigins,
-        registry: { get: (name) => this.#registry.get(name), list: () => this.#registry.list() },
+        registry: this.#registry,
         availability: this.availability,
         watchAllTasks: (options) => this.#watchAllTasks(options),
+        forgetController: (name) => this.#forgetController(name),
         describeServer: createServerDescription({
           version,
           clock,
@@ -178,6 +183,7 @@ class ServerParts {
     this.#guard = createStoreGuard({ store: this.#store, clock, random, log });
     this.#guard.onChange((healthy) => this.availability.setStoreHealthy(healthy));
     if (dataDir !== undefined) this.#disk = await openDiskReserve({ directory: dataDir, limits, clock, log });
+    this.#records = await loadControllerRecords(this.#core());
   }
 
   #watchAllTasks(options: WatchTasksOptions): AsyncIterable<TasksChange> {
@@ -214,9 +220,10 @@ class ServerParts {
     }
   }
 
-  async openController(name: string, { kind, create, concurrency }: HostedRunner): Promise<void> {
+  async openController(name: string, { kind: runnerKind, create, concurrency }: HostedRunner): Promise<void> {
     const { clock, random, log, controllers, limits, runnerGraceMs } = this.#options;
     const config = controllers.find((each) => each.name === name);
+    if (this.#records.get(name) !== runnerKind) await storeControllerRecord(this.#core(), name, runnerKind);
     const controller = await openController({
       name,
       runner: create(this.#commands as Commands),
@@ -230,8 +237,46 @@ class ServerParts {
       random,
       log,
     });
-    this.#served.push({ controller, runnerKind: kind, runnersConnected: 1 });
-    this.#registry = createRegistry(this.#served);
+    this.#registry.add({ controller, runnerKind, runnersConnected: 1 });
+  }
+
+  /** Those that the configuration has named before, and does not any more. */
+  async openRetiredControllers(): Promise<void> {
+    const { clock, random, log, afterEndMs, limits, runnerGraceMs } = this.#options;
+    for (const [name, runnerKind] of this.#records) {
+      if (this.#registry.get(name) !== undefined) continue;
+      const controller = await openRetiredController({
+        name,
+        store: this.#store as Store,
+        guard: this.#guard,
+        retention: { afterEndMs },
+        limits,
+        closeGraceMs: runnerGraceMs,
+        clock,
+        random,
+        log,
+      });
+      this.#registry.add({ controller, runnerKind, runnersConnected: 0 });
+      log.warn({ controller: name }, "a controller that the configuration no longer names takes no launches");
+    }
+  }
+
+  async #forgetController(name: string): Promise<void> {
+    const { controllers } = this.#options;
+    if (controllers.some((each) => each.name === name)) {
+      throw new ControllerError(
+        "FAILED_PRECONDITION",
+        `the configuration names the controller "${name}"; take it out there, and start the server again`,
+      );
+    }
+    await eraseController(this.#core(), name);
+    const served = this.#registry.get(name);
+    this.#registry.remove(name);
+    await served?.controller.close();
+  }
+
+  #core(): { store: Store; guard: StoreGuard; lifetime: Lifetime } {
+    return { store: this.#store as Store, guard: this.#guard as StoreGuard, lifetime: this.#lifetime };
   }
 
   async close(graceMs: number): Promise<void> {
@@ -243,7 +288,7 @@ class ServerParts {
     this.#closing.abort();
     this.#lifetime.end();
     // A controller that fails to close must not keep the others, or the store, open.
-    const closings = await Promise.allSettled(this.#served.map(({ controller }) => controller.close()));
+    const closings = await Promise.allSettled(this.#registry.list().map(({ controller }) => controller.close()));
     for (const closing of closings) {
       if (closing.status === "rejected") log.error({ err: closing.reason as unknown }, "a controller did not close");
     }

@@ -195,6 +195,25 @@ export function parseRequestTimeKey(key: string): { timeMs: number; requestKey: 
   return { timeMs: Number(timeMs), requestKey: `/requests/${controller}/${owner}/${requestId}` };
 }
 
+/** A controller that is to be known at the next start: an index entry. */
+export function controllerKey(controller: string): string {
+  return controllersPrefix + controller;
+}
+
+export const controllersPrefix = "/controllers/";
+
+/** The controller of such a key. */
+export function parseControllerKey(key: string): string {
+  return key.slice(controllersPrefix.length);
+}
+
+/** The prefixes of all index entries of a controller that are none of its tasks' own, or were left by one. */
+export function indexEntryPrefixes(controller: string): string[] {
+  const roots = ["waiting", "leases", "released", "intents", "deliveries", "trash", "logs", "requests"];
+  const indexes = ["newest", "state", "label", "ended"].map((index) => `index/${index}`);
+  return [...roots, "requests-by-time", ...indexes].map((root) => `/${root}/${controller}/`);
+}
+
 function digits(value: bigint): string {
   return value.toString().padStart(numberDigits, "0");
 }

@@ -52,6 +52,24 @@ describe("deleting a task", () => {
     expect((await refusal(h.controller.deleteTask("a"))).code).toBe("FAILED_PRECONDITION");
   });
 
+  test("with a lost if_revision is ABORTED, also where its state would refuse it; an absent task is NOT_FOUND first", async () => {
+    await using h = await openHarness();
+    const { revision } = await h.launch("a");
+    await h.settle();
+    const lost = { code: "ABORTED", details: { reason: "CONFLICT" } };
+    expect(await refusal(h.controller.deleteTask("a", { ifRevision: revision }))).toMatchObject(lost);
+    const running = await h.controller.readTask("a");
+    const active = await refusal(h.controller.deleteTask("a", { ifRevision: running.revision }));
+    expect(active.code).toBe("FAILED_PRECONDITION");
+    (await h.runner.phase("a")).return();
+    await h.settle();
+    expect(await refusal(h.controller.deleteTask("a", { ifRevision: running.revision }))).toMatchObject(lost);
+    expect(await refusal(h.controller.deleteTask("a", { ifRevision: 0n }))).toMatchObject(lost);
+    const ended = await h.controller.readTask("a");
+    await h.controller.deleteTask("a", { ifRevision: ended.revision });
+    expect((await refusal(h.controller.deleteTask("a", { ifRevision: ended.revision }))).code).toBe("NOT_FOUND");
+  });
+
   test("at the same time as a launch has one of the two orders", async () => {
     for (let ticks = 0; ticks < 12; ticks += 1) {
       await using h = await openHarness();

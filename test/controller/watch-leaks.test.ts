@@ -130,7 +130,7 @@ async function createParts(closing: AbortSignal, clock: Core["clock"], runner: S
   const lifetime = new Lifetime(() => new Error("closed"));
   const hub = new WatchHub();
   const ports = { store, guard, runner, clock, random, log };
-  const core: Core = { name: "tests", ...ports, tellsEnds: true, limits, hub, closing, lifetime };
+  const core: Core = { name: "tests", ...ports, tellsEnds: true, isRetired: false, limits, hub, closing, lifetime };
   const actors = new Actors(core);
   const callbacks = new Callbacks(log);
   const trash = new Trash(core);

@@ -340,6 +340,35 @@ describe("a watch of one run", () => {
     next.return();
   });
 
+  test.each([0n, 1n])("that waits for the one before it to stop begins with a bookmark, since %s", async (since) => {
+    await using h = await openHarness();
+    await running(h);
+    await h.controller.cancelTask("a");
+    const { runId } = await h.launch("a");
+    const puller = new Puller(h.controller.watchTask("a", { runId, sinceRevision: since }));
+    expect(await puller.next()).toBe("bookmark");
+    expect(puller.changes[0]?.revision).toBe(h.disk.revision());
+    (await h.runner.phase("a")).stop();
+    (await h.runner.phase("a")).return();
+    await h.settle();
+    // Every transition of it, though it had ended before the reader looked; nothing of the run before.
+    expect(await puller.rest()).toEqual(["Pending", "Running", "Completed"]);
+    expect(new Set(puller.changes.map(({ status }) => status?.runId))).toEqual(new Set([undefined, runId]));
+  });
+
+  test("that never begins ends when that is known", async () => {
+    await using h = await openHarness();
+    const phase = await running(h);
+    const { runId } = await h.launch("a");
+    const watching = watch(h, "a", { runId });
+    await h.settle();
+    expect(watching.lines).toEqual(["bookmark"]);
+    await h.controller.cancelTask("a");
+    await watching.over;
+    expect(watching.error).toMatchObject({ code: "FAILED_PRECONDITION" });
+    phase.stop();
+  });
+
   test("from an older revision leaves out the runs before it", async () => {
     await using h = await openHarness();
     const since = await someRevision(h);

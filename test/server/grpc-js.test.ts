@@ -24,7 +24,7 @@ test("grpc-js reads answers, and the status of a method that is not there", asyn
   await using served = await serveFake();
   const client = new Client(`127.0.0.1:${served.port}`, credentials.createInsecure());
   expect(await call(client, "/stint.v1.TaskControllerService/GetServerInfo")).toBe("0.0.0-test");
-  for (const path of ["/stint.v1.TaskControllerService/WaitTask", "/x.Y/Z"]) {
+  for (const path of ["/stint.v1.TaskControllerService/WaitTasks", "/x.Y/Z"]) {
     await expect(call(client, path)).rejects.toMatchObject({ code: 12 });
   }
   client.close();

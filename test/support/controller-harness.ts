@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { Controller, LaunchOptions, QueryOptions, TaskPage } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
-import { type ControllerOptions, openController } from "../../src/controller/open-controller.ts";
+import { type ControllerOptions, openController, openRetiredController } from "../../src/controller/open-controller.ts";
 import type { Log } from "../../src/log.ts";
 import { decodeTask, type StoredTask } from "../../src/store/codec.ts";
 import { taskKey } from "../../src/store/keys.ts";
@@ -22,6 +22,8 @@ const keepAll = { afterEndMs: 365 * 24 * 3_600_000 };
 export type HarnessOptions = Partial<ControllerOptions> & {
   /** Over the store of all processes; one of its own each. */
   readonly wrap?: ((store: Store) => Store) | undefined;
+  /** Opens it as one that nothing names any more, without a runner. */
+  readonly retired?: boolean | undefined;
 };
 
 export class Harness implements AsyncDisposable {
@@ -53,18 +55,18 @@ export class Harness implements AsyncDisposable {
 
   /** Opens a controller, in a process of its own. */
   async open(options: HarnessOptions = {}): Promise<Controller> {
-    const { wrap, ...rest } = { ...this.options, ...options };
+    const { wrap, retired = false, ...rest } = { runner: this.runner, ...this.options, ...options };
     this.#handle = new CutStore(wrap?.(this.disk) ?? this.disk);
-    this.#controller = await openController({
+    const shared = {
       name: controllerName,
       store: this.#handle,
-      runner: this.runner,
       clock: this.clock,
       random: { id: () => `id-${(this.#ids += 1)}`, fraction: () => 0.5 },
       log: this.#log(),
       retention: keepAll,
       ...rest,
-    });
+    };
+    this.#controller = retired ? await openRetiredController(shared) : await openController(shared);
     return this.#controller;
   }
 

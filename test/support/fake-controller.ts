@@ -5,14 +5,20 @@ import type {
   CanceledTask,
   CancelOptions,
   Controller,
+  LaunchedRun,
   LaunchedTask,
   LaunchOptions,
+  LogPage,
+  LogsOptions,
   QueryOptions,
   ReadOptions,
   TaskChange,
+  TaskLaunch,
   TaskPage,
   TaskSnapshot,
   TasksChange,
+  WaitedTask,
+  WaitOptions,
   WatchTaskOptions,
 } from "../../src/controller/controller.ts";
 import { taskNotFound } from "../../src/controller/error.ts";
@@ -22,7 +28,11 @@ export class FakeController implements Controller {
   readonly name: string;
   /** What was asked for, newest last. */
   readonly launches: LaunchOptions[] = [];
+  readonly batches: { size: number; signal: AbortSignal | undefined }[] = [];
   readonly cancels: CancelOptions[] = [];
+  readonly logReads: LogsOptions[] = [];
+  readonly waits: WaitOptions[] = [];
+  readonly deletions: { ifRevision?: bigint | undefined }[] = [];
   readonly queries: QueryOptions[] = [];
   readonly reads: ReadOptions[] = [];
   /** How many calls have come. */
@@ -61,20 +71,41 @@ export class FakeController implements Controller {
     return { taskId, runId: `run-${taskId}`, outcome: "launched", revision, status: this.#read(taskId).status };
   }
 
+  async launchTasks(
+    launches: readonly TaskLaunch[],
+    options: { signal?: AbortSignal | undefined } = {},
+  ): Promise<PromiseSettledResult<LaunchedRun>[]> {
+    this.batches.push({ size: launches.length, signal: options.signal });
+    const aborted = new Promise<never>((_, reject) => {
+      options.signal?.addEventListener("abort", () => reject(options.signal?.reason as Error));
+    });
+    return Promise.allSettled(
+      launches.map(async ({ taskId, ...launch }) => Promise.race([this.launchTask(taskId, launch), aborted])),
+    );
+  }
+
   async cancelTask(taskId: string, options: CancelOptions = {}): Promise<CanceledTask> {
     await this.#begin();
     this.cancels.push(options);
     const snapshot = this.#read(taskId);
-    if ((options.waitMs ?? 0) > 0 && options.signal?.aborted !== true) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, options.waitMs);
-        options.signal?.addEventListener("abort", () => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
-    }
+    await waitOut(options.waitMs ?? 0, options.signal);
     return { ...snapshot, stage: "requested" };
+  }
+
+  async taskLogs(taskId: string, options: LogsOptions = {}): Promise<LogPage> {
+    await this.#begin();
+    this.logReads.push(options);
+    const { logs } = this.#read(taskId).status;
+    return { entries: logs, nextPageToken: logs.length > 0 ? "more" : "" };
+  }
+
+  async waitTask(taskId: string, options: WaitOptions = {}): Promise<WaitedTask> {
+    await this.#begin();
+    this.waits.push(options);
+    const snapshot = this.#read(taskId);
+    const done = isEnded(snapshot.status.state);
+    if (!done) await waitOut(options.timeoutMs ?? 1_000_000, options.signal);
+    return { ...snapshot, done };
   }
 
   async listTasks(): Promise<string[]> {
@@ -139,7 +170,9 @@ export class FakeController implements Controller {
     }
   }
 
-  async deleteTask(taskId: string): Promise<void> {
+  async deleteTask(taskId: string, options: { ifRevision?: bigint | undefined } = {}): Promise<void> {
+    await this.#begin();
+    this.deletions.push(options);
     this.#read(taskId);
     this.#tasks.delete(taskId);
   }
@@ -166,4 +199,15 @@ export class FakeController implements Controller {
     if (snapshot === undefined) throw taskNotFound(this.name, taskId);
     return snapshot;
   }
+}
+
+function waitOut(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  if (ms === 0 || signal?.aborted === true) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

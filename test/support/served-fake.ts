@@ -1,7 +1,9 @@
 /** The network side of the server over fake controllers, on a port of its own. */
 import { readFile } from "node:fs/promises";
+import { createRegistry as createTypeRegistry } from "@bufbuild/protobuf";
 import { createClient, type Client, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { file_google_rpc_error_details } from "#gen/google/rpc/error_details_pb.js";
 import { RunnerKind, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import { systemClock } from "../../src/clock.ts";
 import type { Log } from "../../src/log.ts";
@@ -25,6 +27,9 @@ export const protocolNames: readonly ProtocolName[] = [
   "grpc-web-h1",
 ];
 
+/** What a JSON client knows of the messages in google.rpc.Status. */
+const detailTypes = createTypeRegistry(file_google_rpc_error_details);
+
 const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
 
 export interface ServedFake extends AsyncDisposable {
@@ -34,6 +39,8 @@ export interface ServedFake extends AsyncDisposable {
   readonly port: number;
   /** What was logged: level and message. */
   readonly logged: { level: string; message: string; fields: object }[];
+  /** What DeleteController fails with. */
+  refuseForgetting(error: Error | undefined): void;
   client(protocol?: ProtocolName): Client<typeof TaskControllerService>;
   transport(protocol?: ProtocolName): Transport;
   renewTls(pair: TlsPair): void;
@@ -54,19 +61,21 @@ export async function serveFake(
   const availability = createAvailability();
   if (options.starting !== true) availability.enter("serving");
   const logged: ServedFake["logged"] = [];
+  const all = [controller, ...(options.controllers ?? [])];
+  const kind = { runnerKind: RunnerKind.MODULE, runnersConnected: 1 };
+  const registry = createRegistry(all.map((each) => ({ controller: each, ...kind })));
+  let refusal: Error | undefined;
   const listener = await serve({
     host: "127.0.0.1",
     port: 0,
     tls: options.tls,
-    registry: createRegistry(
-      [controller, ...(options.controllers ?? [])].map((each) => ({
-        controller: each,
-        runnerKind: RunnerKind.MODULE,
-        runnersConnected: 1,
-      })),
-    ),
+    registry,
     availability,
     watchAllTasks: () => controller.watchTasks(),
+    forgetController: async (name) => {
+      if (refusal !== undefined) throw refusal;
+      registry.remove(name);
+    },
     describeServer: () => ({ version: "0.0.0-test" }),
     descriptors: options.reflection === false ? undefined : await readFile(descriptorsUrl),
     limits: { ...defaultLimits, ...options.limits },
@@ -82,6 +91,9 @@ export async function serveFake(
     baseUrl,
     port: listener.port,
     logged,
+    refuseForgetting: (error) => {
+      refusal = error;
+    },
     client: (protocol = "grpc") => createClient(TaskControllerService, openTransport(baseUrl, protocol)),
     transport: (protocol = "grpc") => openTransport(baseUrl, protocol),
     renewTls: (pair) => listener.renewTls(pair),
@@ -101,7 +113,12 @@ function openTransport(baseUrl: string, protocol: ProtocolName): Transport {
     case "connect":
       return createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: true });
     case "connect-json":
-      return createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false });
+      return createConnectTransport({
+        baseUrl,
+        httpVersion: "2",
+        useBinaryFormat: false,
+        jsonOptions: { registry: detailTypes },
+      });
     case "connect-h1":
       return createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: true });
   }

@@ -223,3 +223,23 @@ export declare type LaunchRequestRecord = Message<"stint.store.v1.LaunchRequestR
  */
 export declare const LaunchRequestRecordSchema: GenMessage<LaunchRequestRecord>;
 
+/**
+ * A controller that is to be known at the next start. Its name is the key's.
+ *
+ * @generated from message stint.store.v1.ControllerRecord
+ */
+export declare type ControllerRecord = Message<"stint.store.v1.ControllerRecord"> & {
+  /**
+   * Who runs its tasks: the stint.v1.RunnerKind.
+   *
+   * @generated from field: int32 runner_kind = 1;
+   */
+  runnerKind: number;
+};
+
+/**
+ * Describes the message stint.store.v1.ControllerRecord.
+ * Use `create(ControllerRecordSchema)` to create a new message.
+ */
+export declare const ControllerRecordSchema: GenMessage<ControllerRecord>;
+

@@ -1,0 +1,137 @@
+/**
+ * BatchLaunchTasks: each request is checked, looked up and launched for itself, and what is wrong with one stands in
+ * its result, as LaunchTask would have failed with.
+ *
+ * 1. There is one result for each request, in order, whatever happens to any of them.
+ * 2. The answer comes before the call's deadline; launches that are not done by then say so.
+ * 3. Nobody else waits long while it checks what it was sent, or makes its answer.
+ * 4. However many are refused, the answer is not larger than an answer may be.
+ */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type {
+  BatchLaunchResultSchema,
+  BatchLaunchTasksRequest,
+  BatchLaunchTasksResponseSchema,
+  LaunchTaskRequest,
+} from "#gen/stint/v1/controller_pb.js";
+import { createGiveWay } from "../async/give-way.ts";
+import { onAbort } from "../async/signals.ts";
+import type { Clock } from "../clock.ts";
+import type { Controller, LaunchedRun, TaskLaunch } from "../controller/controller.ts";
+import type { Log } from "../log.ts";
+import type { Random } from "../random.ts";
+import type { TaskLimits } from "../task/limits.ts";
+import { toStatus } from "./errors.ts";
+import { launchOutcomes } from "./launch-outcomes.ts";
+import { type ControllerRegistry, findController } from "./registry.ts";
+import { checkBatchLaunch, checkLaunch } from "./validate.ts";
+
+export interface BatchLaunchOptions {
+  readonly registry: ControllerRegistry;
+  readonly limits: TaskLimits;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** What an answer may have, in bytes. */
+  readonly responseMaxBytes: number;
+}
+
+type Result = PromiseSettledResult<LaunchedRun>;
+/** A request that is in order, and its place among all. */
+type Placed = TaskLaunch & { readonly index: number };
+
+/** Answers `withinMs` at the latest. Once the signal is aborted nothing more is begun. */
+export async function batchLaunchTasks(
+  options: BatchLaunchOptions,
+  request: BatchLaunchTasksRequest,
+  call: { readonly signal: AbortSignal; readonly withinMs: number },
+): Promise<MessageInitShape<typeof BatchLaunchTasksResponseSchema>> {
+  checkBatchLaunch(request);
+  using ending = endInTime(options.clock, call);
+  const giveWay = createGiveWay(options.clock);
+  const results: Result[] = [];
+  const launches = new Map<Controller, Placed[]>();
+  for (const [index, each] of request.requests.entries()) {
+    await giveWay();
+    try {
+      const { controller, launch } = prepare(options, each);
+      const found = launches.get(controller);
+      if (found === undefined) launches.set(controller, [{ ...launch, index }]);
+      else found.push({ ...launch, index });
+    } catch (reason) {
+      results[index] = { status: "rejected", reason };
+    }
+  }
+  const launching = [...launches].map(async ([controller, placed]) => {
+    const launched = await settleAll(controller, placed, ending.signal);
+    for (const [i, { index }] of placed.entries()) results[index] = launched[i] as Result;
+  });
+  await Promise.all(launching);
+  return { results: await toResults(options, results, giveWay) };
+}
+
+function prepare(
+  { registry, limits, random }: BatchLaunchOptions,
+  request: LaunchTaskRequest,
+): { controller: Controller; launch: TaskLaunch } {
+  const { taskId, options } = checkLaunch(request, limits);
+  const controller = findController(registry, request.controller);
+  const generatedTaskId = taskId === undefined;
+  return { controller, launch: { ...options, taskId: taskId ?? random.id(), generatedTaskId } };
+}
+
+/** A controller that takes none refuses each of them. */
+async function settleAll(controller: Controller, launches: readonly Placed[], signal: AbortSignal): Promise<Result[]> {
+  try {
+    return await controller.launchTasks(launches, { signal });
+  } catch (reason) {
+    return launches.map(() => ({ status: "rejected", reason }));
+  }
+}
+
+/** A signal that is aborted when that of the call is, and when its time is over, with the error of what is not done then. */
+function endInTime(
+  clock: Clock,
+  { signal, withinMs }: { readonly signal: AbortSignal; readonly withinMs: number },
+): { signal: AbortSignal } & Disposable {
+  const ending = new AbortController();
+  const offAbort = onAbort(signal, () => ending.abort(signal.reason));
+  const offTimer = clock.after(withinMs, () => ending.abort(notDoneInTime()));
+  return {
+    signal: ending.signal,
+    [Symbol.dispose]() {
+      offAbort();
+      offTimer();
+    },
+  };
+}
+
+function notDoneInTime(): ConnectError {
+  return new ConnectError(
+    "the launch was not done before the deadline of the call, and may be done still; repeat it with the same request_id to find out",
+    Code.DeadlineExceeded,
+  );
+}
+
+async function toResults(
+  { log, responseMaxBytes }: BatchLaunchOptions,
+  results: readonly Result[],
+  giveWay: () => Promise<void>,
+): Promise<MessageInitShape<typeof BatchLaunchResultSchema>[]> {
+  const refused = results.filter((result) => result.status === "rejected").length;
+  // In JSON, quoted and escaped, an error takes up to four times its bytes.
+  const violationsMaxBytes = Math.floor(responseMaxBytes / 4 / refused);
+  const sent: MessageInitShape<typeof BatchLaunchResultSchema>[] = [];
+  for (const result of results) {
+    await giveWay();
+    if (result.status === "rejected") {
+      const error = toStatus(result.reason, { log, rpc: "BatchLaunchTasks", violationsMaxBytes });
+      sent.push({ result: { case: "error", value: error } });
+      continue;
+    }
+    const { taskId, runId, revision, outcome } = result.value;
+    sent.push({ result: { case: "launched", value: { taskId, runId, revision, outcome: launchOutcomes[outcome] } } });
+  }
+  return sent;
+}
