@@ -108,7 +108,7 @@ export class CommandProcess {
   async #endStrays(): Promise<void> {
     const { ports, token } = this.#options;
     const leader = { pid: this.#groupId, identity: "", startedAt: this.#startedAt };
-    await endProcesses(async () => findLeft([{ token, leader }], await ports.table.list()), ports);
+    await endProcesses((running) => findLeft([{ token, leader }], running), ports);
   }
 
   async #pump(stream: Readable, level: number): Promise<void> {

@@ -180,7 +180,7 @@ export async function endLeftCommands(
   } else {
     if (left.some(({ leader }) => leader === undefined))
       await untilNobodyHolds(directory, { clock, log, table, maxMs });
-    found = await endProcesses(async () => findLeft(left, await table.list()), { clock, log, table, maxMs });
+    found = await endProcesses((running) => findLeft(left, running), { clock, log, table, maxMs });
     if (found > 0) log.warn({ processes: found }, "ended what a server that died had left of its commands");
     tellOfDoubts(left, await table.list(), log);
   }

@@ -38,20 +38,26 @@ export async function untilGroupIsGone(groupId: number, ports: ProcessPorts): Pr
   await untilNoneIsFound(find, ports);
 }
 
-/** Ends with SIGKILL what `find` finds, each with its whole group, until it finds nothing. Resolves to how many there were. */
+/**
+ * Ends with SIGKILL what `find` finds among the processes that run, each with its whole group, until it finds nothing and all that was
+ * found is gone. Resolves to how many there were. A process that is ending has no environment any more but still its files, so
+ * what was found once is waited for by its identity.
+ */
 export async function endProcesses(
-  find: () => Promise<readonly RunningProcess[]>,
+  find: (running: readonly RunningProcess[]) => Promise<readonly RunningProcess[]>,
   ports: ProcessPorts & { readonly maxMs?: number },
 ): Promise<number> {
   const ended = new Set<string>();
   const findAndEnd = async (): Promise<number[]> => {
-    const found = await find();
+    const running = await ports.table.list();
+    const found = await find(running);
+    const groups = new Set(found.map(({ groupId }) => groupId));
+    for (const { identity, groupId } of running) if (groups.has(groupId)) ended.add(identity);
     for (const { pid, groupId, identity } of found) {
-      ended.add(identity);
       // Looked at once more, as the pid might be another's by now.
       if (ports.table.identify(pid) === identity) signalGroup(groupId, "SIGKILL");
     }
-    return found.map(({ pid }) => pid);
+    return running.filter(({ identity }) => ended.has(identity)).map(({ pid }) => pid);
   };
   await untilNoneIsFound(findAndEnd, ports);
   return ended.size;
