@@ -70,6 +70,9 @@ export interface Controller {
   /** How many tasks are in each state; costs one read. */
   countTasks(): Promise<Map<TaskState, bigint>>;
 
+  /** The ids of the tasks of which something was found damaged since the opening, and that were not deleted; at most 10,000. They answer DATA_LOSS. */
+  quarantinedTasks(): string[];
+
   /** Stops the runners, whose tasks resume at the next opening, and waits for what is under way. Idempotent. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;

@@ -4,6 +4,7 @@ import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskLimits } from "../task/limits.ts";
+import type { Quarantine } from "./quarantine.ts";
 import type { StoreGuard } from "./store-guard.ts";
 import type { TaskRunner } from "./task-runner.ts";
 import type { WatchHub } from "./watch-hub.ts";
@@ -34,6 +35,7 @@ export interface Core {
   readonly log: Log;
   readonly limits: ControllerLimits;
   readonly hub: WatchHub;
+  readonly quarantine: Quarantine;
   /** Aborted when the controller begins to close. */
   readonly closing: AbortSignal;
   /** Over when it has closed: from then on it writes nothing, starts nothing and calls nobody. */

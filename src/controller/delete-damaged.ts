@@ -59,6 +59,7 @@ export async function deleteDamaged(parts: Parts, taskId: string): Promise<void>
     }
   }
   await commit(core, changes, [], "once");
+  core.quarantine.release(taskId);
   if (waits) runs.dispatcher.forget();
   core.hub.wake(taskId);
 }

@@ -78,6 +78,7 @@ async function remove(parts: Parts, actor: TaskActor, mode: CommitMode): Promise
       reason: "CONFLICT",
     });
   }
+  core.quarantine.release(actor.taskId);
   if (left !== undefined) trash.empty(left.key);
   return true;
 }

@@ -22,6 +22,7 @@ import { launchTasks } from "./launch-tasks.ts";
 import { taskLogs } from "./list-logs.ts";
 import { checkOpen, type Parts } from "./parts.ts";
 import { countTasks, queryTasks } from "./query.ts";
+import { Quarantine } from "./quarantine.ts";
 import { resume } from "./resume.ts";
 import { type Retention, sweepForever, sweepTasks } from "./retention.ts";
 import { Runs } from "./runs.ts";
@@ -92,7 +93,8 @@ async function openCore(options: OpenOptions, isRetired: boolean): Promise<Contr
   // Every watch, wait and delivery listens to it: no number of them is a leak.
   setMaxListeners(0, closing.signal);
   const lifetime = new Lifetime(() => closedMeanwhile());
-  const core: Core = { ...resolved, closing: closing.signal, lifetime, hub: new WatchHub() };
+  const quarantine = new Quarantine(resolved.log);
+  const core: Core = { ...resolved, closing: closing.signal, lifetime, hub: new WatchHub(), quarantine };
   const parts = createParts(core, resolved.concurrency);
   const opening = open(parts, resolved.retention);
   // What the controller does of itself, and closing waits for.
@@ -132,6 +134,7 @@ async function openCore(options: OpenOptions, isRetired: boolean): Promise<Contr
       checkOpen(parts);
       return countTasks(parts);
     },
+    quarantinedTasks: () => quarantine.taskIds,
     close,
     [Symbol.asyncDispose]: close,
   };

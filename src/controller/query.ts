@@ -232,7 +232,7 @@ async function unlessDamaged<T>(
     return await read();
   } catch (error) {
     if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    parts.core.log.warn({ err: error, taskId }, "a damaged task is left out of a list");
+    parts.core.quarantine.note(taskId, error);
     return undefined;
   }
 }

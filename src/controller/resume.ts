@@ -205,7 +205,7 @@ async function withTask(parts: Parts, taskId: string, step: (actor: TaskActor) =
     return await parts.actors.use(taskId, (actor) => actor.serialize(() => step(actor)));
   } catch (error) {
     if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    parts.core.log.error({ err: error, taskId }, "a task whose record is damaged is not resumed");
+    parts.core.quarantine.note(taskId, error);
     return 1;
   }
 }

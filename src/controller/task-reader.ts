@@ -2,8 +2,9 @@
 import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { decodeLogChunk, decodePayload, decodeTask } from "../store/codec.ts";
 import { logKey, logKeySeq, logPrefix, payloadKey, taskKey } from "../store/keys.ts";
-import { type Entry, type Store, StoreError } from "../store/store.ts";
+import { type Entry, StoreError } from "../store/store.ts";
 import { firstLogSeq, type Task } from "../task/task.ts";
+import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
 
 /** A task and where it is in the store's history. */
@@ -27,18 +28,17 @@ export const foldAll: Folding = { metadata: true, result: true, logs: 100 };
 const logAnswerMaxBytes = 256 * 1024;
 const logPageChunks = 64;
 
-/** Which controller's tasks are read, and from where. */
-export type ReaderCore = { readonly name: string; readonly store: Store };
+/** Which controller's tasks are read, from where, and where damage is noted. */
+export type ReaderCore = Pick<Core, "name" | "store" | "quarantine">;
 
 /** The task, as of `revision` if that is given; undefined if there is none. Throws DATA_LOSS, and what the store throws. */
 export async function loadTask(core: ReaderCore, taskId: string, revision?: bigint): Promise<LoadedTask | undefined> {
-  let entry: Entry | undefined;
   try {
-    entry = await core.store.get(taskKey(core.name, taskId), { revision });
+    const entry = await core.store.get(taskKey(core.name, taskId), { revision });
+    return entry === undefined ? undefined : decodeEntry(core.name, taskId, entry);
   } catch (error) {
-    throw asDataLoss(error, core.name, taskId);
+    throw asDataLoss(error, core, taskId, revision);
   }
-  return entry === undefined ? undefined : decodeEntry(core.name, taskId, entry);
 }
 
 /** Decodes a task's entry. Throws DATA_LOSS. */
@@ -60,8 +60,13 @@ export function dataLoss(controller: string, taskId: string, cause?: unknown): C
   );
 }
 
-function asDataLoss(error: unknown, controller: string, taskId: string): unknown {
-  return error instanceof StoreError && error.code === "CORRUPT" ? dataLoss(controller, taskId, error) : error;
+/** What is thrown for an error, where it may be one of damage. In an older version that is no matter of the task as it is. */
+function asDataLoss(error: unknown, core: ReaderCore, taskId: string, asOf: bigint | undefined): unknown {
+  const isCorrupt = error instanceof StoreError && error.code === "CORRUPT";
+  const thrown = isCorrupt ? dataLoss(core.name, taskId, error) : error;
+  const isNow = asOf === undefined;
+  if (isNow && thrown instanceof ControllerError && thrown.code === "DATA_LOSS") core.quarantine.note(taskId, thrown);
+  return thrown;
 }
 
 /**
@@ -122,7 +127,7 @@ async function payloadOf(
     if (entry === undefined || (revision !== undefined && entry.revision > revision)) return undefined;
     return decodePayload(entry.value);
   } catch (error) {
-    throw asDataLoss(error, core.name, taskId);
+    throw asDataLoss(error, core, taskId, asOf);
   }
 }
 

@@ -24,6 +24,7 @@ import type { TasksChange, WatchTasksOptions } from "./controller.ts";
 import { ControllerError } from "./error.ts";
 import { checkHistory } from "./history.ts";
 import { checkOpen, type Parts } from "./parts.ts";
+import type { Quarantine } from "./quarantine.ts";
 import { checkQuery, matchesQuery, readCandidates } from "./query.ts";
 import type { StoreGuard } from "./store-guard.ts";
 import { decodeEntry, foldStatus, type LoadedTask, loadTask } from "./task-reader.ts";
@@ -36,6 +37,8 @@ export interface WatchedTasks {
   readonly clock: Clock;
   readonly log: Log;
   readonly hub: WatchHub;
+  /** Of a watch of many controllers one of its own. */
+  readonly quarantine: Quarantine;
   readonly watchersMax: number;
   readonly lifetime: Lifetime;
   /** Aborted when nothing is to be watched any more. */
@@ -214,7 +217,7 @@ function asOf(
   taskId: string,
   revision: bigint,
 ): Promise<LoadedTask | undefined> {
-  return once(watched, () => loadTask({ store: watched.store, name: controller }, taskId, revision));
+  return once(watched, () => loadTask({ ...watched, name: controller }, taskId, revision));
 }
 
 /** A damaged record hurts its own task only: a watch of many goes on without it. */

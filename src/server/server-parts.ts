@@ -10,6 +10,7 @@ import type { TasksChange, WatchTasksOptions } from "../controller/controller.ts
 import { ControllerError } from "../controller/error.ts";
 import { openController, openRetiredController } from "../controller/open-controller.ts";
 import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
+import { Quarantine } from "../controller/quarantine.ts";
 import { WatchHub } from "../controller/watch-hub.ts";
 import { watchTasks } from "../controller/watch-tasks.ts";
 import { type Availability, createAvailability, drainingError } from "../rpc/availability.ts";
@@ -115,6 +116,7 @@ export class ServerParts {
       clock,
       log,
       hub: this.#hub,
+      quarantine: new Quarantine(log),
       watchersMax: limits.watchersMax,
       closing: this.#closing.signal,
       lifetime: this.#lifetime,

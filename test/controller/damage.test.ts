@@ -93,6 +93,31 @@ describe("a task whose record is damaged", () => {
     },
   );
 
+  test("is counted and said once, however often it is met, until it is deleted", async () => {
+    await using h = await openHarness();
+    await bring(h, "Completed");
+    await h.reopen();
+    expect(h.controller.quarantinedTasks()).toEqual([]);
+    await overwrite(h, "bad", garbage[0]?.[1] as Uint8Array);
+    for (let i = 0; i < 3; i += 1) {
+      await h.query();
+      await refusal(h.controller.taskStatus("bad"));
+      await refusal(h.launch("bad"));
+    }
+    expect(h.controller.quarantinedTasks()).toEqual(["bad"]);
+    const said = h.logged.filter(({ fields }) => fields["taskId"] === "bad");
+    expect(said.map(({ level, message }) => `${level}: ${message}`)).toEqual([
+      "error: a task is damaged; it is kept as it is until it is deleted",
+    ]);
+    await h.reopen();
+    expect(h.controller.quarantinedTasks(), "nobody has met it yet").toEqual([]);
+    await h.query();
+    await h.controller.deleteTask("bad");
+    expect(h.controller.quarantinedTasks()).toEqual([]);
+    await h.launch("bad");
+    expect(await h.state("bad")).toBe("Running");
+  });
+
   test("stops no opening, whatever else is stored for it", async () => {
     await using h = await openHarness();
     await bring(h, "Running");

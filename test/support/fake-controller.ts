@@ -59,6 +59,10 @@ export class FakeController implements Controller {
     return this.#revision;
   }
 
+  quarantinedTasks(): string[] {
+    return [];
+  }
+
   async launchTask(taskId: string, options: LaunchOptions = {}): Promise<LaunchedTask> {
     await this.#begin();
     this.launches.push(options);
