@@ -1,7 +1,7 @@
 /**
  * The process dies at every operation of its store, before it is done or after, in each of several lives of a task; and
- * again in the middle of the recovery. Whatever was acknowledged is there in the end, everything that was alive has gone
- * on, and nothing has gone on that was over.
+ * again in the middle of the recovery; or it is closed there. Whatever was acknowledged is there in the end, everything
+ * that was alive has gone on, and nothing has gone on that was over.
  *
  * CRASHES: "all" for the second death at every operation of each recovery too, instead of at one of them; or a number,
  * to look at every so many-th operation only. CRASH_SCENARIO: only the lives with this in their names.
@@ -26,8 +26,9 @@ async function expectNoComplaints(life: Life, what: string): Promise<void> {
   expect(complaints, what).toEqual([]);
 }
 
+const chosen = Object.entries(lives).filter(([name]) => name.includes(only));
+
 describe("the process dies at every operation of its store in", () => {
-  const chosen = Object.entries(lives).filter(([name]) => name.includes(only));
   test.each(chosen)("%s, and nothing that was acknowledged is lost", { timeout: 3_600_000 }, async (_, script) => {
     const plan = new FaultPlan();
     const sound = await Life.create(script.options ?? {});
@@ -56,3 +57,28 @@ describe("the process dies at every operation of its store in", () => {
     expect(deaths.second).toBeGreaterThanOrEqual(Math.floor(operations / 2));
   });
 });
+
+test.each(chosen)(
+  "a controller that is closed at every operation of its store in %s keeps every promise, and is quiet then",
+  {
+    timeout: 3_600_000,
+  },
+  async (_, script) => {
+    const plan = new FaultPlan();
+    const sound = await Life.create(script.options ?? {});
+    await sound.live(plan, () => script.run(sound));
+    for (let at = 1; at <= plan.operations; at += stride) {
+      const life = await Life.create(script.options ?? {});
+      const what = `closed at operation ${at}`;
+      await life.liveUntilClosed(at, () => script.run(life));
+      const revision = life.h.disk.revision();
+      await life.h.settle();
+      await life.h.clock.advance(60_000);
+      expect([life.h.disk.revision(), life.h.clock.pending()], `${what}: revision, timers`).toEqual([revision, 0]);
+      await life.live(new FaultPlan(), () => life.finish());
+      await expectNoComplaints(life, what);
+      const crashes = life.observer.versions("a").map((version) => version?.status.crashCount ?? 0);
+      expect(Math.max(0, ...crashes), `${what}: a closing is no death`).toBe(0);
+    }
+  },
+);

@@ -27,6 +27,7 @@ export class Life {
   readonly progress = new Map<string, bigint>();
   readonly #cleans: boolean;
   #plan = new FaultPlan();
+  #signal: AbortSignal | undefined;
   #hasDied = false;
   #processes = 0;
 
@@ -42,9 +43,7 @@ export class Life {
 
   /** Opens a process that dies as planned, and does `work` in it. Whether it died. */
   async live(plan: FaultPlan, work: () => Promise<void>): Promise<boolean> {
-    this.#plan = plan;
-    this.#hasDied = false;
-    this.#processes += 1;
+    this.#begin(plan);
     plan.onCrash = () => {
       this.#hasDied = true;
     };
@@ -71,8 +70,48 @@ export class Life {
     return this.#hasDied;
   }
 
+  /** Opens a controller that is closed as its `at`-th operation begins, and does `work` with it until then. */
+  async liveUntilClosed(at: number, work: () => Promise<void>): Promise<void> {
+    const plan = new FaultPlan();
+    const stop = new AbortController();
+    this.#begin(plan, stop.signal);
+    plan.onOperation = (nth) => {
+      if (nth !== at) return;
+      this.#hasDied = true;
+      stop.abort();
+    };
+    const opened = this.open().then(
+      () => true,
+      () => false,
+    );
+    // Its calls are refused from then on, and its script goes on no more.
+    void opened.then((isOpen) => (isOpen ? work() : undefined)).catch(() => {});
+    let isClosed = false;
+    for (let turns = 0; !isClosed; turns += 1) {
+      if (turns > turnsMax) throw new Error("nothing happens any more");
+      await nextTurn();
+      if (!this.#hasDied) continue;
+      for (const phase of this.h.runner.phases) if (!phase.isSettled && phase.signal.aborted) phase.stop();
+      void opened.then(async (isOpen) => {
+        if (isOpen) await this.h.controller.close();
+        isClosed = true;
+      });
+    }
+    this.h.runner.abandon();
+    this.observer.died();
+  }
+
+  /** Of a process that is dead none is opened. */
   async open(): Promise<void> {
-    await this.h.open({ wrap: (store) => new FaultStore(store, this.#plan) });
+    await this.#alive(Promise.resolve());
+    await this.h.open({ wrap: (store) => new FaultStore(store, this.#plan), signal: this.#signal });
+  }
+
+  #begin(plan: FaultPlan, signal?: AbortSignal): void {
+    this.#plan = plan;
+    this.#signal = signal;
+    this.#hasDied = false;
+    this.#processes += 1;
   }
 
   async close(): Promise<void> {
@@ -82,19 +121,19 @@ export class Life {
   }
 
   async launch(options: LaunchOptions = {}): Promise<void> {
-    const call = this.#begin("launch");
+    const call = this.#call("launch");
     call.runId = (await this.h.launch("a", options)).runId;
     call.isAcknowledged = true;
   }
 
   async cancel(): Promise<void> {
-    const call = this.#begin("cancel");
+    const call = this.#call("cancel");
     call.runId = (await this.h.controller.cancelTask("a", { reason: "why" })).status.runId;
     call.isAcknowledged = true;
   }
 
   async delete(): Promise<void> {
-    const call = this.#begin("delete");
+    const call = this.#call("delete");
     await this.h.controller.deleteTask("a");
     call.isAcknowledged = true;
   }
@@ -190,7 +229,7 @@ export class Life {
     return status !== undefined && (runId === undefined ? !known.includes(status.runId) : status.runId === runId);
   }
 
-  #begin(kind: Call["kind"]): Call {
+  #call(kind: Call["kind"]): Call {
     const call: Call = { kind, runId: undefined, isAcknowledged: false };
     this.calls.push(call);
     return call;

@@ -50,6 +50,8 @@ export class FaultPlan {
   readonly injected: InjectedFault[] = [];
   /** Called when a planned crash has cut a store off. */
   onCrash: () => void = () => {};
+  /** Called as each operation begins, with its number. */
+  onOperation: (nth: number) => void = () => {};
   readonly #faults: Fault[];
   #isDown = false;
   #onHeal: Array<() => void> = [];
@@ -82,6 +84,7 @@ export class FaultPlan {
   /** The fault of the operation that begins now. */
   next(operation: FaultOperation): FaultKind | undefined {
     this.counts[operation] += 1;
+    this.onOperation(this.operations);
     const hit = this.#faults.find(
       ({ at, of }) => at === (of === undefined ? this.operations : this.counts[of]) && (of ?? operation) === operation,
     );
