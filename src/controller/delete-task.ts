@@ -23,10 +23,10 @@ export async function deleteTask(parts: Parts, taskId: string, ifRevision: bigin
       if (entry.task === undefined) throw taskNotFound(parts.core.name, taskId);
       checkRevision(entry, ifRevision);
       if (isActive(entry.task.status.state) || actor.intent !== undefined) {
-        const state = stateName(entry.task.status.state);
+        const is = actor.intent === undefined ? stateName(entry.task.status.state) : "about to be launched again";
         throw new ControllerError(
           "FAILED_PRECONDITION",
-          `task "${taskId}" is ${state}; only a task that has ended can be deleted`,
+          `task "${taskId}" is ${is}; only a task that has ended can be deleted`,
         );
       }
       await actor.delivery;

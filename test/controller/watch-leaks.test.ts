@@ -29,7 +29,7 @@ import { Puller, Watching } from "../support/watching.ts";
 
 const cycles = Number(process.env["WATCH_CYCLES"] ?? 10_000);
 
-test(`${cycles} watches that come and go leave nothing behind`, { timeout: 600_000 }, async () => {
+test(`${cycles} watches that come and go leave nothing behind`, { timeout: 7_200_000 }, async () => {
   const warnings: Error[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning);
   process.on("warning", onWarning);
