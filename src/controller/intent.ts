@@ -1,5 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { LaunchIntentSchema } from "#gen/stint/store/v1/record_pb.js";
+import { type LaunchIntent, LaunchIntentSchema } from "#gen/stint/store/v1/record_pb.js";
 import { intentKey } from "../store/keys.ts";
 import type { Change, Entry } from "../store/store.ts";
 
@@ -29,9 +29,10 @@ export function createIntent(
   return { intent: { ...launch, key }, change: { type: "index", key, value: toBinary(LaunchIntentSchema, message) } };
 }
 
-/** The intent in a stored entry. Throws where the bytes are not those of one. */
-export function decodeIntent(entry: Entry): PendingIntent {
-  const message = fromBinary(LaunchIntentSchema, entry.value);
+/** The intent in a stored entry; undefined where it is damaged. */
+export function decodeIntent(entry: Entry): PendingIntent | undefined {
+  const message = entry.corrupt ? undefined : decodeOrNone(entry.value);
+  if (message === undefined || message.runId === "") return undefined;
   return {
     key: entry.key,
     runId: message.runId,
@@ -39,4 +40,13 @@ export function decodeIntent(entry: Entry): PendingIntent {
     labels: message.labels,
     owner: message.owner,
   };
+}
+
+function decodeOrNone(bytes: Uint8Array): LaunchIntent | undefined {
+  try {
+    return fromBinary(LaunchIntentSchema, bytes);
+  } catch {
+    // Whatever was written there, it is no intent.
+    return undefined;
+  }
 }

@@ -76,17 +76,19 @@ async function resumeAll(parts: Parts): Promise<void> {
 /** The stored launches are given to their actors, which are held until the launches have taken place or wait for a delivery. */
 async function loadIntents(parts: Parts, held: TaskActor[]): Promise<void> {
   await forEachEntry(parts, "intents", async (entry) => {
-    if (entry.corrupt) return parts.core.log.error({ key: entry.key }, "a stored launch is damaged, and is left alone");
+    const intent = decodeIntent(entry);
+    if (intent === undefined)
+      return parts.core.log.error({ key: entry.key }, "a stored launch is damaged, and is left alone");
     const actor = parts.actors.acquire(listedTaskId(entry.key));
     held.push(actor);
-    actor.intent = decodeIntent(entry);
+    actor.intent = intent;
   });
 }
 
 /** A task whose attempt was offered before; 1 when it was resumed or ended. */
 async function resumeOffered(parts: Parts, entry: Entry, how: keyof typeof reasons): Promise<number> {
   const { core } = parts;
-  const lease = how === "died" ? fromBinary(LeaseSchema, entry.value) : undefined;
+  const alone = how === "died" && wasAlone(entry);
   const keyOf = how === "died" ? leaseKey : releasedKey;
   return withTask(parts, listedTaskId(entry.key), async (actor) => {
     const { task } = await actor.load("until-done");
@@ -100,9 +102,18 @@ async function resumeOffered(parts: Parts, entry: Entry, how: keyof typeof reaso
       return 0;
     }
     actor.offered();
-    await resumeTask(parts, actor, { how, alone: lease?.alone ?? false, extra: [gone] });
+    await resumeTask(parts, actor, { how, alone, extra: [gone] });
     return 1;
   });
+}
+
+/** Whether no other suspect of a crash loop ran; a lease that is damaged accuses nobody. */
+function wasAlone(lease: Entry): boolean {
+  try {
+    return fromBinary(LeaseSchema, lease.value).alone;
+  } catch {
+    return false;
+  }
 }
 
 /** Running tasks that nobody was offered: a program put them into the store itself. */

@@ -230,6 +230,24 @@ describe("damaged bytes, as a store shows them,", () => {
     if (list !== "intents") expect(left).toBe(0);
   });
 
+  test.each(["leases", "intents"])("that are whole and no message, under /%s, stop no opening", async (list) => {
+    await using h = await openHarness();
+    await h.launch("a");
+    await h.launch("a");
+    await h.launch("b");
+    await h.settle();
+    h.handle.cut();
+    h.runner.abandon();
+    for (const key of await h.keys(`/${list}/`)) {
+      await h.disk.commit([{ type: "unindex", key }]);
+      await h.disk.commit([{ type: "index", key, value: new Uint8Array([0xff, 0xff]) }]);
+    }
+    await h.open();
+    await h.settle();
+    expect(await h.states("a", "b")).toEqual(["Running", "Running"]);
+    for (const key of await h.keys("/intents/")) await h.disk.commit([{ type: "unindex", key }]);
+  });
+
   test("of a log chunk are DATA_LOSS where entries are read, and the task goes on", async () => {
     await using h = await openHarness();
     await bring(h, "Running");
