@@ -203,7 +203,6 @@ export class ServerParts {
   async close(graceMs: number): Promise<void> {
     const { log } = this.#options;
     log.info({}, "the server is stopping");
-    this.availability.enter("draining");
     this.#endTlsWatch();
     await this.#listener?.close(graceMs);
     this.#closing.abort();
