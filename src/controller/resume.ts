@@ -56,11 +56,14 @@ export async function resume(parts: Parts): Promise<void> {
 async function resumeAll(parts: Parts): Promise<void> {
   const { core } = parts;
   const left = { resumed: 0, told: 0 };
+  // Not `+= await`: many are under way, and each would add to what there was before it began.
   await forEachEntry(parts, "leases", async (entry) => {
-    left.resumed += await resumeOffered(parts, entry, "died");
+    const resumed = await resumeOffered(parts, entry, "died");
+    left.resumed += resumed;
   });
   await forEachEntry(parts, "released", async (entry) => {
-    left.resumed += await resumeOffered(parts, entry, "stopped");
+    const resumed = await resumeOffered(parts, entry, "stopped");
+    left.resumed += resumed;
   });
   left.resumed += await resumeRunning(parts);
   await seedWaiting(parts);
