@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { connect as connectSocket } from "node:net";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
-import { StateRunning } from "../../src/task/state.ts";
+import { WatchTaskRequestSchema } from "#gen/stint/v1/controller_pb.js";
+import { StateCompleted, StateRunning } from "../../src/task/state.ts";
 import { callError } from "../support/call-error.ts";
 import { eventually } from "../support/eventually.ts";
 import { serveFake } from "../support/served-fake.ts";
@@ -38,6 +40,26 @@ describe("a deadline", () => {
       body: "{}",
     });
     expect(answer.status).toBe(status);
+  });
+
+  test.each([
+    ["application/grpc", { "grpc-timeout": "99999999H" }],
+    ["application/connect+proto", { "connect-timeout-ms": "9999999999" }],
+  ])("of a stream that is far too long is clamped, not refused, as %s", async (contentType, timeout) => {
+    await using served = await serveFake();
+    served.controller.put("a", { state: StateRunning });
+    const headers = { ...grpcHeaders, ":path": "/stint.v1.TaskControllerService/WatchTask" };
+    const message = toBinary(WatchTaskRequestSchema, create(WatchTaskRequestSchema, task));
+    const answer = http2Request(
+      served.port,
+      { ...headers, "content-type": contentType, ...timeout },
+      envelope(message),
+    );
+    await eventually(() => expect(served.controller.openWatches).toBe(1));
+    served.controller.put("a", { state: StateCompleted });
+    const { status, body } = await answer;
+    expect([status, body.byteLength > 5]).toEqual([200, true]);
+    expect(served.controller.openWatches).toBe(0);
   });
 
   test("of the client is kept, also by what never ends", async () => {
