@@ -32,15 +32,16 @@ tests() {
   rm -f "$work/tests.json"
   "${limit[@]}" "$@" --reporter=default --reporter=json --outputFile="$work/tests.json" >"$work/out" 2>&1
   code=$?
-  read -r ok bad < <(node scripts/count-tests.mjs "$work/tests.json" 2>"$work/why")
-  if [ "$bad" -eq 0 ] && { [ "$code" -ne 0 ] || [ "$ok" -eq 0 ]; }; then
-    bad=1
-    tail -n 60 "$work/out" >>"$work/why"
-  fi
+  read -r ok bad < <(node scripts/count-tests.mjs "$work/tests.json") || { ok=0; bad=1; }
+  [ "$bad" -eq 0 ] && { [ "$code" -ne 0 ] || [ "$ok" -eq 0 ]; } && bad=1
   passed=$((passed + ok))
   failed=$((failed + bad))
-  echo "$([ "$bad" -eq 0 ] && echo "ok   " || echo "FAIL ") $name: $ok passed, $bad failed ($((SECONDS - started)) s)"
-  cat "$work/why"
+  if [ "$bad" -eq 0 ]; then
+    echo "ok    $name: $ok passed ($((SECONDS - started)) s)"
+  else
+    echo "FAIL  $name: $ok passed, $bad failed ($((SECONDS - started)) s)"
+    sed -n '/ Failed Tests \| Failed Suites \| Unhandled /,$p' "$work/out" | head -n 400 | grep . || tail -n 60 "$work/out"
+  fi
   # What a test has measured, it prints as JSON.
   sed -n '/^{$/,/^}$/p' "$work/out"
 }
@@ -82,7 +83,7 @@ go_tool() {
 
 # The end: what was left out in one line, then the line that counts.
 finish() {
-  [ ${#left_out[@]} -eq 0 ] || (IFS=, && echo "left out: ${left_out[*]}")
+  [ ${#left_out[@]} -eq 0 ] || echo "left out:$(printf ' %s;' "${left_out[@]}")"
   echo "$passed passed, $failed failed"
   [ "$failed" -eq 0 ]
 }
