@@ -156,6 +156,8 @@ export interface ReadOptions {
   readonly revision?: bigint | undefined;
   /** At most so many of the newest log entries, and 256 KiB; default 100. */
   readonly logLimit?: number | undefined;
+  /** Leave these out of the status, which saves reading them; both are in it by default. */
+  readonly without?: ReadonlyArray<"metadata" | "result"> | undefined;
 }
 
 /** A task at one moment. */

@@ -8,7 +8,7 @@
 import type { LogEntry } from "#gen/core/v1/core_pb.js";
 import { logKeySeq } from "../store/keys.ts";
 import { checkTaskId } from "../task/ids.ts";
-import { byteLength } from "../task/limits.ts";
+import { answerByteLength } from "../task/limits.ts";
 import { firstLogSeq, type Task } from "../task/task.ts";
 import { inlineLogs } from "./adopt.ts";
 import { once } from "./commit.ts";
@@ -22,7 +22,7 @@ const defaultPageSize = 100;
 const maxPageSize = 1_000;
 /** How many entries a page may look at for each that it may have, where a filter leaves some out. */
 const looksPerEntry = 10;
-/** The bytes of the entries that a page looks at. */
+/** The bytes of the entries that a page looks at, as they are in an answer. */
 const pageMaxBytes = 2 * 1024 * 1024;
 /** How many chunks are read at first, and at most: one has an entry, or 128 KiB of them. */
 const scanChunks = { first: 8, most: 64 };
@@ -89,7 +89,7 @@ async function readPage(
     for await (const entry of entriesAfter(parts, taskId, task, { after, limit: looks })) {
       if (entries.length >= pageSize || looks <= 0 || bytes >= pageMaxBytes) return { entries, after, isLast: false };
       looks -= 1;
-      bytes += byteLength(entry.msg) + 32;
+      bytes += answerByteLength(entry.msg) + 96;
       after = entry.seq;
       if (entry.level >= minLevel) entries.push(entry);
     }

@@ -3,7 +3,7 @@
  * outlive a restart; they are no secret, and what was made up is refused or leads nowhere.
  */
 import { createHash } from "node:crypto";
-import { invalidArgument } from "./error.ts";
+import { type ControllerError, invalidArgument } from "./error.ts";
 
 /** A short name for what a list was asked for; a token of another list is refused. */
 export function hashQuery(query: readonly unknown[]): string {
@@ -20,19 +20,27 @@ export function encodePageToken(query: string, place: readonly string[]): string
  */
 export function decodePageToken(text: string, query: string, place: readonly RegExp[]): string[] | undefined {
   if (text === "") return undefined;
-  const bad = (description: string): Error => invalidArgument([{ field: "page_token", description }]);
   let parsed: unknown;
   try {
     parsed = JSON.parse(Buffer.from(text, "base64url").toString("utf8"));
   } catch {
-    throw bad("is not one that a page had");
+    throw notAToken();
   }
   const [tokenQuery, ...rest] = (Array.isArray(parsed) ? parsed : []) as unknown[];
   const isToken =
     typeof tokenQuery === "string" && rest.length === place.length && place.every((each, i) => isText(rest[i], each));
-  if (!isToken) throw bad("is not one that a page had");
-  if (tokenQuery !== query) throw bad("is of a list with other filters or another order");
+  if (!isToken) throw notAToken();
+  if (tokenQuery !== query) throw badToken("is of a list with other filters or another order");
   return rest as string[];
+}
+
+/** INVALID_ARGUMENT for what no page has given out. */
+export function notAToken(): ControllerError {
+  return badToken("is not one that a page had");
+}
+
+function badToken(description: string): ControllerError {
+  return invalidArgument([{ field: "page_token", description }]);
 }
 
 function isText(part: unknown, pattern: RegExp): boolean {

@@ -14,12 +14,12 @@ import {
   taskKey,
 } from "../store/keys.ts";
 import { compareKeys, type Entry } from "../store/store.ts";
-import { byteLength } from "../task/limits.ts";
+import { answerByteLength } from "../task/limits.ts";
 import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter, TaskPage, TaskSnapshot } from "./controller.ts";
 import type { Core } from "./core.ts";
 import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
-import { decodePageToken, encodePageToken, hashQuery } from "./page-token.ts";
+import { decodePageToken, encodePageToken, hashQuery, notAToken } from "./page-token.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { decodeEntry, type Folding, foldStatus, type LoadedTask, loadTask, type ReaderCore } from "./task-reader.ts";
 
@@ -48,13 +48,16 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
   checkQuery(options, pageSize);
   const query = hashOf(options);
   const token = decodePageToken(options.pageToken ?? "", query, place);
-  const revision = token?.[0] === undefined ? core.store.revision() : BigInt(token[0]);
+  const now = core.store.revision();
+  const revision = token?.[0] === undefined ? now : BigInt(token[0]);
+  if (revision > now) throw notAToken();
   const tasks: Array<TaskSnapshot & { taskId: string }> = [];
   let after = token?.[1] ?? "";
   let bytes = 0;
   let looks = pageSize * looksPerTask;
   let isLast = false;
-  while (!isLast && tasks.length < pageSize && bytes < pageMaxBytes && looks > 0) {
+  let isFull = false;
+  while (!isLast && !isFull && looks > 0) {
     const limit = Math.min(looks, Math.max(16, pageSize - tasks.length + 1));
     const candidates = await once(core, () => readCandidates(core, options, after, limit));
     isLast = candidates.length < limit;
@@ -63,20 +66,21 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
       candidates.map((candidate) => unlessDamaged(parts, candidate, () => loadCandidate(parts, candidate))),
     );
     for (const [i, candidate] of candidates.entries()) {
-      if (tasks.length >= pageSize || bytes >= pageMaxBytes) {
-        isLast = false;
-        break;
-      }
-      after = candidate.cursor;
+      isFull = tasks.length >= pageSize;
+      if (isFull) break;
       const found = await unlessDamaged(parts, candidate, () => foldCandidate(parts, candidate, loaded[i], options));
+      const size = found === undefined ? 0 : sizeOf(found.status);
+      isFull = tasks.length > 0 && bytes + size > pageMaxBytes;
+      if (isFull) break;
+      after = candidate.cursor;
       if (found === undefined) continue;
-      bytes += sizeOf(found.status);
+      bytes += size;
       tasks.push({ taskId: candidate.taskId, ...found });
     }
   }
   return {
     tasks,
-    nextPageToken: isLast ? "" : encodePageToken(query, [String(revision), after]),
+    nextPageToken: isLast && !isFull ? "" : encodePageToken(query, [String(revision), after]),
     totalSize: await totalSize(parts, options),
     revision,
   };
@@ -134,15 +138,15 @@ function foldingOf({ include }: QueryOptions): Folding {
   };
 }
 
-/** About the bytes of a status in an answer, never less where a text in it may be long. */
+/** About the bytes of a status in an answer, in binary or in JSON, and never less where a text in it may be long. */
 function sizeOf({ logs, transitions, labels, ...status }: TaskSnapshot["status"]): number {
   const { metadata, result, error, cancel, progress } = status;
   const texts = [metadata, result, error?.message, cancel?.reason, progress?.message, progress?.unit];
-  let bytes = 256;
-  for (const text of texts) bytes += byteLength(text ?? "");
-  for (const { reason } of transitions) bytes += byteLength(reason) + 32;
-  for (const { msg } of logs) bytes += byteLength(msg) + 32;
-  for (const [name, value] of Object.entries(labels)) bytes += byteLength(name) + byteLength(value) + 8;
+  let bytes = 640;
+  for (const text of texts) bytes += answerByteLength(text ?? "");
+  for (const { reason } of transitions) bytes += answerByteLength(reason) + 96;
+  for (const { msg } of logs) bytes += answerByteLength(msg) + 96;
+  for (const [name, value] of Object.entries(labels)) bytes += answerByteLength(name) + answerByteLength(value) + 8;
   return bytes;
 }
 

@@ -13,7 +13,12 @@ export async function readTask(parts: Parts, taskId: string, options: ReadOption
   checkOpen(parts);
   const complaint = checkTaskId(taskId);
   if (complaint !== undefined) throw invalidArgument([{ field: "task_id", description: complaint }]);
-  const folding: Folding = { metadata: true, result: true, logs: Math.min(options.logLimit ?? 100, logLimitMax) };
+  const { without = [] } = options;
+  const folding: Folding = {
+    metadata: !without.includes("metadata"),
+    result: !without.includes("result"),
+    logs: Math.min(options.logLimit ?? 100, logLimitMax),
+  };
   const { core } = parts;
   const { revision = 0n } = options;
   if (revision > 0n) return readAsOf(parts, taskId, revision, folding);

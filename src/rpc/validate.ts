@@ -145,8 +145,9 @@ export function checkGet(request: GetTaskStatusRequest): { options: Domain.ReadO
   const { mask, complaints } = parseReadMask(request.readMask?.paths ?? []);
   fields.addAll(complaints);
   fields.throwIfBad();
-  const wantsLogs = mask === undefined || mask.has("logs");
-  return { mask, options: { revision: request.revision, logLimit: wantsLogs ? request.logLimit : 0 } };
+  const wants = (name: string): boolean => mask === undefined || mask.has(name);
+  const without = (["metadata", "result"] as const).filter((name) => !wants(name));
+  return { mask, options: { revision: request.revision, logLimit: wants("logs") ? request.logLimit : 0, without } };
 }
 
 /** What a list asks for. */

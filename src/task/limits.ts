@@ -73,6 +73,23 @@ export function byteLength(text: string): number {
   return bytes;
 }
 
+/**
+ * The bytes of `text` in an answer, in binary or as a JSON string, whichever is more: there a control character may
+ * take six.
+ */
+export function answerByteLength(text: string): number {
+  let escaped = 0;
+  for (let i = 0; i < text.length; i += 1) {
+    const unit = text.charCodeAt(i);
+    if (unit === quote || unit === backslash) escaped += 1;
+    else if (unit < 0x20) escaped += 5;
+  }
+  return byteLength(text) + escaped;
+}
+
+const quote = 0x22;
+const backslash = 0x5c;
+
 /** False for the NaN that charCodeAt gives behind the end. */
 function isLowSurrogate(unit: number): boolean {
   return unit >= 0xdc00 && unit <= 0xdfff;

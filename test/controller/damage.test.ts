@@ -277,6 +277,9 @@ describe("damaged bytes, as a store shows them,", () => {
     await h.settle();
     expect((await refusal(h.controller.taskStatus("bad"))).code).toBe("DATA_LOSS");
     expect((await h.stored("bad"))?.status).toMatchObject({ state: 4, error: { reason: "RUNNER_ERROR" } });
+    // Who does not ask for what is damaged is not kept from the rest.
+    const { status } = await h.controller.readTask("bad", { without: ["metadata"] });
+    expect(status).toMatchObject({ state: 4, metadata: "" });
     expect(await h.state("good")).toBe("Running");
     expect(await h.query()).toEqual(["bad", "good"]);
     expect(await h.query({ include: { metadata: true } })).toEqual(["good"]);

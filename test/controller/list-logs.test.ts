@@ -1,6 +1,7 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toJsonString } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { LogEntrySchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { ListTaskLogsResponseSchema } from "#gen/stint/v1/controller_pb.js";
 import type { LogPage, LogsOptions } from "../../src/controller/controller.ts";
 import type { LogLevel } from "../../src/controller/task-runner.ts";
 import { logKey, logsPrefix, taskKey } from "../../src/store/keys.ts";
@@ -83,6 +84,18 @@ describe("the pages of a log", () => {
       expect(bytes).toBeLessThanOrEqual(2 * 1024 * 1024 + 16 * 1024);
     }
     expect(read.length).toBeGreaterThan(3);
+  });
+
+  test("fit into an answer in JSON too, whatever was logged", async () => {
+    await using h = await openHarness();
+    await withEntries(h, 100, { together: 20, text: "\u0000".repeat(16_000) });
+    const read = await pages(h, { pageSize: 1_000 });
+    expect(seqs(read)).toEqual(range(1, 100));
+    for (const page of read) {
+      const answer = create(ListTaskLogsResponseSchema, { entries: [...page.entries] });
+      const json = toJsonString(ListTaskLogsResponseSchema, answer);
+      expect(Buffer.byteLength(json)).toBeLessThan(3 * 1024 * 1024);
+    }
   });
 
   test("begin after a seq", async () => {

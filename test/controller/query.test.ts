@@ -1,6 +1,11 @@
+import { create, toJsonString } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { StateTransitionSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { ListTasksResponseSchema } from "#gen/stint/v1/controller_pb.js";
 import type { QueryOptions } from "../../src/controller/controller.ts";
+import { createKVStore } from "../../src/store/task-store.ts";
 import { StateCanceled, StateCompleted, StatePending, StateRunning, StateUnknown } from "../../src/task/state.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { type Harness, invalidFields, openHarness, refusal } from "../support/controller-harness.ts";
@@ -177,6 +182,44 @@ describe("a list", () => {
   });
 });
 
+/** Texts that are short in bytes and long in JSON. */
+test("a page fits into an answer in JSON too, whatever its texts are made of", async () => {
+  await using h = await openHarness();
+  h.runner.scripts.running = async (phase) => {
+    const entries = Array.from({ length: 15 }, () => phase.task.addLogEntry("info", "\u0001".repeat(16_000)));
+    await Promise.all(entries);
+    throw new Error("\u0002".repeat(4_000));
+  };
+  const metadata = { text: '"\\'.repeat(40_000) };
+  for (let i = 0; i < 12; i += 1) await h.launch(`t${i}`, { metadata });
+  await h.settle();
+  const pages = await h.pages({ include: { metadata: true, logs: true } });
+  expect(pages.flatMap((page) => page.tasks)).toHaveLength(12);
+  for (const page of pages) {
+    const tasks = page.tasks.map(({ taskId, status, revision }) => ({ taskId, status, revision }));
+    const json = toJsonString(ListTasksResponseSchema, create(ListTasksResponseSchema, { tasks }));
+    expect(Buffer.byteLength(json)).toBeLessThan(4 * 1024 * 1024);
+  }
+  const transitions = await h.pages({ pageSize: 1_000 });
+  expect(transitions.length).toBeLessThan(3);
+});
+
+test("a page of tasks with many transitions fits into an answer in JSON", async () => {
+  await using h = await openHarness();
+  const transition = create(StateTransitionSchema, { state: 1, timestamp: timestampFromMs(1_700_000_000_123) });
+  const status = create(TaskStatusSchema, { state: 4, transitions: Array(256).fill(transition) });
+  const store = createKVStore(h.disk);
+  for (let i = 0; i < 230; i += 1) await store.put(`/tasks/tests/t${i}`, status);
+  const pages = await h.pages({ pageSize: 1_000 });
+  expect(pages.flatMap((page) => page.tasks)).toHaveLength(230);
+  for (const page of pages) {
+    const tasks = page.tasks.map(({ taskId, status: shown, revision }) => ({ taskId, status: shown, revision }));
+    const json = toJsonString(ListTasksResponseSchema, create(ListTasksResponseSchema, { tasks }));
+    expect(Buffer.byteLength(json)).toBeLessThan(3 * 1024 * 1024);
+  }
+  for (let i = 0; i < 230; i += 1) await store.delete(`/tasks/tests/t${i}`);
+});
+
 describe("a page token", () => {
   test("goes on where the page ended while tasks come, go and change their states", async () => {
     await using h = await openHarness();
@@ -230,6 +273,9 @@ describe("a page token", () => {
       { pageToken, labels: { parity: "even" }, idPrefix: "a" },
       { pageToken: "x", labels: { parity: "even" } },
       { pageToken: "e30", labels: { parity: "even" } },
+      // The revision of its first page is one that the store has not reached, and that no answer could hold.
+      { pageToken: atRevision(pageToken, "99999999999999999999"), labels: { parity: "even" } },
+      { pageToken: atRevision(pageToken, "1000000"), labels: { parity: "even" } },
       { pageToken: "\u0000\ud800" },
     ];
     for (const options of bad)
@@ -265,6 +311,11 @@ describe("a page token", () => {
     );
   });
 });
+
+function atRevision(pageToken: string, revision: string): string {
+  const [query, , after] = JSON.parse(Buffer.from(pageToken, "base64url").toString()) as string[];
+  return Buffer.from(JSON.stringify([query, revision, after])).toString("base64url");
+}
 
 test("a query with bad options is refused, and names them", async () => {
   await using h = await openHarness();

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { byteLength, cutText } from "../../src/task/limits.ts";
+import { answerByteLength, byteLength, cutText } from "../../src/task/limits.ts";
 
 // Every kind of code unit: ASCII, two and three bytes, pairs, halves of pairs, the byte order mark.
 const unit = fc.constantFrom("a", "é", "€", "\ud83d\ude00", "\ud83d", "\ude00", "\ufeff", "\u0800", "\u0000");
@@ -8,6 +8,14 @@ const anyText = fc.oneof(
   fc.string({ unit: "binary" }),
   fc.array(unit).map((units) => units.join("")),
 );
+
+test("the bytes in an answer are those in UTF-8 or in JSON, whichever is more", () => {
+  for (const text of ["", "abc", 'a"b\\c', "\u0000\u0001", "é€😀", "x\ny", '{"a":"\\u0001"}']) {
+    const json = Buffer.byteLength(JSON.stringify(text)) - 2;
+    expect(answerByteLength(text)).toBeGreaterThanOrEqual(Math.max(json, Buffer.byteLength(text)));
+    expect(answerByteLength(text)).toBeLessThanOrEqual(Math.max(json, Buffer.byteLength(text)) + 4);
+  }
+});
 
 describe("byteLength", () => {
   test("counts what an encoder makes, halves of pairs included", () => {
