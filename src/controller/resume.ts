@@ -202,6 +202,8 @@ async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
   const isTold = await withTask(parts, taskId, async (actor) => {
     const { task } = await actor.load("until-done");
     if (actor.delivery !== undefined) return 1;
+    // An end that this opening has made may have been told since the entry was read.
+    if ((await untilDone(core, () => core.store.get(entry.key))) === undefined) return 1;
     if (task === undefined || isActive(task.status.state)) return 0;
     if (entry.key !== deliveryKey(core.name, taskId, task.status.runId)) return 0;
     // It waits for a runner to be told to.

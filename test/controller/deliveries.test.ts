@@ -1,5 +1,26 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
+import type { Entry, ScanOptions, Store } from "../../src/store/store.ts";
 import { observed, openHarness } from "../support/controller-harness.ts";
+
+/** Pages of deliveries arrive when what they show is gone; `onRead` is called when they are read. */
+function readDeliveriesLate(store: Store, onRead: () => void): Store {
+  async function scan(options: ScanOptions): Promise<Entry[]> {
+    const page = await store.scan(options);
+    if (!options.prefix.startsWith("/deliveries/")) return page;
+    onRead();
+    for (const { key } of page) while ((await store.get(key)) !== undefined) await nextTurn();
+    await nextTurn();
+    return page;
+  }
+  return new Proxy(store, {
+    get(target, name): unknown {
+      if (name === "scan") return scan;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
 
 describe("onTaskCompleted", () => {
   test("is called once after the end is on disk, with the state, the run and the task", async () => {
@@ -91,6 +112,21 @@ describe("onTaskCompleted", () => {
       expect(h.runner.all("a", "completed")).toHaveLength(2);
     },
   );
+
+  test("is called once for an end that the opening itself makes, also where that was told while the entries were read", async () => {
+    await using h = await openHarness();
+    await h.launch("a");
+    await h.runner.phase("a");
+    await h.controller.cancelTask("a");
+    let read = (): void => {};
+    const isRead = new Promise<void>((resolve) => (read = resolve));
+    h.runner.scripts.completed = () => isRead;
+    await h.crash({ wrap: (store) => readDeliveriesLate(store, () => read()) });
+    await h.settle();
+    expect(await h.state("a")).toBe("Canceled");
+    expect(h.runner.all("a", "completed")).toHaveLength(1);
+    expect(await h.keys("/deliveries/")).toEqual([]);
+  });
 
   test("is waited for by a deletion, a launch and the sweep, and not by watchers and readers", async () => {
     await using h = await openHarness({ retention: { afterEndMs: 0 } });
