@@ -1,75 +1,15 @@
 /** A client that watches a task of a real server, which is killed again and again. Needs dist/ (npm run build). */
-import { type ChildProcess, spawn } from "node:child_process";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import { type Client, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import type { Client } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 import { type LogEntry, TaskState } from "#gen/core/v1/core_pb.js";
-import { TaskControllerService, type WatchTaskResponse } from "#gen/stint/v1/controller_pb.js";
+import type { TaskControllerService, WatchTaskResponse } from "#gen/stint/v1/controller_pb.js";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
+import { repositoryRoot, ServedProcess } from "../support/served-process.ts";
 
-const root = fileURLToPath(new URL("../../", import.meta.url));
 const kills = Number(process.env["WATCH_RESUME_KILLS"] ?? 3);
 const stepsPerLife = 8;
-
-/** The program, on one port and one directory, whatever happens to its process. */
-class Service implements AsyncDisposable {
-  readonly client: Client<typeof TaskControllerService>;
-  readonly #args: string[];
-  #process: ChildProcess | undefined;
-
-  constructor(directory: string, port: number) {
-    const main = join(root, "dist/cli/main.js");
-    const config = join(root, "examples/stint.yaml");
-    this.#args = [
-      main,
-      "serve",
-      "--config",
-      config,
-      "--no-banner",
-      "--listen",
-      `127.0.0.1:${port}`,
-      "--data-dir",
-      directory,
-    ];
-    const transport = createGrpcTransport({ baseUrl: `http://127.0.0.1:${port}` });
-    this.client = createClient(TaskControllerService, transport);
-  }
-
-  /** Resolves when it serves. */
-  async start(): Promise<void> {
-    const started = spawn(process.execPath, this.#args, { stdio: ["ignore", "ignore", "pipe"] });
-    this.#process = started;
-    let said = "";
-    started.stderr?.on("data", (data: Buffer) => {
-      said = (said + data.toString()).slice(-4_000);
-    });
-    for (const untilMs = Date.now() + 20_000; ; await sleep(50)) {
-      try {
-        await this.client.listControllers({}, { timeoutMs: 1_000 });
-        return;
-      } catch (error) {
-        if (started.exitCode !== null || Date.now() > untilMs)
-          throw new Error(`the server is not up: ${said}`, { cause: error });
-      }
-    }
-  }
-
-  async kill(): Promise<void> {
-    const killed = this.#process;
-    if (killed === undefined || killed.exitCode !== null || killed.signalCode !== null) return;
-    const exited = new Promise((resolve) => killed.once("exit", resolve));
-    killed.kill("SIGKILL");
-    await exited;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.kill();
-  }
-}
 
 /** Watches the task to its end, over every broken stream, by the revision of the message before. */
 class WatchingClient {
@@ -108,19 +48,12 @@ class WatchingClient {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address !== null ? address.port : 0;
-}
-
 test(`a watch goes on over ${kills} kills of the server, without a gap and without a repetition`, {
   timeout: 60_000 + kills * 20_000,
 }, async () => {
   await using scratch = await makeScratchDirectory();
-  await using service = new Service(scratch.path, await freePort());
+  const config = join(repositoryRoot, "examples/stint.yaml");
+  await using service = await ServedProcess.create({ directory: scratch.path, config });
   await service.start();
   const { client } = service;
   const watching = new WatchingClient(client, "long");
