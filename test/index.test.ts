@@ -20,10 +20,13 @@ test("the library exports what the documentation names, and nothing by accident"
       "compareKeys",
       "createKVStore",
       "createKeyValueStore",
+      "createStoreGuard",
       "defaultControllerLimits",
       "openController",
       "openStore",
+      "silentLog",
       "systemClock",
+      "systemRandom",
     ].sort(),
   );
   const { StateUnknown, StatePending, StateRunning, StateCompleted, StateFailed, StateCanceled } = stint;

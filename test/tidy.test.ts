@@ -163,6 +163,8 @@ describe("tests", () => {
     const used = new Set(
       ["test/tidy.test.ts", ...files].flatMap((path) => importsOf(loadSource(path))).map((each) => each.target),
     );
+    // What servers of the tests load by configuration.
+    for (const runner of files.filter((path) => isIn(path, "test/e2e/runners/"))) used.add(runner);
     expect(files.filter((path) => !path.endsWith(".test.ts") && !used.has(path))).toEqual([]);
   });
 });

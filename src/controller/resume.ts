@@ -203,7 +203,7 @@ async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
     const { task } = await actor.load("until-done");
     if (actor.delivery !== undefined) return 1;
     // An end that this opening has made may have been told since the entry was read.
-    if ((await untilDone(core, () => core.store.get(entry.key))) === undefined) return 1;
+    if (entry.corrupt !== true && (await untilDone(core, () => core.store.get(entry.key))) === undefined) return 1;
     if (task === undefined || isActive(task.status.state)) return 0;
     if (entry.key !== deliveryKey(core.name, taskId, task.status.runId)) return 0;
     // It waits for a runner to be told to.

@@ -225,6 +225,7 @@ export const longFiles: Readonly<Record<string, string>> = {
   "test/controller/restart.test.ts": "the cases of one rule, in its order",
   "test/rpc/calls.test.ts": "the calls, one after the other",
   "test/runner/exec-runner.test.ts": "one table of commands",
+  "test/server/connections.test.ts": "the life of a connection, case by case",
   "test/server/hostile.test.ts": "one table of hostile requests",
   "test/store/key-value-store.test.ts": "the cases of one interface, method by method",
 };
