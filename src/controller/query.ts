@@ -2,43 +2,26 @@
  * Lists of tasks, page by page, from the index that fits: never a scan of all
  * tasks for a few. A page looks at a bounded number of entries, so with filters that no index has it may be short, or empty.
  */
-import type { TaskState, TaskStatus } from "#gen/core/v1/core_pb.js";
-import {
-  countPrefix,
-  labelPrefix,
-  newestPrefix,
-  parseCountKey,
-  parseIndexKey,
-  parseTaskKey,
-  statePrefix,
-  taskKey,
-} from "../store/keys.ts";
-import { compareKeys, type Entry } from "../store/store.ts";
+import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { answerByteLength } from "../task/limits.ts";
 import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter, TaskPage, TaskSnapshot } from "./controller.ts";
-import type { Core } from "./core.ts";
-import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
+import { type FieldViolation, invalidArgument } from "./error.ts";
+import { type Candidate, loadCandidate, openSource, unlessDamaged } from "./list-sources.ts";
 import { decodePageToken, encodePageToken, hashQuery, notAToken } from "./page-token.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
-import { decodeEntry, type Folding, foldStatus, type LoadedTask, loadTask, type ReaderCore } from "./task-reader.ts";
+import { countTasks } from "./task-counts.ts";
+import { type Folding, foldStatus, type LoadedTask, loadTask } from "./task-reader.ts";
 
 const defaultPageSize = 100;
 const maxPageSize = 1_000;
 const pageMaxBytes = 2 * 1024 * 1024;
-/** How many entries a page may look at, for each that it may have. */
+/** How many entries a page may look at, for each that it may have, and in all; but always as many as it may have. */
 const looksPerTask = 10;
+const looksMax = 2_000;
 
 /** Where a list goes on: the store's revision at its first page, and the last that was looked at, a key's end behind its prefix. */
 const place = [/^\d{1,20}$/, /^/];
-
-/** A source of task ids in the order of the list; `cursor` is where the list goes on behind it. */
-interface Candidate {
-  readonly taskId: string;
-  readonly cursor: string;
-  /** The task's own entry, where the source is the statuses. */
-  readonly entry?: Entry;
-}
 
 /** See Controller.queryTasks. */
 export async function queryTasks(parts: Parts, options: QueryOptions): Promise<TaskPage> {
@@ -54,28 +37,32 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
   const tasks: Array<TaskSnapshot & { taskId: string }> = [];
   let after = token?.[1] ?? "";
   let bytes = 0;
-  let looks = pageSize * looksPerTask;
+  let looks = Math.max(pageSize + 1, Math.min(pageSize * looksPerTask, looksMax));
   let isLast = false;
   let isFull = false;
+  const source = await openSource(parts, options, pageSize);
   while (!isLast && !isFull && looks > 0) {
     const limit = Math.min(looks, Math.max(16, pageSize - tasks.length + 1));
-    const candidates = await once(core, () => readCandidates(core, options, after, limit));
+    const candidates = await once(core, () => source(after, limit));
     isLast = candidates.length < limit;
     looks -= candidates.length;
-    const loaded = await Promise.all(
-      candidates.map((candidate) => unlessDamaged(parts, candidate, () => loadCandidate(parts, candidate))),
-    );
+    const load = async (each: Candidate): Promise<LoadedTask | undefined> => {
+      if (!each.taskId.startsWith(options.idPrefix ?? "")) return undefined;
+      return unlessDamaged(parts, each.taskId, () => loadCandidate(parts, each));
+    };
+    const loaded = await Promise.all(candidates.map(load));
     for (const [i, candidate] of candidates.entries()) {
       isFull = tasks.length >= pageSize;
       if (isFull) break;
-      const found = await unlessDamaged(parts, candidate, () => foldCandidate(parts, candidate, loaded[i], options));
+      const { taskId, cursor } = candidate;
+      const found = await unlessDamaged(parts, taskId, () => foldCandidate(parts, taskId, loaded[i], options));
       const size = found === undefined ? 0 : sizeOf(found.status);
       isFull = tasks.length > 0 && bytes + size > pageMaxBytes;
       if (isFull) break;
-      after = candidate.cursor;
+      after = cursor;
       if (found === undefined) continue;
       bytes += size;
-      tasks.push({ taskId: candidate.taskId, ...found });
+      tasks.push({ taskId, ...found });
     }
   }
   return {
@@ -96,38 +83,6 @@ export function checkQuery({ idPrefix = "", labels = {} }: TaskFilter, pageSize:
     violations.push({ field: "labels", description: "must be well-formed text" });
   }
   if (violations.length > 0) throw invalidArgument(violations);
-}
-
-/** See Controller.countTasks. */
-export async function countTasks(parts: Parts): Promise<Map<TaskState, bigint>> {
-  return once(parts.core, () => readCounts(parts.core));
-}
-
-/** The same, with what the store throws. */
-export async function readCounts(core: Core): Promise<Map<TaskState, bigint>> {
-  const counters = await core.store.scan({ prefix: countPrefix(core.name), limit: 16 });
-  const counts = new Map<TaskState, bigint>();
-  for (const counter of counters) {
-    const state = parseCountKey(counter.key);
-    const count = counter.corrupt
-      ? await countIndex(core, state)
-      : new DataView(counter.value.buffer, counter.value.byteOffset).getBigInt64(0);
-    if (count > 0n) counts.set(state, count);
-  }
-  return counts;
-}
-
-/** Where a counter is damaged the tasks are counted: slow, and right. */
-async function countIndex(core: Core, state: TaskState): Promise<bigint> {
-  const prefix = statePrefix(core.name, state);
-  let count = 0n;
-  let after: string | undefined;
-  for (;;) {
-    const page = await core.store.scan({ prefix, after, limit: maxPageSize });
-    count += BigInt(page.length);
-    if (page.length < maxPageSize) return count;
-    after = page.at(-1)?.key;
-  }
 }
 
 function foldingOf({ include }: QueryOptions): Folding {
@@ -159,58 +114,10 @@ async function totalSize(parts: Parts, options: QueryOptions): Promise<bigint | 
   return total;
 }
 
-/** Tasks that may match, from the index that fits; those after `after`, in the order of the list. Throws what the store throws. */
-export async function readCandidates(
-  core: ReaderCore,
-  options: TaskFilter & Pick<QueryOptions, "order">,
-  after: string,
-  limit: number,
-): Promise<Candidate[]> {
-  const { name, store } = core;
-  const idPrefix = options.idPrefix ?? "";
-  if (options.order === "newest") {
-    const prefix = newestPrefix(name);
-    const entries = await store.scan({ prefix, after: after && prefix + after, limit });
-    return entries.map(({ key }) => ({ taskId: parseIndexKey(key).taskId, cursor: key.slice(prefix.length) }));
-  }
-  const [label] = Object.entries(options.labels ?? {});
-  if (label !== undefined) return scanIds(core, labelPrefix(name, ...label), idPrefix, after, limit);
-  if (options.states !== undefined && options.states.length > 0) {
-    const lists = [...new Set(options.states)].map((state) =>
-      scanIds(core, statePrefix(name, state), idPrefix, after, limit),
-    );
-    const merged = (await Promise.all(lists)).flat().sort((a, b) => compareKeys(a.taskId, b.taskId));
-    // A task that changes its state between two of these reads may be in both.
-    return merged.filter((each, i) => each.taskId !== merged[i - 1]?.taskId).slice(0, limit);
-  }
-  const prefix = taskKey(name, "");
-  const entries = await store.scan({ prefix: prefix + idPrefix, after: after && prefix + after, limit });
-  return entries.flatMap((entry) => {
-    const taskId = parseTaskKey(entry.key)?.taskId;
-    return taskId === undefined ? [] : [{ taskId, cursor: taskId, entry }];
-  });
-}
-
-async function scanIds(
-  core: ReaderCore,
-  prefix: string,
-  idPrefix: string,
-  after: string,
-  limit: number,
-): Promise<Candidate[]> {
-  const entries = await core.store.scan({ prefix: prefix + idPrefix, after: after && prefix + after, limit });
-  return entries.map(({ key }) => ({ taskId: key.slice(prefix.length), cursor: key.slice(prefix.length) }));
-}
-
-async function loadCandidate(parts: Parts, { taskId, entry }: Candidate): Promise<LoadedTask | undefined> {
-  const { core } = parts;
-  return entry === undefined ? once(core, () => loadTask(core, taskId)) : decodeEntry(core.name, taskId, entry);
-}
-
 /** The candidate as the list shows it; undefined where it does not match. */
 async function foldCandidate(
   parts: Parts,
-  { taskId }: Candidate,
+  taskId: string,
   loaded: LoadedTask | undefined,
   options: QueryOptions,
 ): Promise<TaskSnapshot | undefined> {
@@ -225,20 +132,6 @@ async function foldCandidate(
     found = await once(core, () => loadTask(core, taskId));
   }
   return undefined;
-}
-
-async function unlessDamaged<T>(
-  parts: Parts,
-  { taskId }: Candidate,
-  read: () => Promise<T | undefined>,
-): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    parts.core.quarantine.note(taskId, error);
-    return undefined;
-  }
 }
 
 /** Whether a task is one that is asked for. */

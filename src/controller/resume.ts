@@ -32,8 +32,8 @@ import { createTaskError } from "./describe-error.ts";
 import { ControllerError } from "./error.ts";
 import { decodeIntent } from "./intent.ts";
 import type { Parts } from "./parts.ts";
-import { readCounts } from "./query.ts";
 import type { TaskActor } from "./task-actor.ts";
+import { readCounts } from "./task-counts.ts";
 
 const pageSize = 256;
 const reasons = {

@@ -23,9 +23,10 @@ import { once } from "./commit.ts";
 import type { TasksChange, WatchTasksOptions } from "./controller.ts";
 import { ControllerError } from "./error.ts";
 import { checkHistory } from "./history.ts";
+import { readById } from "./list-sources.ts";
 import { checkOpen, type Parts } from "./parts.ts";
 import type { Quarantine } from "./quarantine.ts";
-import { checkQuery, matchesQuery, readCandidates } from "./query.ts";
+import { checkQuery, matchesQuery } from "./query.ts";
 import type { StoreGuard } from "./store-guard.ts";
 import { decodeEntry, foldStatus, type LoadedTask, loadTask } from "./task-reader.ts";
 import type { WatchHub } from "./watch-hub.ts";
@@ -120,7 +121,7 @@ async function* snapshotOf(
 ): AsyncGenerator<TasksChange> {
   const core = { ...watched, name };
   for (let after = "", isLast = false; !isLast; ) {
-    const candidates = await once(core, () => readCandidates(core, options, after, candidatesAtOnce));
+    const candidates = await once(core, () => readById(core, options, after, candidatesAtOnce));
     isLast = candidates.length < candidatesAtOnce;
     after = candidates.at(-1)?.cursor ?? after;
     const loaded = await Promise.all(

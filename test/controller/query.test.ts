@@ -5,8 +5,17 @@ import { describe, expect, test } from "vitest";
 import { StateTransitionSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { ListTasksResponseSchema } from "#gen/stint/v1/controller_pb.js";
 import type { QueryOptions } from "../../src/controller/controller.ts";
+import type { Entry, ScanOptions } from "../../src/store/store.ts";
 import { createKVStore } from "../../src/store/task-store.ts";
-import { StateCanceled, StateCompleted, StatePending, StateRunning, StateUnknown } from "../../src/task/state.ts";
+import {
+  StateCanceled,
+  StateCompleted,
+  StateFailed,
+  StatePending,
+  StateRunning,
+  StateUnknown,
+} from "../../src/task/state.ts";
+import { CutStore } from "../support/cut-store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { type Harness, invalidFields, openHarness, refusal } from "../support/controller-harness.ts";
 
@@ -147,6 +156,61 @@ describe("a list", () => {
     expect(pages.length).toBeGreaterThan(3);
     const found = pages.map((page) => page.tasks.map((task) => task.taskId)).filter((page) => page.length > 0);
     expect(found).toEqual([["t299"]]);
+  });
+
+  test("newest first finds a few among many without a walk over all, and many with a bounded one", async () => {
+    let loads = 0;
+    class CountingStore extends CutStore {
+      override get(key: string, options?: { revision?: bigint | undefined }): ReturnType<CutStore["get"]> {
+        if (key.startsWith("/tasks/")) loads += 1;
+        return super.get(key, options);
+      }
+
+      override async scan(options: ScanOptions): Promise<Entry[]> {
+        const entries = await super.scan(options);
+        if (options.prefix.startsWith("/index/newest/")) looks += entries.length;
+        return entries;
+      }
+    }
+    let looks = 0;
+    await using h = await openHarness({ wrap: (store) => new CountingStore(store) });
+    h.runner.scripts.running = (phase) => {
+      if (phase.taskId.endsWith("77")) throw new Error("no");
+    };
+    for (let n = 0; n < 3; n += 1) {
+      const ids = Array.from({ length: 1_000 }, (_, i) => `t${n * 1_000 + i}`);
+      const labels = (id: string) => ({ big: String(id.length), last: String(id.endsWith("5")), rare: id.slice(-2) });
+      await h.controller.launchTasks(ids.map((taskId) => ({ taskId, labels: labels(taskId) })));
+      await h.clock.advance(1_000);
+    }
+    await h.settle();
+    const cost = async (options: QueryOptions): Promise<[number, number]> => {
+      loads = 0;
+      const { tasks } = await h.controller.queryTasks({ order: "newest", pageSize: 100, ...options });
+      return [tasks.length, loads];
+    };
+    const failed = await cost({ states: [StateFailed] });
+    expect([failed[0], failed[1] <= 3 * 30]).toEqual([30, true]);
+    const rare = await cost({ labels: { big: "5", rare: "42" } });
+    expect([rare[0], rare[1] <= 3 * 30]).toEqual([20, true]);
+    // Most of them match: the walk ends when the page is full.
+    expect((await cost({ states: [StateCompleted] }))[1]).toBeLessThan(400);
+    // None of them matches, and no index says so.
+    const none = await cost({ labels: { last: "false", big: "5" }, idPrefix: "x" });
+    expect(none).toEqual([0, 0]);
+    for (const [pageSize, looksMax] of [
+      [1, 16],
+      [100, 1_000],
+      [1_000, 2_000],
+    ] as const) {
+      [loads, looks] = [0, 0];
+      const page = await h.controller.queryTasks({ order: "newest", pageSize, idPrefix: "zzz" });
+      expect([page.tasks.length, page.nextPageToken !== "", loads]).toEqual([0, true, 0]);
+      expect(looks).toBeGreaterThan(0);
+      expect(looks).toBeLessThanOrEqual(looksMax);
+    }
+    const failedIds = await h.query({ order: "newest", states: [StateFailed], pageSize: 7 });
+    expect(failedIds.slice(0, 11)).toEqual([...Array(10).keys()].map((i) => `t2${i}77`).concat("t1077"));
   });
 
   test.each([
