@@ -1,6 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
@@ -10,13 +8,14 @@ import type { ServerOptions } from "../../src/server/options.ts";
 import { startServer } from "../../src/server/start-server.ts";
 import { StateCanceled, StateCompleted, StatePending } from "../../src/task/state.ts";
 import { callError } from "../support/call-error.ts";
+import { makeScratchDirectory } from "../support/scratch-directory.ts";
 
 const runner = { module: resolve("examples/runners/countdown.ts") };
 const [one, two] = ["one", "two"].map((name) => ({ name, runner }));
 
 /** A directory for servers that come one after the other. */
 async function openDirectory() {
-  const dataDir = await mkdtemp(join(tmpdir(), "stint-controllers-"));
+  const { path: dataDir, ...scratch } = await makeScratchDirectory();
   return {
     dataDir,
     async start(controllers: ServerOptions["controllers"]) {
@@ -24,7 +23,7 @@ async function openDirectory() {
       const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl: `http://${server.address}` }));
       return { server, client, [Symbol.asyncDispose]: () => server.close({ graceMs: 0 }) };
     },
-    [Symbol.asyncDispose]: () => rm(dataDir, { recursive: true }),
+    ...scratch,
   };
 }
 

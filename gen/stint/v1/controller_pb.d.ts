@@ -712,7 +712,7 @@ export declare type WatchTaskRequest = Message<"stint.v1.WatchTaskRequest"> & {
   waitForLaunch: boolean;
 
   /**
-   * Watch only this run.
+   * Watch only this run; also that of a launch that waits for the run before it to stop.
    *
    * @generated from field: string run_id = 6;
    */
@@ -908,7 +908,7 @@ export declare type WaitTaskRequest = Message<"stint.v1.WaitTaskRequest"> & {
   timeout?: Duration | undefined;
 
   /**
-   * Wait for this run only.
+   * Wait for this run only; also for that of a launch that waits for the run before it to stop.
    *
    * @generated from field: string run_id = 4;
    */
@@ -1616,7 +1616,8 @@ export declare const TaskControllerService: GenService<{
    * it has ended, and in place of the run that is alive otherwise. if_active
    * and if_ended ask for something else.
    *
-   * Errors: INVALID_ARGUMENT; NOT_FOUND for an unknown controller;
+   * Errors: INVALID_ARGUMENT; NOT_FOUND for an unknown controller; FAILED_PRECONDITION for one
+   * that the configuration no longer names;
    * ABORTED (CONFLICT) for a lost if_revision; ALREADY_EXISTS where if_active or
    * if_ended is FAIL, and (REQUEST_ID_REUSED) for a request_id that was used with another
    * payload; DATA_LOSS (CORRUPT) for a task whose record is damaged;
@@ -1635,8 +1636,9 @@ export declare const TaskControllerService: GenService<{
    * independent: one that is refused does not stop the others, and each counts for itself as if
    * it had been launched alone. Repeat a batch whose answer was lost with the same request_id in each item.
    *
-   * Errors: INVALID_ARGUMENT for more than 1,000 requests; UNAVAILABLE. What is wrong with
-   * one request stands in its result, with the codes and details of LaunchTask.
+   * Errors: INVALID_ARGUMENT for more than 1,000 requests; RESOURCE_EXHAUSTED (LIMIT) for more than 4 MiB;
+   * UNAVAILABLE. What is wrong with one request stands in its result, with the codes and details of LaunchTask;
+   * DEADLINE_EXCEEDED for one that was not done before the deadline of the call, and may be done still.
    *
    * @generated from rpc stint.v1.TaskControllerService.BatchLaunchTasks
    */
@@ -1690,7 +1692,8 @@ export declare const TaskControllerService: GenService<{
    * Returns the log entries of a task, oldest first, page by page. A launch that clears the
    * log (see LaunchTask) ends the pages of the log before it.
    *
-   * Errors: INVALID_ARGUMENT; NOT_FOUND; DATA_LOSS; UNAVAILABLE.
+   * Errors: INVALID_ARGUMENT; NOT_FOUND; DATA_LOSS, whose metadata has "after_seq" where it is entries
+   * that are damaged: those behind it can be read; UNAVAILABLE.
    *
    * @generated from rpc stint.v1.TaskControllerService.ListTaskLogs
    */
