@@ -1,29 +1,32 @@
 /**
- * Checks the files of a LevelDB database before LevelDB opens it. It finds a table that was cut short when it first reads
- * it, a log that is missing never, and what is missing from a log is for it the end of it.
+ * Checks the files of a LevelDB database before LevelDB opens it. By itself it finds a table that was cut short when it first reads
+ * it, one that has changed by its consequences, and a log that is missing never; what is missing from a log is for it the end of it.
  *
  * 1. Nothing is changed.
  * 2. What a power cut may leave is no damage: the end of the newest log, behind what was synced, may be anything.
  */
-import { open, readdir, readFile, stat } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { scanLog } from "./level-log.ts";
 import { decodeManifest, type LevelManifest } from "./level-manifest.ts";
+import { isPlausibleEntry } from "./level-plausible.ts";
+import { checkTable } from "./level-table.ts";
 
 export interface Damage {
   /** Which file, and what is wrong with it. */
   readonly message: string;
   /** Where only logs are damaged: the logs from the first damaged one on, and how much of that one is sound. */
   readonly logs?: { readonly names: readonly string[]; readonly soundBytes: number };
+  /** Nothing but values has changed: those who read them will see, and nobody else. */
+  readonly isOfValues?: true;
 }
 
-const tableMagic = Buffer.from("57fb808b247547db", "hex");
-const tablesAtOnce = 32;
+const tablesAtOnce = 8;
 /** A record of a log is a batch: the sequence number of its first change(8) and their number(4), little-endian, and they. */
 const recordHeadBytes = 12;
 
-/** The first damage found; undefined if there is none that can be seen without reading the tables. */
-export async function findDamage(location: string): Promise<Damage | undefined> {
+/** The first damage found, if there is any. Only a thorough check reads the tables, which takes a second or two a gigabyte. */
+export async function findDamage(location: string, isThorough: boolean): Promise<Damage | undefined> {
   const current = await readFile(join(location, "CURRENT"), "latin1").catch(undefinedIfMissing);
   if (current === undefined) return { message: "CURRENT is missing" };
   const name = /^(MANIFEST-\d+)\n$/.exec(current)?.[1];
@@ -32,38 +35,40 @@ export async function findDamage(location: string): Promise<Damage | undefined> 
   if (bytes === undefined) return { message: `${name} is missing` };
   const manifest = decodeManifest(bytes);
   if (manifest === undefined) return { message: `${name} is damaged` };
-  return (await findDamagedTable(location, manifest)) ?? findDamagedLog(location, manifest);
+  const table = await findDamagedTable(location, manifest, isThorough);
+  if (table !== undefined && !table.isOfValues) return table;
+  return (await findDamagedLog(location, manifest)) ?? table;
 }
 
-async function findDamagedTable(location: string, manifest: LevelManifest): Promise<Damage | undefined> {
+async function findDamagedTable(
+  location: string,
+  manifest: LevelManifest,
+  isThorough: boolean,
+): Promise<Damage | undefined> {
+  const { lastSequence } = manifest;
   const tables = [...manifest.tables];
+  const names = new Set(await readdir(location));
+  let damaged: Damage | undefined;
   for (let i = 0; i < tables.length; i += tablesAtOnce) {
-    const checks = tables.slice(i, i + tablesAtOnce).map(([number, bytes]) => checkTable(location, number, bytes));
-    const message = (await Promise.all(checks)).find((each) => each !== undefined);
-    if (message !== undefined) return { message };
+    const findings = await Promise.all(
+      tables.slice(i, i + tablesAtOnce).map(async ([number, bytes]): Promise<Damage | undefined> => {
+        // Of older releases of LevelDB.
+        const name = [fileName(number, "ldb"), fileName(number, "sst")].find((each) => names.has(each));
+        if (name === undefined) return { message: `${fileName(number, "ldb")} is missing` };
+        const { size } = await stat(join(location, name));
+        if (size !== bytes) return { message: `${name} has ${size} bytes instead of ${bytes}` };
+        if (!isThorough) return undefined;
+        const state = checkTable(await readFile(join(location, name)), { lastSequence, isPlausible: isPlausibleEntry });
+        if (state === "damaged") return { message: `${name} is damaged` };
+        return state === "values" ? { message: `${name} has damaged values`, isOfValues: true } : undefined;
+      }),
+    );
+    const damages = findings.filter((each) => each !== undefined);
+    const worse = damages.find(({ isOfValues }) => isOfValues === undefined);
+    if (worse !== undefined) return worse;
+    damaged ??= damages[0];
   }
-  return undefined;
-}
-
-async function checkTable(location: string, number: number, bytes: number): Promise<string | undefined> {
-  for (const name of [fileName(number, "ldb"), fileName(number, "sst")]) {
-    const path = join(location, name);
-    const size = (await stat(path).catch(undefinedIfMissing))?.size;
-    if (size === undefined) continue;
-    if (size !== bytes) return `${name} has ${size} bytes instead of ${bytes}`;
-    return (await endsWithMagic(path, size)) ? undefined : `${name} is no table`;
-  }
-  return `${fileName(number, "ldb")} is missing`;
-}
-
-async function endsWithMagic(path: string, size: number): Promise<boolean> {
-  const file = await open(path, "r");
-  try {
-    const { buffer } = await file.read(Buffer.alloc(tableMagic.length), 0, tableMagic.length, size - tableMagic.length);
-    return buffer.equals(tableMagic);
-  } finally {
-    await file.close();
-  }
+  return damaged;
 }
 
 /**

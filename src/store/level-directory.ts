@@ -31,6 +31,8 @@ export interface OpenDirectoryOptions {
   readonly directory: string;
   /** Make a store where there is none. */
   readonly makes: boolean;
+  /** Read all that is there for damage. */
+  readonly isThorough: boolean;
   readonly durability: "sync" | "async";
   readonly clock: Clock;
   readonly log: Log;
@@ -128,9 +130,11 @@ async function openStore(options: OpenDirectoryOptions, marker: Marker): Promise
   const { directory, createDatabase, writeBufferBytes } = options;
   const location = join(directory, "db");
   await putFilesBack(directory);
-  const damage = await findDamage(location);
+  const damage = await findDamage(location, options.isThorough);
   const cuts = options.durability === "async" ? damage?.logs : undefined;
-  if (damage !== undefined && cuts === undefined) {
+  if (damage?.isOfValues) {
+    options.log.error({ file: damage.message }, "stored bytes are damaged; what they belong to cannot be read");
+  } else if (damage !== undefined && cuts === undefined) {
     throw damaged(directory, `db/${damage.message}; restore the directory from a backup`);
   }
   await keepFiles(directory);

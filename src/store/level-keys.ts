@@ -8,7 +8,15 @@ import { readNumber, writeNumber } from "./record.ts";
 const spaces = { journal: 0x4a, value: 0x56, watermark: 0x57, checkpoint: 0x43, garbage: 0x47, floor: 0x46 } as const;
 export type NumberedSpace = "journal" | "watermark" | "checkpoint" | "floor";
 
+const spaceNames = new Map(Object.entries(spaces).map(([name, letter]) => [letter, name as keyof typeof spaces]));
 const maxNumber = Number.MAX_SAFE_INTEGER;
+
+/** Which space a key is of; undefined where it is of none, or too short or too long for it. */
+export function spaceOf(key: Buffer): keyof typeof spaces | undefined {
+  const name = spaceNames.get(key[0] as (typeof spaces)[keyof typeof spaces]);
+  if (name === "value") return key.length > 11 ? name : undefined;
+  return key.length === (name === "garbage" ? 13 : 9) ? name : undefined;
+}
 
 /** The key of a number in one of the spaces that are keyed by a number alone. */
 export function numberedKey(space: NumberedSpace, number: number): Buffer {

@@ -71,10 +71,11 @@ function soundLength(log: Buffer, at: number, start: number): number | undefined
   const goesOn = type === fragmentTypes.first || type === fragmentTypes.middle;
   const isGoingOn = type === fragmentTypes.middle || type === fragmentTypes.last;
   if ((goesOn && at + length !== end) || (isGoingOn && at !== start)) return undefined;
-  return unmask(log.readUInt32LE(at)) === crc32c(log, at + 6, at + length) ? length : undefined;
+  return maskedCrc32c(log, at + 6, at + length) === log.readUInt32LE(at) ? length : undefined;
 }
 
-function unmask(masked: number): number {
-  const rotated = (masked - 0xa282ead8) >>> 0;
-  return ((rotated >>> 17) | (rotated << 15)) >>> 0;
+/** A CRC32C as LevelDB stores it: of bytes that have CRCs in them one would be of no use. */
+export function maskedCrc32c(bytes: Buffer, start: number, end: number): number {
+  const crc = crc32c(bytes, start, end);
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }

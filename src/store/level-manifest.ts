@@ -1,5 +1,6 @@
 /** Reads the manifest of a LevelDB database: which tables and which log are part of it. */
 import { scanLog } from "./level-log.ts";
+import { Varints } from "./level-varints.ts";
 
 export interface LevelManifest {
   /** The oldest log whose records are not in tables yet; there may be newer ones. 0 in a database that never was opened. */
@@ -33,17 +34,21 @@ export function decodeManifest(bytes: Buffer): LevelManifest | undefined {
       edits += 1;
       for (const reader = new Varints(record); !reader.isAtEnd; ) {
         const tag = reader.next();
-        if (tag === tags.comparator) reader.skipBytes();
+        if (tag === tags.comparator) reader.nextBytes(reader.next());
         else if (tag === tags.logNumber) logNumber = reader.next();
         else if (tag === tags.lastSequence) lastSequence = reader.next();
         else if (tag === tags.nextFileNumber || tag === tags.previousLogNumber) reader.next();
-        else if (tag === tags.compactPointer) reader.skip(1).skipBytes();
-        else if (tag === tags.deletedFile) tables.delete(`${reader.next()}/${reader.next()}`);
+        else if (tag === tags.compactPointer) {
+          reader.next();
+          reader.nextBytes(reader.next());
+        } else if (tag === tags.deletedFile) tables.delete(`${reader.next()}/${reader.next()}`);
         else if (tag === tags.newFile) {
           const level = reader.next();
           const number = reader.next();
           tables.set(`${level}/${number}`, [number, reader.next()]);
-          reader.skipBytes().skipBytes();
+          // Its smallest and its largest key.
+          reader.nextBytes(reader.next());
+          reader.nextBytes(reader.next());
         } else throw new RangeError(`unknown tag ${tag}`);
       }
     });
@@ -53,42 +58,4 @@ export function decodeManifest(bytes: Buffer): LevelManifest | undefined {
     throw error;
   }
   return { logNumber, lastSequence, tables: new Map(tables.values()) };
-}
-
-/** Reads varints; throws RangeError at the end of the bytes. */
-class Varints {
-  readonly #bytes: Buffer;
-  #at = 0;
-
-  constructor(bytes: Buffer) {
-    this.#bytes = bytes;
-  }
-
-  get isAtEnd(): boolean {
-    return this.#at === this.#bytes.length;
-  }
-
-  /** The next number; those that matter here are safe integers. */
-  next(): number {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = this.#bytes.readUInt8(this.#at);
-      this.#at += 1;
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-  }
-
-  skip(numbers: number): this {
-    for (let i = 0; i < numbers; i += 1) this.next();
-    return this;
-  }
-
-  /** Skips what is as long as the number before it says. */
-  skipBytes(): this {
-    const length = this.next();
-    this.#at += length;
-    if (this.#at > this.#bytes.length) throw new RangeError("the record ends in the middle");
-    return this;
-  }
 }

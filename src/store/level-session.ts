@@ -121,7 +121,7 @@ export class LevelSession {
       this.assertSound();
       return await this.db.get(key);
     } catch (cause) {
-      throw readFailure(cause);
+      throw this.#readFailure(cause);
     } finally {
       this.gate.leave();
     }
@@ -137,12 +137,21 @@ export class LevelSession {
       iterator = this.db.iterator(range);
       return await use(iterator);
     } catch (cause) {
-      throw readFailure(cause);
+      throw this.#readFailure(cause);
     } finally {
       // What fails to close goes with the handle.
       await iterator?.close().catch(() => {});
       this.gate.leave();
     }
+  }
+
+  /** A read may fail once; but what LevelDB found to be damaged is so for all who come by. */
+  #readFailure(cause: unknown): StoreError {
+    if (cause instanceof StoreError) return cause;
+    if (cause instanceof Error && (cause as { code?: unknown }).code === "LEVEL_CORRUPTION") {
+      this.fence("the store is damaged", cause);
+    }
+    return new StoreError("UNAVAILABLE", "reading from the store failed", { cause });
   }
 
   /** The first entry of a range. */
@@ -200,9 +209,4 @@ export function decodeVersion(levelKey: Buffer, bytes: Buffer): StoredRecord {
 
 function weigh(record: StoredRecord): number {
   return record.end - record.start + 300;
-}
-
-function readFailure(cause: unknown): StoreError {
-  if (cause instanceof StoreError) return cause;
-  return new StoreError("UNAVAILABLE", "reading from the store failed", { cause });
 }

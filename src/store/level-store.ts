@@ -67,21 +67,26 @@ export async function openLevelStore(directory: string, options: LevelStoreOptio
   const lock = await enterDirectory(directory);
   try {
     const parked = new ParkedWatches();
-    return new LevelStore(lock, resolved, parked, await run(lock, resolved, parked, undefined));
+    return new LevelStore(lock, resolved, parked, await run({ lock, options: resolved, parked }));
   } catch (error) {
     await lock.release();
     throw error;
   }
 }
 
-/** Opens the database; `after` is the revision that the store was at before, if it was open. */
-async function run(
-  { path: directory }: DirectoryLock,
-  options: ResolvedLevelStoreOptions,
-  parked: ParkedWatches,
-  after: number | undefined,
-): Promise<Running> {
-  const opened = await openDirectory({ directory, makes: after === undefined, ...options });
+interface RunOptions {
+  readonly lock: DirectoryLock;
+  readonly options: ResolvedLevelStoreOptions;
+  readonly parked: ParkedWatches;
+  /** Where the store was, and why it is not there any more, if this is a reopening. */
+  readonly before?: { readonly revision: number; readonly failure: unknown } | undefined;
+}
+
+async function run({ lock, options, parked, before }: RunOptions): Promise<Running> {
+  const { path: directory } = lock;
+  // What was read in whole a while ago is not again for each try to come back; but if damage was found, it is looked for.
+  const isThorough = before === undefined || isOfDamage(before.failure);
+  const opened = await openDirectory({ directory, makes: before === undefined, isThorough, ...options });
   const session = new LevelSession(opened.db, options);
   const journal = new LevelJournal(session);
   try {
@@ -89,7 +94,7 @@ async function run(
       for (const record of block.records) session.overlay.apply(record);
       journal.append(block);
     });
-    const leastRevision = Math.max(opened.leastRevision, after ?? 0);
+    const leastRevision = Math.max(opened.leastRevision, before?.revision ?? 0);
     if (session.revision < leastRevision) {
       const message = `the store in ${directory} is at revision ${session.revision}, and has been at ${leastRevision}`;
       throw new StoreError("DAMAGED", `${message}: commits that were acknowledged are lost`);
@@ -189,18 +194,23 @@ class LevelStore implements Store {
     if (state.kind === "reopening") return state.reopened;
     if (state.kind === "open" && state.running.session.failure === undefined) return;
     const { revision, floor } = this.#position();
-    const reopened = this.#reopen(state.running, revision, floor);
+    const failure = state.kind === "open" ? state.running.session.failure : state.cause;
+    const reopened = this.#reopen(state.running, { revision, floor, failure });
     this.#state = { kind: "reopening", revision, floor, reopened };
     return reopened;
   }
 
-  async #reopen(old: Running | undefined, revision: number, floor: number): Promise<void> {
+  async #reopen(
+    old: Running | undefined,
+    before: { revision: number; floor: number; failure: unknown },
+  ): Promise<void> {
+    const { revision, floor } = before;
     let unclosed = old;
     try {
       if (old !== undefined) await letGo(old);
       unclosed = undefined;
       if (this.#isClosed()) throw closedError();
-      const running = await run(this.#lock, this.#options, this.#parked, revision);
+      const running = await run({ lock: this.#lock, options: this.#options, parked: this.#parked, before });
       unclosed = running;
       if (this.#isClosed()) throw closedError();
       this.#state = { kind: "open", running };
@@ -278,4 +288,13 @@ async function letGo({ session, committer, materializer, filling }: Running): Pr
 
 function closedError(): StoreError {
   return new StoreError("UNAVAILABLE", "the store is closed");
+}
+
+/** Whether damage on disk is what a failure goes back to. */
+function isOfDamage(failure: unknown): boolean {
+  for (let each = failure; each instanceof Error; each = each.cause) {
+    const { code } = each as { code?: unknown };
+    if (code === "DAMAGED" || code === "LEVEL_CORRUPTION") return true;
+  }
+  return false;
 }

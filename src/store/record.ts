@@ -209,6 +209,11 @@ export function decodeRecord(bytes: Buffer, start = 0, end = bytes.length): Stor
   };
 }
 
+/** Whether a record whose head can be trusted is as long as that says. */
+export function isWhole({ bytes, start, end, valueStart }: StoredRecord): boolean {
+  return valueStart + readUint32(bytes, start + 8) + crcBytes === end;
+}
+
 /** The block in the bytes; undefined if its head is damaged or it does not begin with the revision `first`. */
 export function decodeBlock(bytes: Buffer, first: number): JournalBlock | undefined {
   if (bytes.length < blockHeadBytes + crcBytes || bytes.readUInt16BE(0) !== blockMagic) return undefined;

@@ -1,6 +1,6 @@
 /**
  * What a crash may leave of a store, file by file: images of it are made at each write, with the write there, not there and
- * torn, and opened. CRASH_IMAGES: how many (default 150; from about four million on, each byte in each way).
+ * torn, and opened. CRASH_IMAGES: how many (default 100; from about four million on, each byte in each way).
  */
 import { cp, link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { createFakeClock } from "../support/fake-clock.ts";
 import { changesOf, checkCrashed, crashHistoryMs, workOn } from "./crash-workload.ts";
 import { crashCopy, lettersOf, makeScratch, type Scratch, withDatabase } from "./level-fixture.ts";
 
-const dose = Number(process.env["CRASH_IMAGES"] ?? 150);
+const dose = Number(process.env["CRASH_IMAGES"] ?? 100);
 const commits = 45;
 const sectorBytes = 512;
 const pageBytes = 4_096;
@@ -147,15 +147,19 @@ describe("after a power cut", () => {
     const kinds = new Set(writes.flatMap(({ letters }) => [...letters]));
     expect([...kinds].sort()).toEqual([..."CFGJVWcfgjvw"]);
     expect(seen.images).toBeGreaterThanOrEqual(dose);
-    for (const count of [seen.lost, seen.kept, seen.torn]) expect(count).toBeGreaterThan(seen.images / 20);
+    // Each second commit is tried with its write there, untouched; most of the others have lost some of it.
+    for (const count of [seen.lost, seen.torn]) expect(count).toBeGreaterThan(seen.images / 20);
+    expect(seen.kept).toBeGreaterThan(10);
   });
 
-  test("a store that does not sync is what it was at some moment before", async () => {
+  test("a store that does not sync is what it was at some moment before", {
+    timeout: 120_000 + dose * 500,
+  }, async () => {
     const writes = await recordWrites("async");
     const last = writes.at(-1)!;
     expect(writes.some(({ sync }) => sync)).toBe(false);
     const outcomes: number[] = [];
-    for (let i = 0; i < dose / 10; i += 1) {
+    for (let i = 0; i < dose / 5; i += 1) {
       // Sectors that never reached the disk, anywhere in the log.
       const log = Buffer.from(last.after);
       for (let j = 0; j < 3; j += 1) {
@@ -171,7 +175,9 @@ describe("after a power cut", () => {
 });
 
 describe("a crash while a store is opened", () => {
-  test("costs nothing, at whatever step it is, also when the next opening is cut short as well", async () => {
+  test("costs nothing, at whatever step it is, also when the next opening is cut short as well", {
+    timeout: 120_000,
+  }, async () => {
     await using scratch = await makeScratch();
     const clock = createFakeClock();
     const store = await openLevelStore(scratch.path, { clock, historyMs: crashHistoryMs, roundKeys: 30 });

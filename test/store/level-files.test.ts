@@ -1,12 +1,13 @@
 /**
  * Damage to the files of a store: each kind of file, each kind of damage. Whatever was done to it, an opening is refused and
- * changes nothing, or has everything. FILE_DAMAGE_PAIRS=1: all pairs of damages, too.
+ * changes nothing, or has everything. FILE_DAMAGE_PAIRS=1: all pairs of damages, too. TABLE_FLIPS: how many single bits of
+ * tables are changed (default 60).
  */
 import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openLevelStore } from "../../src/store/level-store.ts";
-import { type Store, StoreError } from "../../src/store/store.ts";
+import { type Entry, type Store, StoreError } from "../../src/store/store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { contentsOf, crashCopy, makeScratch, type Scratch } from "./level-fixture.ts";
 
@@ -55,6 +56,11 @@ const damages: Record<string, (path: string, foreign: Buffer) => Promise<unknown
   },
   "is empty": (path) => writeFile(path, ""),
   "is all zeros": async (path) => writeFile(path, Buffer.alloc((await readFile(path)).length)),
+  "has a bit changed": async (path) => {
+    const content = await readFile(path);
+    content[content.length >> 1]! ^= 1;
+    return writeFile(path, content);
+  },
   "is of another store": (path, foreign) => writeFile(path, foreign),
   "is a text": (path) => writeFile(path, "this is no database\n".repeat(200)),
   "has another name": (path) => rename(path, `${path}.bak`),
@@ -123,4 +129,53 @@ describe.each(["closed", "crashed"] as const)("of a store that was %s", (how) =>
     await expectAll(store, how === "crashed" && damage.some(({ kind }) => kind === "log"));
     await store.close();
   });
+});
+
+const flips = Number(process.env["TABLE_FLIPS"] ?? 60);
+
+test(`a bit that changes in a table stops the opening, or hurts the values it is in and nothing else (${flips} bits)`, {
+  timeout: 60_000 + flips * 500,
+}, async () => {
+  const count = 300;
+  const valueOf = (i: number): string => JSON.stringify({ n: i, text: `${"some text ".repeat(20)}${i * 7_919}` });
+  const keyAt = (i: number): string => `/tasks/controller/task-${String(i).padStart(6, "0")}`;
+  await using scratch = await makeScratch();
+  const first = await openLevelStore(scratch.path, {
+    clock: createFakeClock(),
+    writeBufferBytes: 1 << 16,
+    roundKeys: 50,
+  });
+  for (let i = 0; i < count; i += 1) {
+    await first.commit([{ type: "put", key: keyAt(i), value: Buffer.from(valueOf(i)) }]);
+  }
+  await first.close();
+  const seen = { refused: 0, corrupt: 0 };
+  for (let flip = 0; flip < flips; flip += 1) {
+    await using copy = await crashCopy(scratch.path);
+    const tables = (await readdir(join(copy.path, "db"))).filter((name) => name.endsWith(".ldb")).sort();
+    const path = join(copy.path, "db", tables[flip % tables.length]!);
+    const content = await readFile(path);
+    const at = Math.floor(((flip * 0.618_034) % 1) * content.length);
+    content[at]! ^= 1 << (flip % 8);
+    await writeFile(path, content);
+    const before = await contentsOf(copy.path);
+    const opening = await openLevelStore(copy.path, { clock: createFakeClock() }).catch((error: unknown) => error);
+    if (opening instanceof StoreError) {
+      expect(opening.code).toBe("DAMAGED");
+      expect(await contentsOf(copy.path)).toEqual(before);
+      seen.refused += 1;
+      continue;
+    }
+    const store = opening as Store;
+    for (let i = 0; i < count; i += 1) {
+      const entry = await store.get(keyAt(i)).catch((error: StoreError) => error.code);
+      if (entry === "CORRUPT") seen.corrupt += 1;
+      else expect(Buffer.from((entry as Entry).value).toString(), `bit ${flip % 8} of byte ${at}`).toBe(valueOf(i));
+    }
+    expect(await store.scan({ prefix: "", limit: 1_000 })).toHaveLength(count);
+    await store.commit([{ type: "put", key: keyAt(0), value: Buffer.from("new") }]);
+    await store.close();
+  }
+  expect(seen.refused).toBeGreaterThan(flips / 10);
+  expect(seen.corrupt).toBeGreaterThan(0);
 });
