@@ -137,17 +137,15 @@ class StoreView<T> implements KeyValueStore<T> {
     if (!prefix.startsWith(root) && !root.startsWith(prefix)) return [];
     const keys: string[] = [];
     let after: string | undefined;
+    // All keys of one moment; of a list that takes longer than history lasts, the rest is of a later one, so that it can be finished.
+    let moment = this.#store.revision();
     for (;;) {
       const pageLimit = limit === 0 ? pageSize : Math.min(pageSize, limit - keys.length);
-      // Each page as of a revision of its own: however long the list, it can be finished.
-      const page = await this.#readAsOf(undefined, (revision) =>
-        this.#store.scan({
-          prefix: prefix.startsWith(root) ? prefix : root,
-          after,
-          limit: pageLimit,
-          revision,
-        }),
-      );
+      const scanned = { prefix: prefix.startsWith(root) ? prefix : root, after, limit: pageLimit };
+      const page = await this.#readFrom(moment, (revision) => {
+        moment = revision;
+        return this.#store.scan({ ...scanned, revision });
+      });
       for (const entry of page) if (isInView(this.#codec, entry.key)) keys.push(entry.key);
       after = page.at(-1)?.key;
       if (page.length < pageLimit || keys.length === limit) return keys;
@@ -190,12 +188,21 @@ class StoreView<T> implements KeyValueStore<T> {
 
   /** Reads as of the revision, or as of now: then again, should that have become history that is gone. */
   async #readAsOf<R>(revision: bigint | undefined, read: (revision: bigint) => Promise<R>): Promise<R> {
-    for (;;) {
-      const asOf = revision || this.#store.revision();
+    if (!revision) return this.#readFrom(this.#store.revision(), read);
+    try {
+      return await read(revision);
+    } catch (error) {
+      throw toKeyValueError(error);
+    }
+  }
+
+  /** Reads as of the revision, or should that have become history that is gone, as of now. */
+  async #readFrom<R>(revision: bigint, read: (revision: bigint) => Promise<R>): Promise<R> {
+    for (let asOf = revision; ; asOf = this.#store.revision()) {
       try {
         return await read(asOf);
       } catch (error) {
-        const isOvertaken = !revision && isCompacted(error) && this.#store.revision() > asOf;
+        const isOvertaken = isCompacted(error) && this.#store.revision() > asOf;
         if (!isOvertaken) throw toKeyValueError(error);
       }
     }

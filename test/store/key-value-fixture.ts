@@ -2,24 +2,49 @@ import { expect } from "vitest";
 import { KeyValueError, type KeyValueErrorCode } from "../../src/store/key-value-error.ts";
 import type { KeyValueStore } from "../../src/store/key-value-store.ts";
 import type { KeyValueEvent, WatchKeysOptions } from "../../src/store/key-value-watch.ts";
+import { openLevelStore } from "../../src/store/level-store.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
 import type { Store } from "../../src/store/store.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
+import { letGoUpTo, makeScratch } from "./level-fixture.ts";
 
-/** A view on a store in memory; `await using` closes the store. */
+/** The stores that a view is tested on. */
+export const backends = ["memory", "level"] as const;
+export type Backend = (typeof backends)[number];
+
+/** A view on a store of its own; `await using` closes the store. */
 export interface OpenView<T> extends AsyncDisposable {
   readonly clock: FakeClock;
   readonly store: Store;
   readonly kv: KeyValueStore<T>;
+  /** Lets time pass until history starts at the newest revision. */
+  letHistoryGo(): Promise<void>;
 }
 
+const historyMs = 8_000;
+
 export async function openView<T>(
+  backend: Backend,
   createView: (store: Store) => KeyValueStore<T>,
-  options: { historyMs?: number; historyBytes?: number } = {},
 ): Promise<OpenView<T>> {
   const clock = createFakeClock();
-  const store = await openMemoryStore({ ...options, clock });
-  return { clock, store, kv: createView(store), [Symbol.asyncDispose]: () => store.close() };
+  const scratch = backend === "level" ? await makeScratch() : undefined;
+  const options = { clock, historyMs };
+  const store = await (scratch === undefined ? openMemoryStore(options) : openLevelStore(scratch.path, options));
+  return {
+    clock,
+    store,
+    kv: createView(store),
+    async letHistoryGo() {
+      // A little more than what history lasts: what is as old as that is still there.
+      await clock.advance(scratch === undefined ? historyMs + 1 : 1);
+      await letGoUpTo(store, clock, historyMs, store.revision());
+    },
+    async [Symbol.asyncDispose]() {
+      await store.close();
+      await scratch?.[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** Reads a watch event by event. */
