@@ -5,8 +5,7 @@
  *
  * 1. The store's watch is asked for when the view's is, so nothing after it is missed.
  * 2. What exists is held as keys and revisions only, to be ordered; the values are read one by one.
- * 3. A change's `previous` is what the key was one revision before it: any history
- *    that has the change has that, too.
+ * 3. A change's `previous` is what the key was before it: any history that has the change has that, too.
  */
 import { type FoldingCodec, isInView, loadValue } from "./key-value-codec.ts";
 import { isCompacted, KeyValueError, toKeyValueError } from "./key-value-error.ts";
@@ -145,9 +144,21 @@ class ViewWatch<T> {
 
   async #toEvent(change: StoreEvent): Promise<KeyValueEvent<T>> {
     const { key, revision } = change;
-    const previous = change.previous === 0n ? undefined : await this.#valueAsOf(key, revision - 1n);
+    const previous = change.previous === 0n ? undefined : await this.#valueBefore(change);
     if (change.type === "put") return toPut(change, await this.#load(change, revision), previous);
     return { type: "delete", key, revision, ...partOf("previous", previous) };
+  }
+
+  /**
+   * What a change found: as of the change before, which is found at once; where history does not go back to that any more,
+   * as of one revision before it.
+   */
+  #valueBefore({ key, revision, previous }: StoreEvent): Promise<Part<T>> {
+    const older = (): Promise<Part<T>> => this.#valueAsOf(key, revision - 1n);
+    if (previous < this.#options.store.firstRevision()) return older();
+    return this.#valueAsOf(key, previous).catch((error: unknown) =>
+      isCompacted(error) ? older() : Promise.reject(error),
+    );
   }
 
   /** What the key was as of the revision. */

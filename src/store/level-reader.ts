@@ -46,14 +46,43 @@ export async function asOf(
   key: string,
   revision: number,
 ): Promise<StoredRecord> {
-  let record = newest;
-  while (record.revision > revision) {
-    if (record.damage === "head") throw corrupt(key);
-    record = record.previous === 0 ? absent : await readVersion(session, journal, key, record.previous);
+  const walked = session.walked.get(key);
+  // Who goes back version by version, as a history does, goes on from the last.
+  let step: Step = walked !== undefined && walked.revision > revision ? walked : newest;
+  let found = newest;
+  let triesChange = step.previous > revision;
+  while (step.revision > revision) {
+    if (step.damage === "head") throw corrupt(key);
+    // Who asks for the very revision of a change, as those do who have its number, need not go by all that came after it.
+    const change = triesChange ? await changeAt(session, journal, key, revision) : undefined;
+    triesChange = false;
+    found = change ?? (step.previous === 0 ? absent : await readVersion(session, journal, key, step.previous));
+    step = found;
   }
   // The floor may have risen over what was read on the way.
   assertReadable(session, revision);
-  return record;
+  if (found.damage === undefined && found.revision > 0) {
+    session.walked.set(key, { revision: found.revision, previous: found.previous });
+  }
+  return found;
+}
+
+type Step = Pick<StoredRecord, "revision" | "previous"> & Partial<Pick<StoredRecord, "damage">>;
+
+/** The change of the key with this very revision, if it has one. */
+async function changeAt(
+  session: LevelSession,
+  journal: LevelJournal,
+  key: string,
+  revision: number,
+): Promise<StoredRecord | undefined> {
+  if (revision <= session.floor) return undefined;
+  const block = await journal.read(revision).catch((error: unknown) => {
+    // Of a damaged block nobody knows what was in it: the walk finds out whether it matters.
+    if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
+    return undefined;
+  });
+  return block?.records.find((record) => record.revision === revision && record.key === key);
 }
 
 async function readVersion(

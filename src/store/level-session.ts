@@ -56,6 +56,12 @@ export class LevelSession {
   /** The bytes of the journal since the last checkpoint. */
   journalBytes = 0;
   readonly filter = new KeyFilter();
+  /** Where the last walk back through the versions of a key has ended. What was once a change at a revision stays that. */
+  readonly walked = new RecentMap<string, { readonly revision: number; readonly previous: number }>({
+    maxEntries: 1_024,
+    maxWeight: Number.POSITIVE_INFINITY,
+    weigh: () => 0,
+  });
   /** Counts the rounds that are through: what was read before one may be old after it. */
   rounds = 0;
   readonly #newest: RecentMap<string, StoredRecord>;

@@ -117,8 +117,9 @@ export class FaultyDisk {
   release: () => void = () => {};
   /** How many batches have failed. */
   failures = 0;
-  /** How many iterators were asked for. */
+  /** How many iterators and values were asked for. */
   iterators = 0;
+  gets = 0;
   /** The letters of the batches that were written, see lettersOf. */
   readonly written: string[] = [];
 
@@ -133,7 +134,10 @@ export class FaultyDisk {
         await db.open(given);
       },
       close: () => db.close(),
-      get: (key) => db.get(key),
+      get: (key) => {
+        this.gets += 1;
+        return db.get(key);
+      },
       iterator: (range) => {
         this.iterators += 1;
         return db.iterator(range);

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { createKeyValueStore } from "../../src/store/key-value-store.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { numberedKey, parseValueKey, valueKey } from "../../src/store/level-keys.ts";
 import { compareKeys } from "../../src/store/store.ts";
@@ -97,6 +98,55 @@ describe("index entries that move while a round is under way", () => {
     expect(await store.scan({ prefix: "index", limit: 9 })).toEqual([]);
     await store.close();
     await withDatabase(scratch.path, async (db) => expect(await entriesOf(db, "V")).toEqual([]));
+  });
+});
+
+describe("reading a key with many versions", () => {
+  test("costs what the versions cost that are read, not all that lie between", async () => {
+    await using scratch = await makeScratch();
+    const disk = new FaultyDisk();
+    const options = { clock: createFakeClock(), createDatabase: disk.create, blockCacheBytes: 1 };
+    const store = await openLevelStore(scratch.path, options);
+    const versions = 300;
+    for (let i = 0; i < versions; i += 1) await store.commit([{ type: "put", key: "key", value: bytes(`${i}`) }]);
+    const kv = createKeyValueStore(store, { encode: bytes, decode: (value) => Buffer.from(value).toString() });
+    const readsOf = async (read: () => Promise<unknown>): Promise<number> => {
+      const before = disk.gets + disk.iterators;
+      await read();
+      return disk.gets + disk.iterators - before;
+    };
+    // At the very revision of a change; version after version; and as of all revisions from the oldest on.
+    expect(await readsOf(() => store.get("key", { revision: 17n }))).toBeLessThan(5);
+    expect(await readsOf(() => kv.history("key", { includeValues: true }))).toBeLessThan(5 * versions);
+    const watch = kv.watch("key", { revision: 1n })[Symbol.asyncIterator]();
+    const reads = await readsOf(async () => {
+      for (let i = 0; i < versions; i += 1) expect((await watch.next()).value?.revision).toBe(BigInt(i + 1));
+    });
+    expect(reads).toBeLessThan(10 * versions);
+    await watch.return?.();
+    await store.close();
+  });
+
+  test("finds what was there as of any revision, in whatever order it is asked", async () => {
+    await using scratch = await makeScratch();
+    const clock = createFakeClock();
+    const store = await openLevelStore(scratch.path, { clock, historyMs, roundKeys: 4, blockCacheBytes: 1 });
+    const values: (string | undefined)[] = [undefined];
+    for (let i = 1; i <= 60; i += 1) {
+      const isDeletion = i % 11 === 0;
+      if (i % 3 === 0) await store.commit([{ type: "put", key: "other", value: bytes(`${i}`) }]);
+      else if (isDeletion) await store.commit([{ type: "delete", key: "key" }]);
+      else await store.commit([{ type: "put", key: "key", value: bytes(`${i}`) }]);
+      values.push(i % 3 === 0 ? values.at(-1) : isDeletion ? undefined : `${i}`);
+      if (i === 30) await letGoUpTo(store, clock, historyMs, 12n);
+    }
+    const first = Number(store.firstRevision());
+    for (let i = 0; i < 600; i += 1) {
+      const revision = first + ((i * 37) % (61 - first));
+      const entry = await store.get("key", { revision: BigInt(revision) });
+      expect(entry && Buffer.from(entry.value).toString(), `as of ${revision}`).toBe(values[revision]);
+    }
+    await store.close();
   });
 });
 
