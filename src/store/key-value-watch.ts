@@ -153,12 +153,13 @@ class ViewWatch<T> {
    * What a change found: as of the change before, which is found at once; where history does not go back to that any more,
    * as of one revision before it.
    */
-  #valueBefore({ key, revision, previous }: StoreEvent): Promise<Part<T>> {
-    const older = (): Promise<Part<T>> => this.#valueAsOf(key, revision - 1n);
-    if (previous < this.#options.store.firstRevision()) return older();
-    return this.#valueAsOf(key, previous).catch((error: unknown) =>
-      isCompacted(error) ? older() : Promise.reject(error),
-    );
+  async #valueBefore({ key, revision, previous }: StoreEvent): Promise<Part<T>> {
+    try {
+      if (previous >= this.#options.store.firstRevision()) return await this.#valueAsOf(key, previous);
+    } catch (error) {
+      if (!isCompacted(error)) throw error;
+    }
+    return this.#valueAsOf(key, revision - 1n);
   }
 
   /** What the key was as of the revision. */
