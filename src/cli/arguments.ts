@@ -58,9 +58,33 @@ export function collectState(text: string, states: readonly TaskState[] = []): T
 
 /** A revision: a whole number of up to 64 bits. */
 export function parseRevision(text: string): bigint {
-  if (!/^\d{1,20}$/.test(text) || BigInt(text) >= 2n ** 64n) {
-    throw new InvalidArgumentError("It must be a revision: a whole number.");
+  if (!isUint64(text)) throw new InvalidArgumentError("It must be a revision: a whole number.");
+  return BigInt(text);
+}
+
+function isUint64(text: string): boolean {
+  return /^\d{1,20}$/.test(text) && BigInt(text) < 2n ** 64n;
+}
+
+const levels: ReadonlyMap<string, number> = new Map([
+  ["debug", -4],
+  ["info", 0],
+  ["warn", 4],
+  ["error", 8],
+]);
+
+/** A level of log entries: by its name, in any case, or as the number that slog has for it. */
+export function parseLevel(text: string): number {
+  const level = levels.get(text.toLowerCase()) ?? (/^[+-]?\d{1,9}$/.test(text) ? Number(text) : undefined);
+  if (level === undefined) {
+    throw new InvalidArgumentError(`It must be one of ${[...levels.keys()].join(", ")}, or a whole number.`);
   }
+  return level;
+}
+
+/** The number of a log entry: a whole number of up to 64 bits. */
+export function parseSeq(text: string): bigint {
+  if (!isUint64(text)) throw new InvalidArgumentError("It must be the number (seq) of a log entry: a whole number.");
   return BigInt(text);
 }
 

@@ -10,6 +10,8 @@ export interface CallContext {
   readonly address: string;
   readonly controller?: string | undefined;
   readonly taskId?: string | undefined;
+  /** What to do next, by code, where the command knows better than the code says. */
+  readonly hints?: Readonly<Partial<Record<Code, readonly string[]>>> | undefined;
 }
 
 /** A failed call as a message for people: what the server said, every bad field, and what to do next. */
@@ -43,13 +45,13 @@ function violationsOf({ message, details }: RpcError): string[] {
   return violations.length > 1 || !violations.every((violation) => message.includes(violation)) ? violations : [];
 }
 
-function hintsOf(error: RpcError, context: CallContext): string[] {
+function hintsOf(error: RpcError, context: CallContext): readonly string[] {
   const { address } = context;
   if (neverConnected(error)) {
     if (address.startsWith("https://")) return ["is it one with TLS? --ca names who signed its certificate"];
     return ["start one with: stint serve", "or name another: --server HOST:PORT, or STINT_SERVER in the environment"];
   }
-  return hintsByCode[error.code]?.(error.details, context) ?? [];
+  return context.hints?.[error.code] ?? hintsByCode[error.code]?.(error.details, context) ?? [];
 }
 
 type Hints = (details: RpcErrorDetails, context: CallContext) => string[];

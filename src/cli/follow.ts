@@ -54,18 +54,19 @@ export async function followTask(io: Io, client: RpcClient, options: FollowOptio
 }
 
 function show(view: WatchView, event: WatchEvent, address: string): void {
+  if (event.kind === "message") view.message(event.message);
+  else view.connection(event.kind !== "disconnected", connectionText(event, address));
+}
+
+/** What happened to the connection with the server at `address`, for people. */
+export function connectionText(event: Exclude<WatchEvent, { kind: "message" }>, address: string): string {
   switch (event.kind) {
-    case "message":
-      return view.message(event.message);
     case "disconnected":
-      return view.connection(
-        false,
-        `Lost the connection to ${address} (${escapeText(event.error.message)}); trying again.`,
-      );
+      return `Lost the connection to ${address} (${escapeText(event.error.message)}); trying again.`;
     case "reconnected":
-      return view.connection(true, "Connected again.");
+      return "Connected again.";
     case "history-lost":
-      return view.connection(true, `${escapeText(event.error.message)}: starting again with the status as it is.`);
+      return `${escapeText(event.error.message)}: starting again with the status as it is.`;
   }
 }
 

@@ -7,7 +7,7 @@
 //   outage       the stream broke; the next try comes after a delay
 //
 // 1. A stream begins after the position, so nothing is handed on twice and nothing is left out.
-// 2. Only an outage after something came is waited out: a server that was never there is an error at once.
+// 2. Only an outage of a server that has answered is waited out: one that was never there is an error at once.
 // 3. An outage is told once, however many tries it takes, and so is its end.
 // 4. Where the server does not have the history since the position, the watch
 //    begins again with the status as it is, and says so.
@@ -39,6 +39,8 @@ export interface WatchStreamOptions {
   readonly signal: AbortSignal;
   /** How long an outage is waited out; default 10 min, so that a script does not hang forever on a server that is gone. */
   readonly outageMaxMs?: number;
+  /** Whether the server has answered a call before this one. Default false. */
+  readonly hasAnswered?: boolean;
 }
 
 /**
@@ -50,9 +52,9 @@ export async function* watchTask(
   request: MessageInitShape<typeof WatchTaskRequestSchema>,
   options: WatchStreamOptions,
 ): AsyncGenerator<WatchEvent> {
-  const { clock, signal, outageMaxMs = 600_000 } = options;
+  const { clock, signal, outageMaxMs = 600_000, hasAnswered = false } = options;
   let position = request.sinceRevision ?? 0n;
-  let received = false;
+  let received = hasAnswered;
   let ended = false;
   let outage: { readonly startMs: number; tries: number } | undefined;
   for (;;) {

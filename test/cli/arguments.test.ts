@@ -7,7 +7,9 @@ import {
   collectState,
   createCountParser,
   parseDurationMs,
+  parseLevel,
   parseRevision,
+  parseSeq,
   parseServer,
 } from "../../src/cli/arguments.ts";
 
@@ -83,6 +85,20 @@ test("a revision is a whole number of up to 64 bits", () => {
   expect(parseRevision("18446744073709551615")).toBe(2n ** 64n - 1n);
   for (const text of ["18446744073709551616", "-1", "1.5", "", "x", "0x1"]) {
     expect(() => parseRevision(text)).toThrow(InvalidArgumentError);
+  }
+});
+
+test("the number of a log entry is a whole number of up to 64 bits", () => {
+  expect(parseSeq("18446744073709551615")).toBe(2n ** 64n - 1n);
+  for (const text of ["18446744073709551616", "-1", "", "x"]) {
+    expect(() => parseSeq(text)).toThrow(InvalidArgumentError);
+  }
+});
+
+test("a level is a name in any case, or a whole number", () => {
+  expect(["debug", "INFO", "Warn", "error", "2", "-8", "+1"].map(parseLevel)).toEqual([-4, 0, 4, 8, 2, -8, 1]);
+  for (const text of ["", "loud", "1.5", "constructor", "9999999999"]) {
+    expect(() => parseLevel(text)).toThrow(InvalidArgumentError);
   }
 });
 

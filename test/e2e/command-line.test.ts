@@ -31,6 +31,27 @@ test("a watch goes on when its server was killed and started again, and each lin
   expect(steps.at(-1)).toBe(60);
 });
 
+test("logs --follow prints each entry once, over a server that was killed and started again", {
+  timeout: 120_000,
+}, async () => {
+  await using scratch = await makeScratchDirectory();
+  const first = await serveProgram(scratch.path);
+  const { port } = first;
+  const metadata = JSON.stringify({ limit: 60, intervalMs: 30 });
+  expect(await runCommand(port, "launch", "steps", "a", "--metadata", metadata).ended).toBe(0);
+  const follow = runCommand(port, "logs", "steps", "a", "--follow");
+  await eventually(() => expect(follow.stdout.length).toBeGreaterThan(5), 30_000);
+  await first[Symbol.asyncDispose]();
+  await eventually(() => expect(follow.stderr.join()).toContain(`Lost the connection to 127.0.0.1:${port}`), 30_000);
+  await using _second = await serveProgram(scratch.path, { port });
+  expect(await follow.ended).toBe(0);
+  expect(follow.stderr.at(-1)).toBe("Connected again.");
+  const listed = runCommand(port, "logs", "steps", "a");
+  expect(await listed.ended).toBe(0);
+  expect(follow.stdout).toEqual(listed.stdout);
+  expect(listed.stdout.at(-1)).toContain("INFO step 60");
+});
+
 test("the exit status tells how a task ended, and what went wrong", { timeout: 120_000 }, async () => {
   await using scratch = await makeScratchDirectory();
   await using served = await serveProgram(scratch.path);

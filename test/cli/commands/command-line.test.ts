@@ -11,6 +11,9 @@ describe("the command line", () => {
     [["launch", "c", "-m", "{}", "-f", "-"]],
     [["launch", "c", "--if-active", "explode"]],
     [["watch", "c"]],
+    [["logs", "c"]],
+    [["delete", "c"]],
+    [["delete", "c", "t", "--if-revision", "new"]],
     [["list", "c", "--limit", "0"]],
     [["list", "c", "--limit", "1", "--all"]],
     [["list", "c", "--state", "done"]],
@@ -23,16 +26,24 @@ describe("the command line", () => {
     expect(err).not.toBe("");
   });
 
-  test.each(["serve", "launch", "status", "list", "watch", "cancel", "controllers", "version"])(
-    "stint %s --help shows an example that begins with the command",
-    async (command) => {
-      const { code, out, err } = await runCommand([command, "--help"]);
-      expect({ code, err }).toEqual({ code: 0, err: "" });
-      expect(out).toMatch(new RegExp(`\\nExamples?:\\n  stint ${command} `));
-      for (const line of out.split("\n").filter((text) => !text.startsWith("  stint ")))
-        expect(line.length).toBeLessThanOrEqual(80);
-    },
-  );
+  test.each([
+    "serve",
+    "launch",
+    "status",
+    "list",
+    "watch",
+    "logs",
+    "cancel",
+    "delete",
+    "controllers",
+    "version",
+  ])("stint %s --help shows an example that begins with the command", async (command) => {
+    const { code, out, err } = await runCommand([...command.split(" "), "--help"]);
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(out).toMatch(new RegExp(`\\nExamples?:\\n  stint ${command} `));
+    for (const line of out.split("\n").filter((text) => !text.startsWith("  stint ")))
+      expect(line.length).toBeLessThanOrEqual(80);
+  });
 
   test("--version prints the version", async () => {
     expect(await runCommand(["--version"])).toMatchObject({
