@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import pico from "picocolors";
 import { CliError } from "./cli-error.ts";
 import { addCancelCommand } from "./commands/cancel.ts";
+import { addConfigCommand } from "./commands/config.ts";
 import { addControllersCommand } from "./commands/controllers.ts";
 import { addDeleteCommand } from "./commands/delete.ts";
 import { addLaunchCommand } from "./commands/launch.ts";
@@ -61,6 +62,7 @@ function createProgram(io: Io, exitWith: (code: number) => void): Command {
   addCancelCommand(cli);
   addDeleteCommand(cli);
   addControllersCommand(cli);
+  addConfigCommand(cli);
   addVersionCommand(cli);
   return program;
 }

@@ -5,12 +5,24 @@ import type { z } from "zod";
 import { type Config, configSchema, type RunnerConfig } from "./config.ts";
 import { ServerError } from "./error.ts";
 
-type Path = ReadonlyArray<PropertyKey>;
+/** Where a key is: the keys and places that lead to it. */
+export type ConfigPath = ReadonlyArray<PropertyKey>;
 
 /** One thing that is wrong with a file. */
-interface Problem {
+export interface ConfigProblem {
+  /** From 1 on. */
   readonly line: number;
+  /** Begins with the key, where it is about one. */
   readonly text: string;
+}
+
+/** What a file says, and what is wrong with that. */
+export interface ReadConfig {
+  /** Empty where something is wrong. */
+  readonly config: Config;
+  readonly problems: readonly ConfigProblem[];
+  /** The line of a key; where the key is not there, that of what should have it. */
+  readonly lineOf: (path: ConfigPath) => number;
 }
 
 /**
@@ -19,6 +31,16 @@ interface Problem {
  * file, the line and the key.
  */
 export async function loadConfig(file: string): Promise<Config> {
+  return accepted(await readConfigFile(file), file);
+}
+
+/** The same for the text of a file; paths stay as they are. */
+export function parseConfig(text: string, file: string): Config {
+  return accepted(readConfig(text), file);
+}
+
+/** Reads a file as loadConfig does, and tells what is wrong with it. Throws ServerError CONFIG only for a file that cannot be read. */
+export async function readConfigFile(file: string): Promise<ReadConfig> {
   let text: string;
   try {
     text = await readFile(file, "utf8");
@@ -26,47 +48,35 @@ export async function loadConfig(file: string): Promise<Config> {
     const reason = (error as NodeJS.ErrnoException).code ?? String(error);
     throw new ServerError("CONFIG", `the configuration ${file} cannot be read: ${reason}`, error);
   }
-  return resolvePaths(parseConfig(text, file), dirname(resolve(file)));
+  const read = readConfig(text);
+  return { ...read, config: resolvePaths(read.config, dirname(resolve(file))) };
 }
 
-/** The same for the text of a file; paths stay as they are. */
-export function parseConfig(text: string, file: string): Config {
+function readConfig(text: string): ReadConfig {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   const line = (offset: number | undefined): number => lines.linePos(offset ?? 0).line;
+  const lineOf = (path: ConfigPath): number => line(offsetOf(document, path));
+  const wrong = (problems: readonly ConfigProblem[]): ReadConfig => ({ config: {}, problems, lineOf });
   const syntax = [...document.errors, ...document.warnings];
-  if (syntax.length > 0) {
-    fail(
-      file,
-      syntax.map((error) => ({ line: line(error.pos[0]), text: error.message })),
-    );
+  if (syntax.length > 0) return wrong(syntax.map((error) => ({ line: line(error.pos[0]), text: error.message })));
+  let value: unknown;
+  try {
+    // Aliases may blow up (a few hundred bytes that stand for gigabytes) or lead nowhere.
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    return wrong([{ line: 1, text: error instanceof Error ? error.message : String(error) }]);
   }
-  const parsed = configSchema.safeParse(valueOf(document, file) ?? {});
-  if (!parsed.success) {
-    fail(
-      file,
-      parsed.error.issues.flatMap((issue) => problemsOf(issue, document, line)),
-    );
-  }
+  const parsed = configSchema.safeParse(value ?? {});
+  if (!parsed.success) return wrong(parsed.error.issues.flatMap((issue) => problemsOf(issue, lineOf)));
   const twice = parsed.data.controllers?.findIndex(
     ({ name }, index, all) => all.findIndex((c) => c.name === name) < index,
   );
   if (twice !== undefined && twice >= 0) {
     const path = ["controllers", twice, "name"];
-    fail(file, [
-      { line: line(offsetOf(document, path)), text: `${formatPath(path)}: another controller has this name` },
-    ]);
+    return wrong([{ line: lineOf(path), text: `${formatPath(path)}: another controller has this name` }]);
   }
-  return parsed.data;
-}
-
-/** The document as plain values. Aliases may blow up (a few hundred bytes that stand for gigabytes) or lead nowhere. */
-function valueOf(document: Document, file: string): unknown {
-  try {
-    return document.toJS({ maxAliasCount: 100 });
-  } catch (error) {
-    fail(file, [{ line: 1, text: error instanceof Error ? error.message : String(error) }]);
-  }
+  return { config: parsed.data, problems: [], lineOf };
 }
 
 const pathKeys = ["dataDir", "tlsCert", "tlsKey"] as const;
@@ -98,20 +108,20 @@ function resolveRunnerPaths({ module, exec }: RunnerConfig, directory: string): 
   return { exec: { ...exec, ...cwd, command: [file, ...args] } };
 }
 
-function problemsOf(issue: z.core.$ZodIssue, document: Document, line: (offset?: number) => number): Problem[] {
+function problemsOf(issue: z.core.$ZodIssue, lineOf: ReadConfig["lineOf"]): ConfigProblem[] {
   if (issue.code !== "unrecognized_keys") {
     // What is wrong with a key of a map lies one deeper.
     const { message } = issue.code === "invalid_key" ? (issue.issues[0] ?? issue) : issue;
-    return [{ line: line(offsetOf(document, issue.path)), text: `${formatPath(issue.path)}: ${message}` }];
+    return [{ line: lineOf(issue.path), text: `${formatPath(issue.path)}: ${message}` }];
   }
   return issue.keys.map((key) => {
     const path = [...issue.path, key];
-    return { line: line(offsetOf(document, path)), text: `${formatPath(path)}: there is no such key` };
+    return { line: lineOf(path), text: `${formatPath(path)}: there is no such key` };
   });
 }
 
 /** Where in the text the key at `path` is; where there is none, where what should have it is. */
-function offsetOf(document: Document, path: Path): number | undefined {
+function offsetOf(document: Document, path: ConfigPath): number | undefined {
   for (let length = path.length; length > 0; length -= 1) {
     const parent = length === 1 ? document.contents : document.getIn(path.slice(0, length - 1), true);
     const key = path[length - 1];
@@ -129,14 +139,16 @@ function startOf(node: Node): number | undefined {
   return node.range?.[0];
 }
 
-function formatPath(path: Path): string {
+/** "controllers[0].name" */
+export function formatPath(path: ConfigPath): string {
   if (path.length === 0) return "the file";
   return path
     .map((key, index) => (typeof key === "number" ? `[${key}]` : `${index === 0 ? "" : "."}${String(key)}`))
     .join("");
 }
 
-function fail(file: string, problems: readonly Problem[]): never {
+function accepted({ config, problems }: ReadConfig, file: string): Config {
+  if (problems.length === 0) return config;
   const shown = problems.slice(0, 20).map(({ line, text }) => `${file}:${line}: ${text}`);
   throw new ServerError("CONFIG", shown.join("\n"));
 }

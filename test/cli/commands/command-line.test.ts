@@ -14,6 +14,8 @@ describe("the command line", () => {
     [["logs", "c"]],
     [["delete", "c"]],
     [["delete", "c", "t", "--if-revision", "new"]],
+    [["config"]],
+    [["config", "check", "a", "b"]],
     [["list", "c", "--limit", "0"]],
     [["list", "c", "--limit", "1", "--all"]],
     [["list", "c", "--state", "done"]],
@@ -36,6 +38,8 @@ describe("the command line", () => {
     "cancel",
     "delete",
     "controllers",
+    "config",
+    "config check",
     "version",
   ])("stint %s --help shows an example that begins with the command", async (command) => {
     const { code, out, err } = await runCommand([...command.split(" "), "--help"]);

@@ -1,0 +1,67 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { checkConfig } from "../../src/server/check-config.ts";
+import { makeScratchDirectory } from "../support/scratch-directory.ts";
+
+async function check(yaml: string, files: Readonly<Record<string, string>> = {}) {
+  await using scratch = await makeScratchDirectory();
+  for (const [name, text] of Object.entries(files)) await writeFile(join(scratch.path, name), text);
+  const file = join(scratch.path, "stint.yaml");
+  await writeFile(file, yaml);
+  return await checkConfig(file, { env: { PATH: "/usr/bin:/bin" } });
+}
+
+describe("a check of a configuration", () => {
+  test("finds nothing wrong with one that a server starts with", async () => {
+    const yaml = [
+      "controllers:",
+      "  - { name: a, runner: { module: a.mjs } }",
+      "  - { name: b, runner: { exec: { command: [sh, -c, exit] } } }",
+    ].join("\n");
+    const files = { "a.mjs": "export const runner = { async onTaskRunning() {} };" };
+    expect(await check(yaml, files)).toEqual({ problems: [], controllers: ["a", "b"] });
+  });
+
+  test("names line and key of every runner that cannot be had", async () => {
+    const { problems } = await check(
+      [
+        "controllers:",
+        "  - name: absent",
+        "    runner:",
+        "      module: absent.mjs",
+        "  - name: empty",
+        "    runner:",
+        "      module: empty.mjs",
+        "  - name: broken",
+        "    runner: { module: broken.mjs }",
+        "  - name: command",
+        "    runner:",
+        "      exec:",
+        "        command: [no-such-command-anywhere]",
+        "  - name: file",
+        "    runner: { exec: { command: [./absent.sh] } }",
+      ].join("\n"),
+      { "empty.mjs": "export const x = 1;", "broken.mjs": "throw new Error('broken at once');" },
+    );
+    expect(problems.map(({ line, text }) => `${line}: ${text}`)).toEqual([
+      expect.stringMatching(/^4: controllers\[0\]\.runner\.module: there is no runner module .*absent\.mjs$/),
+      expect.stringMatching(/^7: controllers\[1\]\.runner\.module: .*empty\.mjs has no runner/),
+      expect.stringMatching(/^9: controllers\[2\]\.runner\.module: .*broken at once$/),
+      expect.stringMatching(/^12: controllers\[3\]\.runner\.exec: .*no command "no-such-command-anywhere" in PATH/),
+      expect.stringMatching(/^15: controllers\[4\]\.runner\.exec: .*absent\.sh is not there$/),
+    ]);
+  });
+
+  test.each([
+    ["listen: nowhere at all\n", "1: listen must be HOST:PORT"],
+    ["logLevel: info\nlisten: 0.0.0.0:1\n", "2: listen: other machines can reach 0.0.0.0:1"],
+    ["logLevel: info\ncorsOrigins: ['*']\n", "2: corsOrigins: "],
+    ["logLevel: info\ntlsCert: a.pem\n", "2: tlsCert is set without tlsKey"],
+    ["tlsKey: b.pem\ntlsCert: a.pem\n", "2: tlsCert: "],
+    ["logLevel: info\nlimits:\n  activeMax: 0\n", "3: limits.activeMax: "],
+  ])("names line and key of a setting that is wrong: %j", async (yaml, start) => {
+    const { problems } = await check(yaml);
+    expect(problems.map(({ line, text }) => `${line}: ${text}`.slice(0, start.length))).toEqual([start]);
+  });
+});
