@@ -2,6 +2,7 @@ import { Command, CommanderError } from "commander";
 import pico from "picocolors";
 import { CliError } from "./cli-error.ts";
 import { addCancelCommand } from "./commands/cancel.ts";
+import { addCompletionCommands } from "./commands/completion.ts";
 import { addConfigCommand } from "./commands/config.ts";
 import { addControllersCommand } from "./commands/controllers.ts";
 import { addDeleteCommand } from "./commands/delete.ts";
@@ -64,6 +65,7 @@ function createProgram(io: Io, exitWith: (code: number) => void): Command {
   addControllersCommand(cli);
   addConfigCommand(cli);
   addVersionCommand(cli);
+  addCompletionCommands(cli);
   return program;
 }
 

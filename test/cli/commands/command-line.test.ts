@@ -16,6 +16,7 @@ describe("the command line", () => {
     [["delete", "c", "t", "--if-revision", "new"]],
     [["config"]],
     [["config", "check", "a", "b"]],
+    [["completion"]],
     [["list", "c", "--limit", "0"]],
     [["list", "c", "--limit", "1", "--all"]],
     [["list", "c", "--state", "done"]],
@@ -41,6 +42,7 @@ describe("the command line", () => {
     "config",
     "config check",
     "version",
+    "completion",
   ])("stint %s --help shows an example that begins with the command", async (command) => {
     const { code, out, err } = await runCommand([...command.split(" "), "--help"]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
