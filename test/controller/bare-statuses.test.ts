@@ -17,7 +17,8 @@ import {
   StateRunning,
   StateUnknown,
 } from "../../src/task/state.ts";
-import { controllerName, createHarness, type Harness, openHarness } from "../support/controller-harness.ts";
+import { controllerName, createHarness, type Harness, observed, openHarness } from "../support/controller-harness.ts";
+import { FaultPlan, FaultStore } from "../support/fault-store.ts";
 
 /** Puts a status into the store as a program does that knows corev1 only. */
 async function put(h: Harness, taskId: string, status: MessageInitShape<typeof TaskStatusSchema>): Promise<void> {
@@ -187,6 +188,32 @@ describe("a task that is written past the open controller", () => {
     await h.settle();
     expect(await h.controller.listTasks()).toEqual([]);
     await h.reopen();
+  });
+
+  test("but is still its run's own loses nothing that the run has said", async () => {
+    const plan = new FaultPlan();
+    await using h = await openHarness({ wrap: (store) => new FaultStore(store, plan) });
+    await h.launch("a");
+    const phase = await h.runner.phase("a");
+    // The first entry's commit hangs; what is said after the end comes in one commit with that, which hangs too.
+    for (const nth of [1, 2]) plan.add({ at: plan.counts.commit + nth, of: "commit", kind: "late" });
+    void phase.task.addLogEntry("info", "one");
+    await h.settle();
+    phase.return("done");
+    await h.settle();
+    const said = [observed(phase.task.addLogEntry("info", "two")), observed(phase.task.setProgress({ current: 2 }))];
+    plan.heal();
+    await h.settle();
+    expect(said.map((each) => each.state())).toEqual(["waiting", "waiting"]);
+    const key = `/tasks/${controllerName}/a`;
+    const entry = await h.disk.get(key);
+    await h.disk.commit([{ type: "put", key, value: entry?.value ?? new Uint8Array(0) }]);
+    plan.heal();
+    await h.settle();
+    expect(said.map((each) => each.state())).toEqual(["done", "done"]);
+    const status = await h.controller.taskStatus("a");
+    expect(status).toMatchObject({ state: 3, result: '"done"', progress: { current: 2n } });
+    expect(status.logs.map((each) => each.msg)).toEqual(["one", "two"]);
   });
 
   test.each(["cancel", "launch"] as const)(

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { createHarness, type Harness, openHarness, refusal } from "../support/controller-harness.ts";
+import { FaultPlan, FaultStore } from "../support/fault-store.ts";
 
 async function finish(h: Harness, ...ids: string[]): Promise<void> {
   for (const id of ids) {
@@ -95,6 +96,30 @@ describe("with a time to keep them, ended tasks", () => {
     await h.clock.advance(hour);
     expect(await h.controller.listTasks()).toEqual(["alive"]);
   });
+
+  test.each(["launched again", "ended again"] as const)(
+    "are not swept where they are %s in the very moment that the sweep has found them",
+    async (state) => {
+      const plan = new FaultPlan();
+      await using h = await openHarness({
+        retention: { afterEndMs: hour },
+        wrap: (store) => new FaultStore(store, plan),
+      });
+      await finish(h, "a");
+      await h.clock.advance(hour - 10_000);
+      if (state === "ended again") h.runner.scripts.running = () => "at once";
+      plan.add({ at: plan.counts.commit + 1, of: "commit", kind: "late" });
+      const launching = h.launch("a");
+      // The sweep finds the task, and takes its turn behind the launch.
+      await h.clock.advance(30_000);
+      expect(plan.isFailing, "the launch's commit hangs").toBe(true);
+      plan.heal();
+      const { runId } = await launching;
+      await h.clock.advance(5_000);
+      expect((await h.stored("a"))?.status.runId).toBe(runId);
+      expect(await h.state("a")).toBe(state === "ended again" ? "Completed" : "Running");
+    },
+  );
 
   test("are not swept once they run again", async () => {
     await using h = await openHarness({ retention: { afterEndMs: hour } });
