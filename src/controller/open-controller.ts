@@ -25,7 +25,7 @@ import { Quarantine } from "./quarantine.ts";
 import { queryTasks } from "./query.ts";
 import { resume } from "./resume.ts";
 import { type Retention, sweepForever, sweepTasks } from "./retention.ts";
-import { Runs } from "./runs.ts";
+import { Runs, type RunsParts } from "./runs.ts";
 import { createStoreGuard, type StoreGuard } from "./store-guard.ts";
 import { countTasks } from "./task-counts.ts";
 import type { TaskRunner } from "./task-runner.ts";
@@ -49,6 +49,13 @@ export interface ControllerOptions {
   readonly retention?: Retention | undefined;
   /** How many tasks run at one time; the others wait, Pending. Default and at most `limits.activeMax`. */
   readonly concurrency?: number | undefined;
+  /**
+   * How long the runner's onTaskPending may take in each attempt, in ms. Its signal is then aborted with the reason TIMEOUT, and what
+   * the phase does after that decides (see AbortReason); it is waited for however long that takes. Waiting for a place is no part of it. Default: for ever.
+   */
+  readonly pendingTimeoutMs?: number | undefined;
+  /** The same for onTaskRunning. */
+  readonly runningTimeoutMs?: number | undefined;
   /** How long `close` waits for runners that do not stop, in ms. Default 30,000. */
   readonly closeGraceMs?: number | undefined;
   readonly clock?: Clock | undefined;
@@ -81,9 +88,12 @@ export function openController(options: ControllerOptions): Promise<Controller> 
  * Opens a controller that nothing names any more. It has no runner: its tasks can be read, watched, canceled and deleted, and
  * those that have not ended wait. It refuses launches.
  */
-export function openRetiredController(options: Omit<ControllerOptions, "runner" | "concurrency">): Promise<Controller> {
+export function openRetiredController(options: Omit<ControllerOptions, RunnerOption>): Promise<Controller> {
   return openCore({ ...options, runner: undefined, concurrency: 0 }, true);
 }
+
+/** What says how tasks are run. */
+type RunnerOption = "runner" | "concurrency" | "pendingTimeoutMs" | "runningTimeoutMs";
 
 type OpenOptions = Omit<ControllerOptions, "runner"> & Pick<Core, "runner">;
 
@@ -96,7 +106,7 @@ async function openCore(options: OpenOptions, isRetired: boolean): Promise<Contr
   const lifetime = new Lifetime(() => closedMeanwhile());
   const quarantine = new Quarantine(resolved.log);
   const core: Core = { ...resolved, closing: closing.signal, lifetime, hub: new WatchHub(), quarantine };
-  const parts = createParts(core, resolved.concurrency);
+  const parts = createParts(core, resolved);
   const opening = open(parts, resolved.retention);
   // What the controller does of itself, and closing waits for.
   let working: Promise<void> = opening.catch(() => {});
@@ -141,18 +151,19 @@ async function openCore(options: OpenOptions, isRetired: boolean): Promise<Contr
   };
 }
 
-function createParts(core: Core, concurrency: number): Parts {
+function createParts(core: Core, { concurrency, timeouts }: Pick<RunsParts, "concurrency" | "timeouts">): Parts {
   const actors = new Actors(core);
   const callbacks = new Callbacks(core.log);
   const trash = new Trash(core);
   const deliveries = new Deliveries(core, callbacks);
-  return { core, actors, callbacks, trash, runs: new Runs(core, { actors, deliveries, trash, concurrency }) };
+  return { core, actors, callbacks, trash, runs: new Runs(core, { actors, deliveries, trash, concurrency, timeouts }) };
 }
 
 function resolveOptions(options: OpenOptions, isRetired: boolean) {
   const limits: ControllerLimits = { ...defaultControllerLimits, ...options.limits };
   const { clock = systemClock, random = systemRandom, log = silentLog, store } = options;
   const { concurrency = limits.activeMax, closeGraceMs = 30_000, retention = {} } = options;
+  const { pendingTimeoutMs = Infinity, runningTimeoutMs = Infinity } = options;
   const violations: FieldViolation[] = [];
   const nameComplaint = checkControllerName(options.name ?? "");
   if (nameComplaint !== undefined) violations.push({ field: "name", description: nameComplaint });
@@ -170,12 +181,16 @@ function resolveOptions(options: OpenOptions, isRetired: boolean) {
   if (retention.afterEndMs !== undefined && !(retention.afterEndMs >= 0)) {
     violations.push({ field: "retention.afterEndMs", description: "must be a number of ms, not negative" });
   }
+  for (const [field, timeoutMs] of Object.entries({ pendingTimeoutMs, runningTimeoutMs })) {
+    if (!(timeoutMs > 0)) violations.push({ field, description: "must be a number of ms, more than 0" });
+  }
   if (violations.length > 0) throw invalidArgument(violations);
   const guard = options.guard ?? createStoreGuard({ store, clock, random, log });
   const { name, runner } = options;
   const tellsEnds = runner?.onTaskCompleted !== undefined;
   const parts = { name, store, runner, tellsEnds, isRetired, clock, random, log, limits, guard };
-  return { ...parts, concurrency, closeGraceMs, retention };
+  const timeouts = { pending: pendingTimeoutMs, running: runningTimeoutMs };
+  return { ...parts, concurrency, timeouts, closeGraceMs, retention };
 }
 
 async function open(parts: Parts, retention: Retention): Promise<void> {

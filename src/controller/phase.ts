@@ -6,9 +6,17 @@ import type { TaskEvent } from "../task/apply.ts";
 import { byteLength, type TaskLimits } from "../task/limits.ts";
 import { createTaskError, taskErrorOf } from "./describe-error.ts";
 
+/** The two phases of a run in which its runner has it. */
+export type PhaseName = "pending" | "running";
+
+/** How long each phase may take, in ms; Infinity is for ever. */
+export type PhaseTimeouts = Readonly<Record<PhaseName, number>>;
+
 /** How a phase settled. */
 export interface Settled {
-  readonly phase: "pending" | "running";
+  readonly phase: PhaseName;
+  /** How long it might have taken, in ms. */
+  readonly timeoutMs: number;
   readonly outcome: PhaseOutcome;
   /** What was returned or thrown. */
   readonly value: unknown;
@@ -16,19 +24,18 @@ export interface Settled {
 
 /** Runs a phase until it settles, whatever the runner throws. */
 export async function settlePhase(
-  phase: "pending" | "running",
   signal: AbortSignal,
   call: () => unknown,
-): Promise<Settled> {
+): Promise<Pick<Settled, "outcome" | "value">> {
   try {
-    return { phase, outcome: "returned", value: await call() };
+    return { outcome: "returned", value: await call() };
   } catch (thrown) {
-    return { phase, outcome: isAbortThrow(thrown, signal) ? "aborted" : "threw", value: thrown };
+    return { outcome: isAbortThrow(thrown, signal) ? "aborted" : "threw", value: thrown };
   }
 }
 
 /** The end that a verdict makes of what a phase returned or threw. Never throws, whatever that was. */
-export function endEvent(verdict: Verdict, value: unknown, limits: TaskLimits): TaskEvent {
+export function endEvent(verdict: Verdict, { phase, value, timeoutMs }: Settled, limits: TaskLimits): TaskEvent {
   switch (verdict) {
     case "complete":
       return endEventOf(value, limits.resultMaxBytes);
@@ -37,7 +44,11 @@ export function endEvent(verdict: Verdict, value: unknown, limits: TaskLimits): 
     case "fail-timeout":
       return {
         type: "error",
-        error: createTaskError(Code.DEADLINE_EXCEEDED, "TIMEOUT", "the phase took longer than it may"),
+        error: createTaskError(
+          Code.DEADLINE_EXCEEDED,
+          "TIMEOUT",
+          `the ${phase} phase took longer than ${timeoutMs} ms, and was told to stop`,
+        ),
       };
     default:
       return { type: "error", error: taskErrorOf(value, limits.messageMaxBytes) };

@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.ts";
 import { leaseKey } from "../store/keys.ts";
 import { type AbortKind, AbortReason } from "../task/abort.ts";
 import { ControllerError } from "./error.ts";
@@ -17,8 +18,11 @@ export class Run {
   /** Settles when the runner has let go and what follows from that is on disk. */
   finished: Promise<void> = Promise.resolve();
 
-  readonly #abort = new AbortController();
+  #abort = new AbortController();
   #kind: AbortKind | undefined;
+  /** Why else it was told to stop after its phase had taken too long. */
+  #kindAfterTimeout: AbortKind | undefined;
+  #endTimer: () => void = () => {};
   #isOver = false;
 
   constructor(controller: string, options: { taskId: string; runId: string; attempt: number; fence: bigint }) {
@@ -29,6 +33,7 @@ export class Run {
     this.leaseKey = leaseKey(controller, options.taskId, options.runId, options.attempt);
   }
 
+  /** The signal of the phase that it is in. */
   get signal(): AbortSignal {
     return this.#abort.signal;
   }
@@ -51,11 +56,42 @@ export class Run {
     const outranked =
       this.#kind === undefined || kind === "LOST_FENCE" || (kind === "CANCEL" && this.#kind !== "LOST_FENCE");
     if (outranked) this.#kind = kind;
+    else if (this.#kind === "TIMEOUT") this.#kindAfterTimeout ??= kind;
     this.#abort.abort(new AbortReason(kind));
+  }
+
+  /** A phase begins: `onTimeout` is called when it takes longer than `timeoutMs`, unless endPhase or end is called before. */
+  beginPhase(clock: Clock, timeoutMs: number, onTimeout: () => void): void {
+    if (timeoutMs !== Infinity) this.#endTimer = clock.after(timeoutMs, onTimeout);
+  }
+
+  /** The phase has settled: it takes no longer. */
+  endPhase(): void {
+    this.#endTimer();
+    this.#endTimer = () => {};
+  }
+
+  /**
+   * The phase is done in spite of its timeout, which says nothing about the next one: that has a signal of its own. What
+   * else the run was told meanwhile holds.
+   */
+  forgetTimeout(): void {
+    if (!this.#isTimedOut) return;
+    const kind = this.#kind === "TIMEOUT" ? this.#kindAfterTimeout : this.#kind;
+    this.#abort = new AbortController();
+    this.#kind = undefined;
+    this.#kindAfterTimeout = undefined;
+    if (kind !== undefined) this.abort(kind);
+  }
+
+  get #isTimedOut(): boolean {
+    const reason: unknown = this.#abort.signal.reason;
+    return reason instanceof AbortReason && reason.kind === "TIMEOUT";
   }
 
   end(): void {
     this.#isOver = true;
+    this.endPhase();
   }
 }
 

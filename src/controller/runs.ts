@@ -9,7 +9,8 @@
  * 1. Every write of a run is committed under its fence (run-writer.ts).
  * 2. What the outcome of a phase means is judged in the turn that writes it, by why the run was aborted up to then.
  * 3. A run of an id starts only after the one before it has let go, however long that takes.
- * 4. Whatever a runner throws or never does stays with its task.
+ * 4. A phase that takes too long is told to stop, and waited for all the same.
+ * 5. Whatever a runner throws or never does stays with its task.
  */
 import assert from "node:assert/strict";
 import type { Progress } from "#gen/core/v1/core_pb.js";
@@ -26,7 +27,7 @@ import type { Core } from "./core.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { Dispatcher, leaseChange } from "./dispatcher.ts";
 import type { PendingIntent } from "./intent.ts";
-import { endEvent, settlePhase, type Settled } from "./phase.ts";
+import { endEvent, type PhaseName, type PhaseTimeouts, settlePhase, type Settled } from "./phase.ts";
 import { Run, runIsOver } from "./run.ts";
 import { applyEvents, RunWriter } from "./run-writer.ts";
 import { appendLogEntry, rejectBatch } from "./run-writes.ts";
@@ -45,6 +46,14 @@ export interface LaunchWrite {
   readonly mode: CommitMode;
 }
 
+export interface RunsParts {
+  readonly actors: Actors;
+  readonly deliveries: Deliveries;
+  readonly trash: Trash;
+  readonly concurrency: number;
+  readonly timeouts: PhaseTimeouts;
+}
+
 export class Runs {
   readonly dispatcher: Dispatcher;
   readonly deliveries: Deliveries;
@@ -52,9 +61,11 @@ export class Runs {
   readonly #actors: Actors;
   readonly #trash: Trash;
   readonly #writer: RunWriter;
+  readonly #timeouts: PhaseTimeouts;
 
-  constructor(core: Core, parts: { actors: Actors; deliveries: Deliveries; trash: Trash; concurrency: number }) {
+  constructor(core: Core, parts: RunsParts) {
     this.#core = core;
+    this.#timeouts = parts.timeouts;
     this.#actors = parts.actors;
     this.deliveries = parts.deliveries;
     this.#trash = parts.trash;
@@ -192,16 +203,34 @@ export class Runs {
     const { runner } = this.#core;
     assert(runner !== undefined, "a run is offered to a runner");
     const active = this.#activeTask(actor, run);
-    const context: TaskContext = { signal: run.signal, attempt: run.attempt, runId: run.runId, fence: run.fence };
-    const pending = await settlePhase("pending", run.signal, () => runner.onTaskPending?.(active, context));
+    const pending = await this.#runPhase("pending", run, (context) => runner.onTaskPending?.(active, context));
     const goesOn = await actor.serialize(async () => {
       await this.#writer.flushDown(actor, run);
+      if (pending.outcome === "returned") run.forgetTimeout();
       if (judge("pending", run.kind, pending.outcome) !== "start") return false;
       return this.#writer.writeEvent(actor, run, { type: "start" });
     });
     if (run.isOver) return undefined;
     if (!goesOn) return pending;
-    return settlePhase("running", run.signal, () => runner.onTaskRunning(active, context));
+    return this.#runPhase("running", run, (context) => runner.onTaskRunning(active, context));
+  }
+
+  /** Runs a phase until it settles. It is told to stop when it takes too long, but not given up: a run must not overlap with the next. */
+  async #runPhase(phase: PhaseName, run: Run, call: (context: TaskContext) => unknown): Promise<Settled> {
+    const { clock, log } = this.#core;
+    const { signal, taskId, attempt, runId, fence } = run;
+    const timeoutMs = this.#timeouts[phase];
+    run.beginPhase(clock, timeoutMs, () => {
+      if (signal.aborted) return;
+      log.warn({ taskId, runId, phase, timeoutMs }, "a phase takes too long, and is told to stop");
+      run.abort("TIMEOUT");
+    });
+    try {
+      const settled = await settlePhase(signal, () => call({ signal, attempt, runId, fence }));
+      return { phase, timeoutMs, ...settled };
+    } finally {
+      run.endPhase();
+    }
   }
 
   #activeTask(actor: TaskActor, run: Run): ActiveTask {
@@ -236,7 +265,7 @@ export class Runs {
     await this.#writer.flushDown(actor, run);
     const verdict = judge(settled.phase, run.kind, settled.outcome);
     if (verdict === "discard" || verdict === "leave") return this.#giveUp(actor, run, verdict);
-    const event = endEvent(verdict, settled.value, this.#core.limits);
+    const event = endEvent(verdict, settled, this.#core.limits);
     const isEnded = await this.#writer.writeEvent(actor, run, event, [
       { type: "unindex", key: run.leaseKey },
       ...this.deliveries.changesAtEnd(actor.taskId, run),

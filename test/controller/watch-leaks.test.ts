@@ -138,7 +138,8 @@ async function createParts(closing: AbortSignal, clock: Core["clock"], runner: S
   const callbacks = new Callbacks(log);
   const trash = new Trash(core);
   const deliveries = new Deliveries(core, callbacks);
-  const runs = new Runs(core, { actors, deliveries, trash, concurrency: 10 });
+  const timeouts = { pending: Infinity, running: Infinity };
+  const runs = new Runs(core, { actors, deliveries, trash, concurrency: 10, timeouts });
   runs.dispatcher.open();
   return { core, actors, callbacks, trash, runs };
 }
