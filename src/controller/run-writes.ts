@@ -155,11 +155,11 @@ export async function applyBatch(core: Core, taskId: string, task: Task, batch: 
   const changes: Change[] = [];
   let after = task;
   if (batch.entries.length > 0) {
-    const { chunks, bytes } = chunksOf(core.name, taskId, task, batch.entries);
-    const added = { added: batch.entries.length, addedBytes: bytes };
-    const dropped = await dropOldest(core, taskId, task, added, changes);
-    changes.push(...chunks);
-    after = applied(after, { type: "logs", ...added, ...dropped }, nowMs);
+    const { entries } = batch;
+    const addedBytes = entries.reduce((sum, entry) => sum + entryBytes(entry), 0);
+    const { skipped, ...dropped } = await dropOldest(core, taskId, task, entries, changes);
+    changes.push(...chunksOf(core.name, taskId, task, { entries, skipped }));
+    after = applied(after, { type: "logs", added: entries.length, addedBytes, ...dropped }, nowMs);
   }
   if (batch.progress !== undefined) after = applied(after, { type: "progress", progress: batch.progress }, nowMs);
   return { task: after, changes };
@@ -184,16 +184,16 @@ function applied(task: Task, event: TaskEvent, nowMs: number): Task {
   return outcome.kind === "applied" ? outcome.task : task;
 }
 
+/** The chunks of the entries, without the `skipped` oldest, whose numbers are taken all the same. */
 function chunksOf(
   controller: string,
   taskId: string,
   task: Task,
-  entries: readonly LogEntry[],
-): { chunks: Change[]; bytes: number } {
+  { entries, skipped }: { entries: readonly LogEntry[]; skipped: number },
+): Change[] {
   const { generation } = task.record;
   const chunks: Change[] = [];
-  let seq = task.record.logLastSeq;
-  let bytes = 0;
+  let seq = task.record.logLastSeq + BigInt(skipped);
   let chunk: LogEntry[] = [];
   let chunkBytes = 0;
   const close = (): void => {
@@ -202,36 +202,39 @@ function chunksOf(
     chunk = [];
     chunkBytes = 0;
   };
-  for (const entry of entries) {
+  for (const entry of entries.slice(skipped)) {
     const size = entryBytes(entry);
     if (chunkBytes + size > chunkMaxBytes) close();
     seq += 1n;
     chunk.push({ ...entry, seq });
     chunkBytes += size;
-    bytes += size;
   }
   close();
-  return { chunks, bytes };
+  return chunks;
 }
 
 function entryBytes(entry: LogEntry): number {
   return byteLength(entry.msg);
 }
 
-/** Over a limit, drops down to nine tenths of it, so that the next entries need no dropping. */
+/**
+ * Over a limit, drops down to nine tenths of it, so that the next entries need no dropping. Where the new entries alone are
+ * over it the oldest of them are skipped, that is, dropped without having been stored; the newest stays.
+ */
 async function dropOldest(
   core: Core,
   taskId: string,
   task: Task,
-  added: { added: number; addedBytes: number },
+  added: readonly LogEntry[],
   changes: Change[],
-): Promise<{ dropped: number; droppedBytes: number }> {
+): Promise<{ dropped: number; droppedBytes: number; skipped: number }> {
   const { logMaxEntries, logMaxBytes } = core.limits;
-  let entries = Number(task.status.logCount - task.status.logsDropped) + added.added;
-  let bytes = Number(task.record.logBytes) + added.addedBytes;
+  let entries = Number(task.status.logCount - task.status.logsDropped) + added.length;
+  let bytes = added.reduce((sum, entry) => sum + entryBytes(entry), Number(task.record.logBytes));
   let dropped = 0;
+  let skipped = 0;
   let droppedBytes = 0;
-  if (entries <= logMaxEntries && bytes <= logMaxBytes) return { dropped, droppedBytes };
+  if (entries <= logMaxEntries && bytes <= logMaxBytes) return { dropped, droppedBytes, skipped };
   const firstKept = task.record.logLastSeq - (task.status.logCount - task.status.logsDropped);
   let after = firstKept < 0n ? 0n : firstKept;
   const isOver = (): boolean => entries > logMaxEntries * 0.9 || bytes > logMaxBytes * 0.9;
@@ -253,5 +256,12 @@ async function dropOldest(
       }
     }
   }
-  return { dropped, droppedBytes };
+  for (const entry of added.slice(0, -1)) {
+    if (!isOver()) break;
+    skipped += 1;
+    entries -= 1;
+    bytes -= entryBytes(entry);
+    droppedBytes += entryBytes(entry);
+  }
+  return { dropped: dropped + skipped, droppedBytes, skipped };
 }

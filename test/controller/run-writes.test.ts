@@ -179,6 +179,24 @@ describe("a log", () => {
     expect(logs.at(-1)).toMatchObject({ seq: 1_600n, msg: "3-399" });
   });
 
+  test.each([
+    ["entries", { logMaxEntries: 20 }],
+    ["bytes", { logMaxBytes: 100 }],
+  ])("keeps to a limit of %s that is below what comes at once, with its newest entries", async (_, limits) => {
+    await using h = await openHarness({ limits });
+    await h.launch("a");
+    const { task } = await h.runner.phase("a");
+    for (let round = 1; round <= 3; round += 1) {
+      await Promise.all(Array.from({ length: 300 }, (_, i) => task.addLogEntry("info", `${round}-${100 + i}`)));
+      const { logCount, logsDropped, logs } = await h.controller.taskStatus("a", { logLimit: 1_000 });
+      expect([logCount, Number(logCount - logsDropped)]).toEqual([BigInt(round * 300), logs.length]);
+      expect(logs.length).toBeGreaterThan(0);
+      expect(logs.length).toBeLessThanOrEqual(20);
+      expect(logs.at(-1)).toMatchObject({ seq: BigInt(round * 300), msg: `${round}-399` });
+    }
+    expect((await h.controller.taskLogs("a")).entries.map(({ msg }) => msg).at(-1)).toBe("3-399");
+  });
+
   test("goes on over a crash, a relaunch after a failure, and is cut there too", async () => {
     await using h = await openHarness({ limits: { logMaxEntries: 10 } });
     h.runner.scripts.running = () => {
