@@ -1,14 +1,15 @@
-// Makes everything that is made from something else: gen/ and docs/api.md from proto/, and
-// docs/state-machine.md from src/task/. `npm run check` fails while any of it is stale.
+// Makes everything that is made from something else: gen/ and docs/api.md from proto/,
+// docs/state-machine.md from src/task/, and schema/ from src/server/config.ts. `npm run check` fails while any of it is stale.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { tsImport } from "tsx/esm/api";
 import { renderApi } from "./api-docs.mjs";
 import { root, runTool } from "./run-tool.mjs";
 import { renderStateMachine } from "./state-machine.mjs";
 
 /** What is generated, as paths from the top of the repository. */
-export const generatedPaths = ["gen", "docs/state-machine.md", "docs/api.md"];
+export const generatedPaths = ["gen", "docs/state-machine.md", "docs/api.md", "schema"];
 
 /** Generates into `directory`, which stands for the top of the repository. */
 export async function generateInto(directory) {
@@ -21,6 +22,15 @@ export async function generateInto(directory) {
   await mkdir(docs, { recursive: true });
   await writeFile(join(docs, "state-machine.md"), await renderStateMachine());
   await writeFile(join(docs, "api.md"), renderApi(await readFile(descriptors)));
+  const schema = join(directory, "schema");
+  await mkdir(schema, { recursive: true });
+  await writeFile(join(schema, "stint.schema.json"), await renderConfigSchema());
+}
+
+/** The JSON Schema of the configuration file. */
+async function renderConfigSchema() {
+  const { configJsonSchema } = await tsImport("../src/server/config.ts", import.meta.url);
+  return `${JSON.stringify(configJsonSchema(), undefined, 2)}\n`;
 }
 
 async function buf(args) {

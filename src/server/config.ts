@@ -4,7 +4,9 @@ import { checkVariableName } from "../runner/command-environment.ts";
 import { checkArgument } from "../runner/command-template.ts";
 import { checkCommand, checkProgram } from "../runner/resolve-command.ts";
 import { controllerNamePattern } from "../task/ids.ts";
-import { type LimitName, limitNames, limitRange } from "./limits.ts";
+import { checkCorsOrigin } from "./cors.ts";
+import { defaultLimits, type LimitName, limitNames, limitRange } from "./limits.ts";
+import { checkListenAddress } from "./listen-address.ts";
 
 /** A text about which `check` has no complaint. */
 function checkedText(check: (text: string) => string | undefined) {
@@ -45,16 +47,43 @@ const controllerSchema = z.strictObject({
       exec: execSchema.optional().describe("A command that is run for each task."),
     })
     .refine(({ module, exec }) => (module === undefined) !== (exec === undefined), "must have either module or exec")
-    .describe("Who runs its tasks."),
-  concurrency: z.int().min(1).max(10_000).optional().describe("How many of its tasks run at one time."),
-  retentionHours: z.number().min(0).optional().describe("How long ended tasks are kept, for this controller."),
+    .meta({
+      description: "Who runs its tasks: a module or a command.",
+      oneOf: [{ required: ["module"] }, { required: ["exec"] }],
+    }),
+  concurrency: z
+    .int()
+    .min(1)
+    .max(10_000)
+    .optional()
+    .describe("How many of its tasks run at one time. Default limits.activeMax, for commands 64."),
+  retentionHours: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("How long ended tasks are kept, for this controller. Default: as for all."),
+  pendingTimeoutSeconds: timeoutSchema().describe(
+    "How long onTaskPending may take before it is told to stop and its task fails. Default: for ever.",
+  ),
+  runningTimeoutSeconds: timeoutSchema().describe(
+    "How long onTaskRunning, or the command, may take before it is told to stop and its task fails. Default: for ever.",
+  ),
+  logMaxEntries: limitSchema("logMaxEntries")
+    .optional()
+    .describe("How many log entries of a task are kept, for this controller. Default: as in limits."),
+  logMaxBytes: limitSchema("logMaxBytes")
+    .optional()
+    .describe("How many bytes of log entries of a task are kept, for this controller. Default: as in limits."),
 });
 
+function timeoutSchema() {
+  return z.number().positive().optional();
+}
+
 const limitsSchema = z.strictObject(
-  Object.fromEntries(limitNames.map((name) => [name, limitSchema(name).optional()])) as Record<
-    LimitName,
-    z.ZodOptional<ReturnType<typeof limitSchema>>
-  >,
+  Object.fromEntries(
+    limitNames.map((name) => [name, limitSchema(name).optional().meta({ default: defaultLimits[name] })]),
+  ) as Record<LimitName, z.ZodOptional<ReturnType<typeof limitSchema>>>,
 );
 
 function limitSchema(name: LimitName) {
@@ -62,9 +91,8 @@ function limitSchema(name: LimitName) {
   return z.int().min(min).max(max);
 }
 
-/** The schema of the file. Paths in it are relative to the file. */
-export const configSchema = z.strictObject({
-  listen: z.string().optional().describe("HOST:PORT to listen on. Default 127.0.0.1:7846."),
+const fileSchema = z.strictObject({
+  listen: checkedText(checkListenAddress).optional().describe("HOST:PORT to listen on. Default 127.0.0.1:7846."),
   dataDir: z
     .string()
     .min(1)
@@ -83,7 +111,7 @@ export const configSchema = z.strictObject({
     ),
   tlsKey: z.string().min(1).optional().describe("A PEM file with the certificate's key."),
   corsOrigins: z
-    .array(z.string())
+    .array(checkedText(checkCorsOrigin))
     .max(100)
     .optional()
     .describe("The origins of pages that may call, such as https://tasks.example.com. Default none."),
@@ -102,12 +130,25 @@ export const configSchema = z.strictObject({
   controllers: z.array(controllerSchema).max(1_000).optional().describe("The controllers that the server hosts."),
 });
 
+/** The schema of the file. Paths in it are relative to the file. */
+export const configSchema = fileSchema.superRefine(checkConcurrency);
+
+/** A controller cannot run more tasks than it may have. */
+function checkConcurrency({ controllers = [], limits }: z.infer<typeof fileSchema>, context: z.RefinementCtx): void {
+  const max = limits?.activeMax ?? defaultLimits.activeMax;
+  for (const [index, { concurrency = 1 }] of controllers.entries()) {
+    if (concurrency <= max) continue;
+    const message = `must be at most ${max}, which is limits.activeMax`;
+    context.addIssue({ code: "custom", path: ["controllers", index, "concurrency"], message });
+  }
+}
+
 /** What stands in a file, with its paths made absolute. */
 export type Config = z.infer<typeof configSchema>;
 export type ControllerConfig = z.infer<typeof controllerSchema>;
 export type RunnerConfig = ControllerConfig["runner"];
 
-/** The schema of the file as JSON Schema, for editors. */
+/** The schema of the file as JSON Schema, for editors: draft 7, which all of them read. What only the program can check is not in it. */
 export function configJsonSchema(): object {
-  return z.toJSONSchema(configSchema);
+  return { title: "The configuration of stint serve", ...z.toJSONSchema(configSchema, { target: "draft-7" }) };
 }

@@ -40,6 +40,12 @@ export function checkOrigin(request: NodeRequest, response: NodeResponse, allowe
   return { kind: "preflight" };
 }
 
+/** What is wrong with the text as the origin of a page; undefined where nothing is. */
+export function checkCorsOrigin(text: string): string | undefined {
+  if (parseOrigin(text) !== undefined) return undefined;
+  return `${JSON.stringify(text)} is not the origin of a page, such as https://tasks.example.com, with no path and no * in it`;
+}
+
 /** The origin as browsers send it; undefined where it is none, such as one with a path. */
 export function parseOrigin(text: string): string | undefined {
   if (!URL.canParse(text)) return undefined;

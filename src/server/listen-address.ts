@@ -8,14 +8,21 @@ export interface ListenAddress {
 
 /** "HOST:PORT", with an IPv6 address in brackets; an empty host is every interface. Throws ServerError OPTION. */
 export function parseListenAddress(text: string): ListenAddress {
-  const match = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]\s/]*)):(\d{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) {
-    throw new ServerError("OPTION", `listen must be HOST:PORT, such as 127.0.0.1:7846, not ${JSON.stringify(text)}`);
-  }
-  const host = match[1] ?? match[2] ?? "";
-  return { host: host === "" ? "::" : host, port };
+  const complaint = checkListenAddress(text);
+  if (complaint !== undefined) throw new ServerError("OPTION", `listen ${complaint}`);
+  const match = addressPattern.exec(text);
+  const host = match?.[1] ?? match?.[2] ?? "";
+  return { host: host === "" ? "::" : host, port: Number(match?.[3]) };
 }
+
+/** What is wrong with the text as HOST:PORT; undefined where nothing is. */
+export function checkListenAddress(text: string): string | undefined {
+  const match = addressPattern.exec(text);
+  if (match !== null && Number(match[3]) <= 65_535) return undefined;
+  return `must be HOST:PORT, such as 127.0.0.1:7846, not ${JSON.stringify(text)}`;
+}
+
+const addressPattern = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]\s/]*)):(\d{1,5})$/;
 
 /** The address as it is written in a URL. */
 export function formatAddress({ host, port }: ListenAddress): string {

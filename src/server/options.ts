@@ -3,7 +3,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
 import type { ControllerConfig } from "./config.ts";
-import { parseOrigin } from "./cors.ts";
+import { checkCorsOrigin, parseOrigin } from "./cors.ts";
 import { ServerError } from "./error.ts";
 import { type Limits, type LimitName, resolveLimits } from "./limits.ts";
 import { isLoopback, type ListenAddress, parseListenAddress } from "./listen-address.ts";
@@ -49,6 +49,14 @@ export interface ServerOptions {
   readonly log?: Log | undefined;
 }
 
+/** A controller with what holds for it. */
+export interface ResolvedController extends Pick<ControllerConfig, "name" | "runner" | "concurrency"> {
+  readonly afterEndMs: number;
+  readonly pendingTimeoutMs: number | undefined;
+  readonly runningTimeoutMs: number | undefined;
+  readonly limits: Limits;
+}
+
 export interface ResolvedServerOptions {
   readonly address: ListenAddress;
   /** As openStore takes it. */
@@ -61,7 +69,7 @@ export interface ResolvedServerOptions {
   readonly reflection: boolean;
   readonly historyMs: number;
   readonly historyBytes: number;
-  readonly controllers: ReadonlyArray<ControllerConfig & { readonly afterEndMs: number }>;
+  readonly controllers: readonly ResolvedController[];
   /** How long ended tasks of a controller are kept that is not among them. */
   readonly afterEndMs: number;
   readonly version: string;
@@ -98,6 +106,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
   const names = controllers.map((controller) => controller.name);
   const twice = names.find((name, index) => names.indexOf(name) < index);
   if (twice !== undefined) throw new ServerError("OPTION", `controllers: there are two of the name "${twice}"`);
+  const limits = resolveLimits(options.limits ?? {});
   const store = options.store ?? `level:${resolve(dataDir)}`;
   return {
     address,
@@ -109,19 +118,37 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     dataDir: store.startsWith("level:") ? resolve(store.slice("level:".length)) : undefined,
     historyMs: historyHours * msPerHour,
     historyBytes: options.historyBytes ?? 1024 * 1024 * 1024,
-    controllers: controllers.map((controller) => ({
-      ...controller,
-      afterEndMs: (controller.retentionHours ?? retentionHours) * msPerHour,
-    })),
+    controllers: controllers.map((controller) => resolveController(controller, { ...options, retentionHours })),
     afterEndMs: retentionHours * msPerHour,
     version: options.version ?? "unknown",
-    limits: resolveLimits(options.limits ?? {}),
+    limits,
     runnerGraceMs: options.runnerGraceMs ?? 4_000,
     env: options.env ?? {},
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,
     log: options.log ?? silentLog,
   };
+}
+
+function resolveController(
+  config: ControllerConfig,
+  { limits = {}, retentionHours }: Pick<ServerOptions, "limits"> & { readonly retentionHours: number },
+): ResolvedController {
+  const { name, runner, concurrency, pendingTimeoutSeconds, runningTimeoutSeconds } = config;
+  const { logMaxEntries = limits.logMaxEntries, logMaxBytes = limits.logMaxBytes } = config;
+  return {
+    name,
+    runner,
+    concurrency,
+    afterEndMs: (config.retentionHours ?? retentionHours) * msPerHour,
+    pendingTimeoutMs: millisecondsOf(pendingTimeoutSeconds),
+    runningTimeoutMs: millisecondsOf(runningTimeoutSeconds),
+    limits: resolveLimits({ ...limits, logMaxEntries, logMaxBytes }),
+  };
+}
+
+function millisecondsOf(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1_000;
 }
 
 function resolveTls({ tlsCert, tlsKey }: ServerOptions): TlsPaths | undefined {
@@ -134,6 +161,5 @@ function resolveTls({ tlsCert, tlsKey }: ServerOptions): TlsPaths | undefined {
 function resolveOrigin(text: string): string {
   const origin = parseOrigin(text);
   if (origin !== undefined) return origin;
-  const such = "such as https://tasks.example.com, with no path and no * in it";
-  throw new ServerError("OPTION", `corsOrigins: ${JSON.stringify(text)} is not the origin of a page, ${such}`);
+  throw new ServerError("OPTION", `corsOrigins: ${checkCorsOrigin(text)}`);
 }

@@ -25,7 +25,7 @@ import { fixedLimits } from "./limits.ts";
 import { formatAddress } from "./listen-address.ts";
 import type { Listener } from "./listener.ts";
 import type { HostedRunner } from "./host-runner.ts";
-import type { ResolvedServerOptions } from "./options.ts";
+import type { ResolvedController, ResolvedServerOptions } from "./options.ts";
 import { serve } from "./serve.ts";
 import { loadTlsPair, watchTlsPair } from "./tls-files.ts";
 
@@ -141,17 +141,20 @@ export class ServerParts {
     }
   }
 
-  async openController(name: string, { kind: runnerKind, create, concurrency }: HostedRunner): Promise<void> {
-    const { clock, random, log, controllers, limits, runnerGraceMs } = this.#options;
-    const config = controllers.find((each) => each.name === name);
+  async openController(config: ResolvedController, hosted: HostedRunner): Promise<void> {
+    const { name, limits, afterEndMs, pendingTimeoutMs, runningTimeoutMs } = config;
+    const { kind: runnerKind, create, concurrency = limits.activeMax } = hosted;
+    const { clock, random, log, runnerGraceMs } = this.#options;
     if (this.#records.get(name) !== runnerKind) await storeControllerRecord(this.#core(), name, runnerKind);
     const controller = await openController({
       name,
       runner: create(this.#commands as Commands),
       store: this.#store as Store,
       guard: this.#guard,
-      retention: { afterEndMs: config?.afterEndMs },
-      concurrency: config?.concurrency ?? concurrency,
+      retention: { afterEndMs },
+      concurrency: config.concurrency ?? Math.min(concurrency, limits.activeMax),
+      pendingTimeoutMs,
+      runningTimeoutMs,
       limits,
       closeGraceMs: runnerGraceMs,
       clock,

@@ -14,7 +14,12 @@
 import { sleep } from "../clock.ts";
 import { formatAddress } from "./listen-address.ts";
 import { type HostedRunner, prepareRunner } from "./host-runner.ts";
-import { type ResolvedServerOptions, resolveServerOptions, type ServerOptions } from "./options.ts";
+import {
+  type ResolvedController,
+  type ResolvedServerOptions,
+  resolveServerOptions,
+  type ServerOptions,
+} from "./options.ts";
 import { ServerParts } from "./server-parts.ts";
 
 export interface RunningServer {
@@ -43,16 +48,16 @@ const closeGraceMs = 3_000;
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   const resolved = resolveServerOptions(options);
   const { log, address, clock } = resolved;
-  const runners = new Map<string, HostedRunner>();
-  for (const { name, runner } of resolved.controllers)
-    runners.set(name, await prepareRunner(name, runner, resolved.env));
+  const runners = new Map<ResolvedController, HostedRunner>();
+  for (const controller of resolved.controllers)
+    runners.set(controller, await prepareRunner(controller.name, controller.runner, resolved.env));
 
   const parts = new ServerParts(resolved);
   try {
     await parts.listen();
     await parts.openStore();
     await parts.openCommands();
-    for (const [name, runner] of runners) await parts.openController(name, runner);
+    for (const [controller, runner] of runners) await parts.openController(controller, runner);
     await parts.openRetiredControllers();
     parts.availability.enter("serving");
   } catch (error) {
@@ -75,7 +80,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     address: formatAddress({ host: address.host, port }),
     host: address.host,
     port,
-    controllers: [...runners.keys()],
+    controllers: resolved.controllers.map(({ name }) => name),
     store: resolved.store,
     close({ graceMs = closeGraceMs } = {}) {
       if (closing === undefined) {

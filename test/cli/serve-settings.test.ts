@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import { CliError } from "../../src/cli/cli-error.ts";
@@ -59,5 +60,16 @@ describe("the settings of serve", () => {
       historyHours: 2,
       historyBytes: 3,
     });
+  });
+
+  test("are in docs/operating.md, with the flag and the variable that the help shows", async () => {
+    const docs = await readFile("docs/operating.md", "utf8");
+    const rows = docs.split("\n").filter((line) => line.startsWith("|") && line.includes("| `--"));
+    const shown = rows.flatMap((row) => [...row.matchAll(/--[a-z-]+|STINT_[A-Z_]+/g)].map(([name]) => name));
+    const settings = settingOptions().flatMap(({ long, description }) => [
+      long,
+      /\[(STINT_[A-Z_]+)\]$/.exec(description)?.[1],
+    ]);
+    expect(shown.sort()).toEqual([...settings, "--config", "STINT_CONFIG", "--no-banner"].sort());
   });
 });

@@ -19,8 +19,9 @@ type Command = NonNullable<ControllerConfig["runner"]["exec"]>["command"];
 const floodBytes = Number(process.env["EXEC_FLOOD_BYTES"] ?? 4_000_000);
 
 async function start(command: Command, options: ServerOptions & Partial<ControllerConfig> = {}) {
-  const { concurrency, ...rest } = options;
-  const controllers = [{ name: "exec", runner: { exec: { command } }, concurrency }];
+  const { concurrency, runningTimeoutSeconds, logMaxEntries, logMaxBytes, ...rest } = options;
+  const own = { concurrency, runningTimeoutSeconds, logMaxEntries, logMaxBytes };
+  const controllers = [{ name: "exec", runner: { exec: { command } }, ...own }];
   const store = rest.dataDir === undefined ? { store: "memory:" } : {};
   const server = await startServer({ listen: "127.0.0.1:0", controllers, env: process.env, ...store, ...rest });
   const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl: `http://${server.address}` }));
@@ -85,6 +86,39 @@ describe("a controller with a command", () => {
       state: StateFailed,
       error: { code: 2, reason: "EXIT_CODE", message: "no disk", details: { exit_code: "4" } },
     });
+  });
+
+  test("ends a command that runs longer than it may, and fails its task", async () => {
+    await using served = await start(["sh", "-c", "sleep 1000"], { runningTimeoutSeconds: 0.2 });
+    await served.launch("a");
+    expect(await served.end("a")).toMatchObject({
+      state: StateFailed,
+      error: {
+        code: 4,
+        reason: "TIMEOUT",
+        message: "the running phase took longer than 200 ms, and was told to stop",
+      },
+    });
+  });
+
+  test.each([
+    ["of entries", { logMaxEntries: 20, limits: { logMaxEntries: 1_000 } }],
+    ["of bytes", { logMaxBytes: 80, limits: { logMaxBytes: 100_000 } }],
+  ])("keeps as much %s of a log as it says itself, whatever the server's limit is", async (_, options) => {
+    await using served = await start(["sh", "-c", "seq 1000 1299"], options);
+    await served.launch("a");
+    const status = await served.end("a");
+    const { entries } = await served.client.listTaskLogs({ controller: "exec", taskId: "a", pageSize: 1_000 });
+    expect(status).toMatchObject({ state: StateCompleted, logCount: 300n });
+    expect(entries.length).toBeGreaterThan(0);
+    expect(entries.length).toBeLessThanOrEqual(20);
+    expect(entries.at(-1)?.msg).toBe("1299");
+  });
+
+  test("runs no more commands at a time than tasks may be active, where it says nothing else", async () => {
+    await using served = await start(["true"], { limits: { activeMax: 2 } });
+    await Promise.all(["a", "b", "c"].map((id) => served.launch(id)));
+    for (const id of ["a", "b", "c"]) expect(await served.end(id)).toMatchObject({ state: StateCompleted });
   });
 
   test("cancels a task by ending all of its processes", async () => {

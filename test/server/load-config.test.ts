@@ -108,6 +108,27 @@ describe("what is wrong is named with its file, line and key", () => {
       "controllers:\n  - name: a\n    runner:\n      exec:\n        command: [a]\n        env: { A-B: c }",
       /^stint\.yaml:6: controllers\[0\]\.runner\.exec\.env\.A-B: .*must be letters/,
     ],
+    ["an address that is none", "insecure: true\nlisten: nowhere", /^stint\.yaml:2: listen: must be HOST:PORT/],
+    [
+      "an origin that is none",
+      "corsOrigins:\n  - https://a.example\n  - https://b.example/path",
+      /^stint\.yaml:3: corsOrigins\[1\]: .* is not the origin of a page/,
+    ],
+    [
+      "a timeout that is none",
+      "controllers:\n  - name: a\n    runner: { module: a.ts }\n    runningTimeoutSeconds: 0",
+      /^stint\.yaml:4: controllers\[0\]\.runningTimeoutSeconds: .*>0/,
+    ],
+    [
+      "a log cap that is none",
+      "controllers:\n  - name: a\n    runner: { module: a.ts }\n    logMaxBytes: 0",
+      /^stint\.yaml:4: controllers\[0\]\.logMaxBytes: .*>=1/,
+    ],
+    [
+      "more tasks at one time than a controller may have",
+      "limits: { activeMax: 2 }\ncontrollers:\n  - name: a\n    runner: { module: a.ts }\n    concurrency: 3",
+      "stint.yaml:5: controllers[0].concurrency: must be at most 2, which is limits.activeMax",
+    ],
     ["a list that is none", "controllers: a", /^stint\.yaml:1: controllers: /],
     ["a file that is no map", "- a", /^stint\.yaml:1: the file: /],
     ["a value out of range", "retentionHours: -1", /^stint\.yaml:1: retentionHours: /],
