@@ -59,15 +59,40 @@ client() {
   tests "client $name" npx vitest run "test/clients/$name.test.ts"
 }
 
-# have COMMAND PACKAGE: the command is there, or comes with this package of apt.
+# example NAME [COMMAND...]: adds to those that clients.test.ts runs, once the command has got what it needs.
+examples=()
+example() {
+  local name=$1 started=$SECONDS
+  shift
+  if [ $# -gt 0 ] && ! "$@" >"$work/out" 2>&1; then
+    left_out+=("$name ($(tail -n 1 "$work/out"))")
+    return
+  fi
+  [ $((SECONDS - started)) -gt 1 ] && echo "      $* ($((SECONDS - started)) s)"
+  examples+=("$name")
+}
+
+# prepare NAME COMMAND PACKAGES: the command is there, and examples/clients/NAME has got and built what it is made of.
+prepare() {
+  local name=$1
+  shift
+  have "$@" || return
+  "${limit[@]}" "examples/clients/$name/run" && return
+  echo "examples/clients/$name cannot be built here"
+  return 1
+}
+
+# have COMMAND PACKAGES: the command is there, or comes with these packages of apt.
 have() {
-  local command=$1 package=$2 root=()
+  local command=$1 root=()
+  local -a packages
+  read -ra packages <<<"$2"
   command -v "$command" && return
   [ "$(id -u)" -eq 0 ] || root=(sudo -n)
   "${limit[@]}" "${root[@]}" apt-get update -q &&
-    "${limit[@]}" "${root[@]}" apt-get install -q -y --no-install-recommends "$package" &&
+    "${limit[@]}" "${root[@]}" apt-get install -q -y --no-install-recommends "${packages[@]}" &&
     command -v "$command" && return
-  echo "there is no $command, and apt-get cannot get $package"
+  echo "there is no $command, and apt-get cannot get $2"
   return 1
 }
 

@@ -19,6 +19,7 @@ import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import type { Controller, LaunchedRun, TaskLaunch } from "../controller/controller.ts";
+import type { ControllerError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
@@ -33,6 +34,8 @@ export interface BatchLaunchOptions {
   readonly random: Random;
   readonly clock: Clock;
   readonly log: Log;
+  /** Why no launch is taken just now; undefined while they are. */
+  readonly refuseLaunch: () => ControllerError | undefined;
   /** What an answer may have, in bytes. */
   readonly responseMaxBytes: number;
 }
@@ -72,11 +75,13 @@ export async function batchLaunchTasks(
 }
 
 function prepare(
-  { registry, limits, random }: BatchLaunchOptions,
+  { registry, limits, random, refuseLaunch }: BatchLaunchOptions,
   request: LaunchTaskRequest,
 ): { controller: Controller; launch: TaskLaunch } {
   const { taskId, options } = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
+  const refusal = refuseLaunch();
+  if (refusal !== undefined) throw refusal;
   const generatedTaskId = taskId === undefined;
   return { controller, launch: { ...options, taskId: taskId ?? random.id(), generatedTaskId } };
 }
