@@ -7,8 +7,6 @@ import { quoteInput } from "../task/quote-input.ts";
 /** Which fields of a TaskStatus are asked for: whole, or some fields of a message in it. */
 export type ReadMask = ReadonlyMap<string, true | ReadMask>;
 
-const maxPaths = 256;
-
 /** What a list shows where no mask is given: these come only when named. */
 export const unlistedFields: readonly string[] = ["metadata", "result", "logs"];
 
@@ -18,9 +16,6 @@ export const unlistedFields: readonly string[] = ["metadata", "result", "logs"];
  * that names no field is a complaint.
  */
 export function parseReadMask(paths: readonly string[]): { mask: ReadMask | undefined; complaints: Complaint[] } {
-  if (paths.length > maxPaths) {
-    return { mask: undefined, complaints: [{ field: "read_mask", description: `must be at most ${maxPaths} paths` }] };
-  }
   const complaints: Complaint[] = [];
   const mask: MutableMask = new Map();
   for (const [index, path] of paths.entries()) {

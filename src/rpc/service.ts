@@ -18,7 +18,7 @@ import {
   type ListTaskLogsResponseSchema,
   type ListTasksRequest,
   type ListTasksResponseSchema,
-  type TaskControllerService,
+  TaskControllerService,
   type WaitTaskRequest,
   type WaitTaskResponseSchema,
   type WatchTaskRequest,
@@ -34,6 +34,7 @@ import { type CallPolicy, endOnDrain, streamCall, unaryCall } from "./call.ts";
 import { launchOutcomes } from "./launch-outcomes.ts";
 import { applyReadMask } from "./read-mask.ts";
 import { type ControllerRegistry, findController, type ServedController } from "./registry.ts";
+import { warmRules } from "./rules.ts";
 import {
   checkCancel,
   checkDelete,
@@ -77,13 +78,14 @@ const stages: Readonly<Record<Domain.CancelStage, CancelStage>> = {
 export function createTaskControllerService(
   options: TaskControllerServiceOptions,
 ): ServiceImpl<typeof TaskControllerService> {
+  warmRules(TaskControllerService);
   return {
     launchTask: unaryCall(options, (request: LaunchTaskRequest) => launchTask(options, request)),
     cancelTask: unaryCall(options, (request: CancelTaskRequest, context) => cancelTask(options, request, context)),
     getTaskStatus: unaryCall(options, (request: GetTaskStatusRequest) => getTaskStatus(options, request)),
     listTasks: unaryCall(options, (request: ListTasksRequest) => listTasks(options, request)),
     watchTask: streamCall(options, (request: WatchTaskRequest, { signal }) => {
-      const watch = checkWatch(request, options.limits);
+      const watch = checkWatch(request);
       const controller = findController(options.registry, request.controller);
       return watchTask(controller, request.taskId, watch, { policy: options, signal });
     }),
@@ -185,7 +187,7 @@ async function waitTask(
   request: WaitTaskRequest,
   context: HandlerContext,
 ): Promise<MessageInitShape<typeof WaitTaskResponseSchema>> {
-  const { timeoutMs = options.waitMaxMs, runId } = checkWaitTask(request, options.limits);
+  const { timeoutMs = options.waitMaxMs, runId } = checkWaitTask(request);
   const controller = findController(options.registry, request.controller);
   // When the server drains, the answer is the task as it is: the client asks again, elsewhere.
   using ending = endOnDrain(options, context.signal);

@@ -2,44 +2,52 @@
  * From requests to the arguments of the controller: everything that is wrong
  * with a request is found at once, before anything is looked up, and what these
  * functions return needs no further check. They throw INVALID_ARGUMENT.
+ *
+ * The rules of the proto are checked first. What stands here is what they cannot
+ * say, and limits that the configuration may have lowered.
  */
-import type { DescEnum } from "@bufbuild/protobuf";
+import type { DescMessage, Message } from "@bufbuild/protobuf";
 import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
-import { TaskStateSchema } from "#gen/core/v1/core_pb.js";
 import {
   type BatchLaunchTasksRequest,
+  BatchLaunchTasksRequestSchema,
   type CancelTaskRequest,
+  CancelTaskRequestSchema,
   type DeleteControllerRequest,
+  DeleteControllerRequestSchema,
   type DeleteTaskRequest,
+  DeleteTaskRequestSchema,
   type GetTaskStatusRequest,
+  GetTaskStatusRequestSchema,
   IfActive,
-  IfActiveSchema,
   IfEnded,
-  IfEndedSchema,
   type LaunchTaskRequest,
+  LaunchTaskRequestSchema,
   type ListTaskLogsRequest,
+  ListTaskLogsRequestSchema,
   type ListTasksRequest,
+  ListTasksRequestSchema,
   TaskOrder,
-  TaskOrderSchema,
   type WaitTaskRequest,
+  WaitTaskRequestSchema,
   type WatchTaskRequest,
+  WatchTaskRequestSchema,
   type WatchTasksRequest,
+  WatchTasksRequestSchema,
 } from "#gen/stint/v1/controller_pb.js";
 import type * as Domain from "../controller/controller.ts";
 import { type FieldViolation, invalidArgument } from "../controller/error.ts";
-import { checkControllerName, checkLabels, checkRequestId, checkTaskId, checkText } from "../task/ids.ts";
+import { checkLabels, checkText } from "../task/ids.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { checkMetadataText, isBlank } from "../task/metadata.ts";
 import { parseReadMask, type ReadMask, unlistedFields } from "./read-mask.ts";
+import { checkRules } from "./rules.ts";
 import { structToJson } from "./struct-json.ts";
 
-/** What a request may ask for at most. */
+/** What a request may ask for at most; of log entries the proto says so too. */
 export const requestLimits = { pageSizeMax: 1_000, logLimitMax: 1_000 } as const;
 
-const { pageSizeMax, logLimitMax } = requestLimits;
 const pageSizeDefault = 100;
-const batchMaxRequests = 1_000;
-const pageTokenMaxBytes = 4 * 1024;
 
 const ifActives: Readonly<Record<IfActive, Domain.IfActive | undefined>> = {
   [IfActive.UNSPECIFIED]: undefined,
@@ -57,12 +65,8 @@ const ifEndeds: Readonly<Record<IfEnded, Domain.IfEnded | undefined>> = {
 };
 
 /** That a batch is one; what its requests ask for is for `checkLaunch`. */
-export function checkBatchLaunch({ requests }: BatchLaunchTasksRequest): void {
-  const fields = new Fields();
-  if (requests.length > batchMaxRequests) {
-    fields.check("requests", `must be at most ${batchMaxRequests}, and are ${requests.length}`);
-  }
-  fields.throwIfBad();
+export function checkBatchLaunch(request: BatchLaunchTasksRequest): void {
+  new Fields(BatchLaunchTasksRequestSchema, request).throwIfBad();
 }
 
 /** What a launch asks for; no task id: the server makes one. */
@@ -70,14 +74,9 @@ export function checkLaunch(
   request: LaunchTaskRequest,
   limits: TaskLimits,
 ): { taskId: string | undefined; options: Domain.LaunchOptions } {
-  const fields = new Fields();
-  fields.check("controller", checkControllerName(request.controller));
-  if (request.taskId !== "") fields.check("task_id", checkTaskId(request.taskId));
+  const fields = new Fields(LaunchTaskRequestSchema, request);
   const jsonMetadata = checkPayload(fields, request, limits);
-  fields.addAll(checkLabels(request.labels, limits));
-  fields.checkEnum("if_active", request.ifActive, IfActiveSchema);
-  fields.checkEnum("if_ended", request.ifEnded, IfEndedSchema);
-  fields.check("request_id", checkRequestId(request.requestId, limits.idMaxBytes));
+  fields.checkLabels(request.labels, limits);
   fields.throwIfBad();
   return {
     taskId: request.taskId === "" ? undefined : request.taskId,
@@ -110,11 +109,9 @@ export function checkCancel(
   request: CancelTaskRequest,
   limits: TaskLimits,
 ): { reason: string | undefined; waitMs: number; runId: string | undefined; ifRevision: bigint | undefined } {
-  const fields = new Fields();
-  fields.checkTask(request);
+  const fields = new Fields(CancelTaskRequestSchema, request);
   fields.check("reason", checkText(request.reason, limits.messageMaxBytes));
-  fields.check("run_id", checkRequestId(request.runId, limits.idMaxBytes));
-  if (request.wait !== undefined) fields.check("wait", checkWait(request.wait));
+  if (request.wait !== undefined) fields.check("wait", checkDuration(request.wait));
   fields.throwIfBad();
   return {
     reason: request.reason === "" ? undefined : request.reason,
@@ -124,26 +121,16 @@ export function checkCancel(
   };
 }
 
-/** Well-formed as google/protobuf/duration.proto has it, and not negative. */
-function checkWait(wait: Duration): string | undefined {
-  const maxSeconds = 315_576_000_000n;
-  const { seconds, nanos } = wait;
-  const mixed = (seconds > 0n && nanos < 0) || (seconds < 0n && nanos > 0);
-  if (mixed || seconds > maxSeconds || seconds < -maxSeconds || Math.abs(nanos) > 999_999_999) {
-    return "must be a valid duration: at most 10,000 years, nanos below 1 s, and both of one sign";
-  }
-  return seconds < 0n || nanos < 0 ? "must not be negative" : undefined;
+/** What is wrong with a duration that is not negative, by google/protobuf/duration.proto. */
+function checkDuration({ seconds, nanos }: Duration): string | undefined {
+  if (seconds <= 315_576_000_000n && nanos >= 0 && nanos <= 999_999_999) return undefined;
+  return "must be a valid duration: at most 10,000 years, nanos below 1 s, and both of one sign";
 }
 
 /** What a read asks for. */
 export function checkGet(request: GetTaskStatusRequest): { options: Domain.ReadOptions; mask: ReadMask | undefined } {
-  const fields = new Fields();
-  fields.checkTask(request);
-  if (request.logLimit !== undefined && request.logLimit > logLimitMax) {
-    fields.check("log_limit", `must be at most ${logLimitMax}, and is ${request.logLimit}`);
-  }
-  const { mask, complaints } = parseReadMask(request.readMask?.paths ?? []);
-  fields.addAll(complaints);
+  const fields = new Fields(GetTaskStatusRequestSchema, request);
+  const mask = fields.checkMask(request.readMask?.paths ?? []);
   fields.throwIfBad();
   const wants = (name: string): boolean => mask === undefined || mask.has(name);
   const without = (["metadata", "result"] as const).filter((name) => !wants(name));
@@ -155,13 +142,9 @@ export function checkList(
   request: ListTasksRequest,
   limits: TaskLimits,
 ): { options: Domain.QueryOptions; mask: ReadMask | undefined } {
-  const fields = new Fields();
-  fields.check("controller", checkControllerName(request.controller));
-  fields.check("page_token", checkRequestId(request.pageToken, pageTokenMaxBytes));
-  fields.checkFilter(request, limits);
-  fields.checkEnum("order_by", request.orderBy, TaskOrderSchema);
-  const { mask, complaints } = parseReadMask(request.readMask?.paths ?? []);
-  fields.addAll(complaints);
+  const fields = new Fields(ListTasksRequestSchema, request);
+  fields.checkLabels(request.labels, limits);
+  const mask = fields.checkMask(request.readMask?.paths ?? []);
   fields.throwIfBad();
   const include = (name: string): boolean => mask?.has(name) ?? !unlistedFields.includes(name);
   return {
@@ -180,10 +163,7 @@ export function checkList(
 
 /** What a page of log entries asks for. */
 export function checkLogs(request: ListTaskLogsRequest): Domain.LogsOptions {
-  const fields = new Fields();
-  fields.checkTask(request);
-  fields.check("page_token", checkRequestId(request.pageToken, pageTokenMaxBytes));
-  fields.throwIfBad();
+  new Fields(ListTaskLogsRequestSchema, request).throwIfBad();
   return {
     pageSize: pageSizeOf(request),
     pageToken: request.pageToken === "" ? undefined : request.pageToken,
@@ -193,15 +173,12 @@ export function checkLogs(request: ListTaskLogsRequest): Domain.LogsOptions {
 }
 
 function pageSizeOf({ pageSize }: { pageSize: number }): number {
-  return Math.min(pageSize === 0 ? pageSizeDefault : pageSize, pageSizeMax);
+  return Math.min(pageSize === 0 ? pageSizeDefault : pageSize, requestLimits.pageSizeMax);
 }
 
 /** What a watch asks for. */
-export function checkWatch(request: WatchTaskRequest, limits: TaskLimits): Domain.WatchTaskOptions {
-  const fields = new Fields();
-  fields.checkTask(request);
-  fields.check("run_id", checkRequestId(request.runId, limits.idMaxBytes));
-  fields.throwIfBad();
+export function checkWatch(request: WatchTaskRequest): Domain.WatchTaskOptions {
+  new Fields(WatchTaskRequestSchema, request).throwIfBad();
   return {
     sinceRevision: request.sinceRevision,
     includeLogs: request.includeLogs,
@@ -212,9 +189,8 @@ export function checkWatch(request: WatchTaskRequest, limits: TaskLimits): Domai
 
 /** What a watch of many tasks asks for. */
 export function checkWatchTasks(request: WatchTasksRequest, limits: TaskLimits): Domain.WatchTasksOptions {
-  const fields = new Fields();
-  if (request.controller !== "") fields.check("controller", checkControllerName(request.controller));
-  fields.checkFilter(request, limits);
+  const fields = new Fields(WatchTasksRequestSchema, request);
+  fields.checkLabels(request.labels, limits);
   fields.throwIfBad();
   return {
     states: request.states.length === 0 ? undefined : [...new Set(request.states)],
@@ -226,14 +202,9 @@ export function checkWatchTasks(request: WatchTasksRequest, limits: TaskLimits):
 }
 
 /** What a wait asks for; no timeout: as long as may be. */
-export function checkWaitTask(
-  request: WaitTaskRequest,
-  limits: TaskLimits,
-): { timeoutMs: number | undefined; runId: string | undefined } {
-  const fields = new Fields();
-  fields.checkTask(request);
-  fields.check("run_id", checkRequestId(request.runId, limits.idMaxBytes));
-  if (request.timeout !== undefined) fields.check("timeout", checkWait(request.timeout));
+export function checkWaitTask(request: WaitTaskRequest): { timeoutMs: number | undefined; runId: string | undefined } {
+  const fields = new Fields(WaitTaskRequestSchema, request);
+  if (request.timeout !== undefined) fields.check("timeout", checkDuration(request.timeout));
   fields.throwIfBad();
   return {
     timeoutMs: request.timeout === undefined ? undefined : durationMs(request.timeout),
@@ -243,50 +214,41 @@ export function checkWaitTask(
 
 /** What a deletion asks for. */
 export function checkDelete(request: DeleteTaskRequest): { ifRevision: bigint | undefined } {
-  const fields = new Fields();
-  fields.checkTask(request);
-  fields.throwIfBad();
+  new Fields(DeleteTaskRequestSchema, request).throwIfBad();
   return { ifRevision: request.ifRevision };
 }
 
 /** The name of a controller that is to be forgotten. */
 export function checkDeleteController(request: DeleteControllerRequest): void {
-  const fields = new Fields();
-  fields.check("controller", checkControllerName(request.controller));
-  fields.throwIfBad();
+  new Fields(DeleteControllerRequestSchema, request).throwIfBad();
 }
 
 const maxViolations = 256;
 
-/** Collects what is wrong, field by field. */
+/** Collects what is wrong, field by field, beginning with the rules of the proto; of one field what was found first. */
 class Fields {
-  readonly #violations: FieldViolation[] = [];
+  readonly #violations = new Map<string, FieldViolation>();
+
+  constructor(desc: DescMessage, request: Message) {
+    this.addAll(checkRules(desc, request));
+  }
 
   check(field: string, description: string | undefined): void {
-    if (description !== undefined && this.#violations.length < maxViolations) {
-      this.#violations.push({ field, description });
-    }
+    if (description === undefined || this.#violations.has(field) || this.#violations.size >= maxViolations) return;
+    this.#violations.set(field, { field, description });
   }
 
-  checkTask(request: { controller: string; taskId: string }): void {
-    this.check("controller", checkControllerName(request.controller));
-    this.check("task_id", checkTaskId(request.taskId));
+  /** Where the rules have a complaint about how many there are, none is looked at. */
+  checkLabels(labels: Readonly<Record<string, string>>, limits: TaskLimits): void {
+    if (!this.#violations.has("labels")) this.addAll(checkLabels(labels, limits));
   }
 
-  checkFilter(
-    { states, labels, idPrefix }: Pick<ListTasksRequest, "states" | "labels" | "idPrefix">,
-    limits: TaskLimits,
-  ): void {
-    for (const [index, state] of states.entries()) this.checkEnum(`states[${index}]`, state, TaskStateSchema);
-    this.addAll(checkLabels(labels, limits));
-    if (idPrefix !== "") this.check("id_prefix", checkTaskId(idPrefix));
-  }
-
-  /** A number that the enum does not define is refused: nobody knows what it was to mean. */
-  checkEnum(field: string, value: number, desc: DescEnum): void {
-    if (desc.value[value] !== undefined) return;
-    const names = desc.values.map((each) => each.name).join(", ");
-    this.check(field, `must be one of ${names}, not ${value}`);
+  /** The mask of the paths; undefined where there are none, or far too many. */
+  checkMask(paths: readonly string[]): ReadMask | undefined {
+    if (this.#violations.has("read_mask")) return undefined;
+    const { mask, complaints } = parseReadMask(paths);
+    this.addAll(complaints);
+    return mask;
   }
 
   addAll(violations: readonly FieldViolation[]): void {
@@ -294,6 +256,6 @@ class Fields {
   }
 
   throwIfBad(): void {
-    if (this.#violations.length > 0) throw invalidArgument(this.#violations);
+    if (this.#violations.size > 0) throw invalidArgument([...this.#violations.values()]);
   }
 }

@@ -86,6 +86,9 @@ export type LimitName = Exclude<keyof Limits, "idMaxBytes">;
 /** What GetServerInfo shows beside those: they cannot be configured. */
 export const fixedLimits = { ...requestLimits, crashesMax: parkCrashCount };
 
+/** The rules of the proto name these, and clients may check them before they call: they can be lowered only. */
+const ruledNames: readonly LimitName[] = ["labelsMax", "labelKeyMaxBytes", "labelValueMaxBytes", "messageMaxBytes"];
+
 /** From where to where a limit can be set. */
 export function limitRange(name: LimitName): { min: number; max: number } {
   // A day fits into a timer and into a grpc-timeout.
@@ -94,6 +97,7 @@ export function limitRange(name: LimitName): { min: number; max: number } {
   if (name === "metadataMaxDepth") return { min: 1, max: 100 };
   if (name === "diskReserveBytes") return { min: 0, max: Number.MAX_SAFE_INTEGER };
   if (name === "diskReservePercent") return { min: 0, max: 100 };
+  if (ruledNames.includes(name)) return { min: 1, max: defaultLimits[name] };
   return { min: 1, max: 2 ** 31 - 1 };
 }
 

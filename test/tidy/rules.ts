@@ -46,7 +46,7 @@ export const folderRules: readonly FolderRule[] = [
   {
     of: "src/rpc/",
     ours: ["gen/", "src/task/", "src/controller/", ...ports],
-    others: ["@bufbuild/protobuf", "@connectrpc/connect", "node:zlib"],
+    others: ["@bufbuild/protobuf", "@bufbuild/protovalidate", "@connectrpc/connect", "node:zlib"],
   },
   {
     of: "src/server/",
