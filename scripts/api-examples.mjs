@@ -15,7 +15,7 @@ export const examples = {
     },
   },
   CancelTask: { request: { controller: "countdown", task_id: "api", reason: "an example", wait: "5s" } },
-  GetTaskStatus: { request: { controller: "countdown", task_id: "api", read_mask: "state,progress,cancel" } },
+  GetTaskStatus: { request: { controller: "countdown", task_id: "api" } },
   ListTasks: { request: { controller: "countdown", states: ["Completed", "Canceled"], order_by: "TASK_ORDER_NEWEST" } },
   ListTaskLogs: { request: { controller: "countdown", task_id: "api", page_size: 5 } },
   WatchTask: { request: { controller: "countdown", task_id: "api-1", include_logs: true } },
