@@ -24,11 +24,15 @@ export interface SourceFile {
   readonly program: SyntaxNode;
 }
 
-/** The paths of the files at or below a folder that end so, in order. */
+/** What a run of the clients gets and generates, which .gitignore leaves out as well: it is not ours. */
+const generated = /^examples\/clients\/\w+\/(?:bin|gen|target|\.venv|__pycache__)\//;
+
+/** The paths of the files of ours at or below a folder that end so, in order. */
 export function listFiles(folder: string, ending = ""): string[] {
   return readdirSync(posix.join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
     .map((entry) => posix.join(posix.relative(root, entry.parentPath), entry.name))
+    .filter((path) => !generated.test(path))
     .sort();
 }
 
