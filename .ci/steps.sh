@@ -42,8 +42,11 @@ tests() {
     echo "FAIL  $name: $ok passed, $bad failed ($((SECONDS - started)) s)"
     sed -n '/ Failed Tests \| Failed Suites \| Unhandled /,$p' "$work/out" | head -n 400 | grep . || tail -n 60 "$work/out"
   fi
-  # What a test has measured, it prints as JSON.
-  sed -n '/^{$/,/^}$/p' "$work/out"
+}
+
+# figures PATTERN: shows what the step before has measured; PATTERN is sed's address of these lines.
+figures() {
+  sed -n "$1 s/^/      /p" "$work/out"
 }
 
 # client NAME [COMMAND...]: runs test/clients/NAME.test.ts once the command has got what it needs. Where it cannot, the last line that
