@@ -14,6 +14,8 @@ import { lives } from "./crash-lives.ts";
 const dose = process.env["CRASHES"] ?? "1";
 const stride = dose === "all" ? 1 : Number(dose);
 const only = process.env["CRASH_SCENARIO"] ?? "";
+/** The usual dose takes seconds. */
+const timeout = dose === "1" ? 180_000 : 7_200_000;
 
 /** At which operations of the recovery a second death comes, in turn: 0 is none. It has fewer than this. */
 const recoveryMax = 1_000;
@@ -29,7 +31,7 @@ async function expectNoComplaints(life: Life, what: string): Promise<void> {
 const chosen = Object.entries(lives).filter(([name]) => name.includes(only));
 
 describe("the process dies at every operation of its store in", () => {
-  test.each(chosen)("%s, and nothing that was acknowledged is lost", { timeout: 3_600_000 }, async (_, script) => {
+  test.each(chosen)("%s, and nothing that was acknowledged is lost", { timeout }, async (_, script) => {
     const plan = new FaultPlan();
     const sound = await Life.create(script.options ?? {});
     await sound.live(plan, () => script.run(sound));
@@ -61,7 +63,7 @@ describe("the process dies at every operation of its store in", () => {
 test.each(chosen)(
   "a controller that is closed at every operation of its store in %s keeps every promise, and is quiet then",
   {
-    timeout: 3_600_000,
+    timeout,
   },
   async (_, script) => {
     const plan = new FaultPlan();

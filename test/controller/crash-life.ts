@@ -67,6 +67,8 @@ export class Life {
       // What was under way in it comes to nothing.
       await this.h.settle();
     } else if (failure !== undefined) throw failure;
+    // Whoever looks at what has become of it must not be its death.
+    plan.clear();
     return this.#hasDied;
   }
 

@@ -62,6 +62,8 @@ const ways: readonly Way[] = [
 const dose = process.env["FAULTS"] ?? "1";
 const waysEach = dose === "all" ? ways.length : Number(dose);
 const only = process.env["FAULT_SCENARIO"] ?? "";
+/** The usual dose takes a second for each scenario. */
+const timeout = dose === "1" ? 180_000 : 7_200_000;
 
 /** The ways in which operation `at` fails. */
 function waysAt(at: number): Way[] {
@@ -122,7 +124,7 @@ async function failuresAt(scenario: Scenario, at: number): Promise<string[]> {
 
 describe("failing the n-th store operation, once and for good, breaks no promise, and everything goes on afterwards", () => {
   for (const scenario of scenarios.filter(({ name }) => name.includes(only))) {
-    test(`when ${scenario.name}`, { timeout: 3_600_000 }, async () => {
+    test(`when ${scenario.name}`, { timeout }, async () => {
       const { world, operations } = await play(scenario, []);
       expect(operations, "operations of the store").toBeGreaterThan(20);
       expect(world.runs).toBeGreaterThan(0);

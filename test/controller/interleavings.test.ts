@@ -271,7 +271,7 @@ function storeProperties(store: Store): Store {
 }
 
 test(`in ${runs} orders of launches, cancels, ends, crashes and closings every promise is kept`, {
-  timeout: 600_000,
+  timeout: runs > 400 ? 7_200_000 : 180_000,
 }, async () => {
   const seen = { canceled: 0, completed: 0, failed: 0, crashes: 0, closings: 0, restarted: 0 };
   await fc.assert(

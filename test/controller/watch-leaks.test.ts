@@ -29,7 +29,9 @@ import { Puller, Watching } from "../support/watching.ts";
 
 const cycles = Number(process.env["WATCH_CYCLES"] ?? 10_000);
 
-test(`${cycles} watches that come and go leave nothing behind`, { timeout: 7_200_000 }, async () => {
+test(`${cycles} watches that come and go leave nothing behind`, {
+  timeout: cycles > 10_000 ? 7_200_000 : 180_000,
+}, async () => {
   const warnings: Error[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning);
   process.on("warning", onWarning);

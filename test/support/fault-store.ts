@@ -52,7 +52,7 @@ export class FaultPlan {
   onCrash: () => void = () => {};
   /** Called as each operation begins, with its number. */
   onOperation: (nth: number) => void = () => {};
-  readonly #faults: Fault[];
+  #faults: Fault[];
   #isDown = false;
   #onHeal: Array<() => void> = [];
 
@@ -79,6 +79,11 @@ export class FaultPlan {
   /** Adds a fault: `at` counts from the first operation of all. */
   add(fault: Fault): void {
     this.#faults.push(fault);
+  }
+
+  /** Takes back every fault that has not come yet. */
+  clear(): void {
+    this.#faults = [];
   }
 
   /** The fault of the operation that begins now. */
