@@ -109,8 +109,10 @@ test(`${rounds} kills of the server lose nothing that was acknowledged, and ever
   const restBegunMs = performance.now();
   for (const follower of shared) {
     const { revision } = await caller.status(follower.controller, follower.taskId);
-    if (!(await follower.passed(revision, () => performance.now() - restBegunMs > restMaxMs)))
-      told.complain(`a watch of ${follower.taskId} stays behind`);
+    if (!(await follower.passed(revision, () => performance.now() - restBegunMs > restMaxMs))) {
+      const { taskId, position, lastError } = follower;
+      told.complain(`a watch of ${taskId} stays at ${position}, the end is at ${revision} (${lastError})`);
+    }
     await follower.stop();
   }
   const answers = await askAll(caller);
