@@ -24,6 +24,8 @@ function transports({ baseUrl }: ServedProgram): [string, Transport][] {
   ];
 }
 
+const slowly = { case: "jsonMetadata" as const, value: JSON.stringify({ limit: 1_000_000, intervalMs: 2_000 }) };
+
 interface Watched {
   /** The newest revision that was sent. */
   revision: bigint;
@@ -95,7 +97,9 @@ describe("SIGTERM", () => {
         const launching = Promise.all(
           [0, 1, 2, 3].map((lane) => launchUntilRefused(served, `r${round}-${lane}`, answered)),
         );
-        while (answered.length < before + 20) await sleep(5);
+        let isOver = false;
+        void launching.then(() => (isOver = true));
+        while (answered.length < before + 20 && !isOver) await sleep(5);
         for (let i = 0; i < signals; i += 1) {
           served.kill("SIGTERM");
           // Two signals of one kind that are under way are one.
@@ -125,7 +129,8 @@ async function launchUntilRefused({ baseUrl }: ServedProgram, name: string, answ
   for (let i = 0; ; i += 1) {
     const taskId = `${name}-${i}`;
     try {
-      await client.launchTask({ controller: "steps", taskId, payload });
+      // Slow ones, so that hundreds of them leave the machine to the launches.
+      await client.launchTask({ controller: "steps", taskId, payload: slowly });
     } catch {
       // Refused, or cut off on the way: each is a launch that was not answered.
       return;

@@ -54,9 +54,9 @@ describe("a check of a configuration", () => {
   });
 
   test.each([
-    ["listen: nowhere at all\n", "1: listen must be HOST:PORT"],
+    ["listen: nowhere at all\n", "1: listen: must be HOST:PORT"],
     ["logLevel: info\nlisten: 0.0.0.0:1\n", "2: listen: other machines can reach 0.0.0.0:1"],
-    ["logLevel: info\ncorsOrigins: ['*']\n", "2: corsOrigins: "],
+    ["logLevel: info\ncorsOrigins: ['*']\n", "2: corsOrigins[0]: "],
     ["logLevel: info\ntlsCert: a.pem\n", "2: tlsCert is set without tlsKey"],
     ["tlsKey: b.pem\ntlsCert: a.pem\n", "2: tlsCert: "],
     ["logLevel: info\nlimits:\n  activeMax: 0\n", "3: limits.activeMax: "],

@@ -65,7 +65,7 @@ test("all controllers are watched at once, over a restart of the server, each ch
     await started.launch("second", "b", 1_000);
     await started.launch("first", "a", 1_000);
     await eventually(() => expect(statesOf(changes, "a")).toEqual([1, 2]));
-    await started.server.close({ graceMs: 0 });
+    await started.server.close();
     const error = await over;
     expect(error && readError(error)).toMatchObject({
       code: "Unavailable",

@@ -68,7 +68,8 @@ export async function serveProgram(
       "--data-dir",
       join(directory, "store"),
     ],
-    { stdio: ["ignore", "inherit", "pipe"] },
+    // Started by npm or npx it would take two signals in a row for one.
+    { stdio: ["ignore", "inherit", "pipe"], env: { ...process.env, npm_lifecycle_event: "" } },
   );
   const log: LogLine[] = [];
   const exited = new Promise<Exit>((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
