@@ -1,6 +1,7 @@
 import type { Lifetime } from "../async/lifetime.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
+import type { ControllerError } from "./error.ts";
 import type { Random } from "../random.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskLimits } from "../task/limits.ts";
@@ -30,6 +31,8 @@ export interface Core {
   readonly tellsEnds: boolean;
   /** Nothing names it any more: it keeps its tasks, and launches none. */
   readonly isRetired: boolean;
+  /** Why no new run is taken just now; undefined while they are. What makes none is answered all the same. */
+  readonly refuseLaunch: () => ControllerError | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;

@@ -104,6 +104,7 @@ async function newRun(
   outcome: LaunchOutcome,
 ): Promise<Decided> {
   const { core, runs } = parts;
+  checkTakesRuns(parts);
   const entry = await actor.load("once");
   // One that waits already makes the line no longer.
   if (!actor.waits && runs.dispatcher.waiting >= core.limits.waitingMax) throw tooManyWait(core.limits.waitingMax);
@@ -128,6 +129,7 @@ async function storeIntent(
   launch: ResolvedLaunch,
 ): Promise<Decided> {
   const { core } = parts;
+  checkTakesRuns(parts);
   const runId = core.random.id();
   const { intent, change } = createIntent(core.name, actor.taskId, {
     runId,
@@ -181,6 +183,11 @@ function repeated<T>(parts: Parts, used: UsedRequest, options: LaunchOptions, an
 
 function alreadyThere(taskId: string, state: TaskState = StateUnknown): ControllerError {
   return new ControllerError("ALREADY_EXISTS", `task "${taskId}" is there already, and is ${stateName(state)}`);
+}
+
+function checkTakesRuns({ core }: Parts): void {
+  const refusal = core.refuseLaunch();
+  if (refusal !== undefined) throw refusal;
 }
 
 function tooManyWait(max: number): ControllerError {

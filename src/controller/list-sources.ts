@@ -23,6 +23,7 @@ import { decodeEntry, type LoadedTask, loadTask, type ReaderCore } from "./task-
 
 /** A task that may be in the list; `cursor` is where the list goes on behind it. */
 export interface Candidate {
+  /** Empty for a key that is none of a task's. */
   readonly taskId: string;
   readonly cursor: string;
   /** The task's own entry, where the source is the statuses. */
@@ -94,9 +95,11 @@ export async function readById(
   }
   const prefix = taskKey(name, "");
   const entries = await store.scan({ prefix: prefix + idPrefix, after: after && prefix + after, limit });
-  return entries.flatMap((entry) => {
-    const taskId = parseTaskKey(entry.key)?.taskId;
-    return taskId === undefined ? [] : [{ taskId, cursor: taskId, entry }];
+  // A key that is none of a task's, as a program may put one into the store, counts among what was looked at.
+  const root = taskKey(name, "");
+  return entries.map((entry) => {
+    const cursor = entry.key.slice(root.length);
+    return { taskId: parseTaskKey(entry.key)?.taskId ?? "", cursor, entry };
   });
 }
 

@@ -16,7 +16,7 @@ import type { Controller } from "./controller.ts";
 import type { ControllerLimits, Core } from "./core.ts";
 import { deleteTask } from "./delete-task.ts";
 import { Deliveries } from "./deliveries.ts";
-import { type FieldViolation, invalidArgument } from "./error.ts";
+import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
 import { launchTask } from "./launch-task.ts";
 import { launchTasks } from "./launch-tasks.ts";
 import { taskLogs } from "./list-logs.ts";
@@ -58,6 +58,8 @@ export interface ControllerOptions {
   readonly runningTimeoutMs?: number | undefined;
   /** How long `close` waits for runners that do not stop, in ms. Default 30,000. */
   readonly closeGraceMs?: number | undefined;
+  /** Why no new run is taken just now; undefined while they are, which is the default. */
+  readonly refuseLaunch?: (() => ControllerError | undefined) | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
   /** Default: says nothing. */
@@ -78,7 +80,7 @@ export const defaultControllerLimits: ControllerLimits = {
 /**
  * Opens a controller: resumes what was Pending and Running, tells the runner of
  * ends it was not told of, and cleans ended tasks, unless `retention` keeps them. Resolves when that is done.
- * Throws INVALID_ARGUMENT that names every bad option, UNAVAILABLE where the signal is aborted while the store fails.
+ * Throws INVALID_ARGUMENT that names every bad option, FAILED_PRECONDITION where the name is open on the store, UNAVAILABLE where the signal is aborted while the store fails.
  */
 export function openController(options: ControllerOptions): Promise<Controller> {
   return openCore(options, false);
@@ -97,8 +99,26 @@ type RunnerOption = "runner" | "concurrency" | "pendingTimeoutMs" | "runningTime
 
 type OpenOptions = Omit<ControllerOptions, "runner"> & Pick<Core, "runner">;
 
+/** The names that are open on each store of this process: two of a name would each run the other's tasks. */
+const openNames = new WeakMap<Store, Set<string>>();
+
+/** Throws FAILED_PRECONDITION where the name is open on the store; the returned function gives it back. */
+function takeName({ store, name }: { store: Store; name: string }): () => void {
+  const names = openNames.get(store) ?? new Set<string>();
+  openNames.set(store, names);
+  if (names.has(name)) {
+    throw new ControllerError(
+      "FAILED_PRECONDITION",
+      `the controller "${name}" is open on this store already; close it first`,
+    );
+  }
+  names.add(name);
+  return () => names.delete(name);
+}
+
 async function openCore(options: OpenOptions, isRetired: boolean): Promise<Controller> {
   const resolved = resolveOptions(options, isRetired);
+  const giveBackName = takeName(resolved);
   const ownGuard = options.guard === undefined;
   const closing = new AbortController();
   // Every watch, wait and delivery listens to it: no number of them is a leak.
@@ -113,7 +133,7 @@ async function openCore(options: OpenOptions, isRetired: boolean): Promise<Contr
   let closed: Promise<void> | undefined;
 
   function close(): Promise<void> {
-    closed ??= closeParts(parts, closing, { graceMs: resolved.closeGraceMs, ownGuard, working });
+    closed ??= closeParts(parts, closing, { graceMs: resolved.closeGraceMs, ownGuard, working }).finally(giveBackName);
     return closed;
   }
 
@@ -190,7 +210,8 @@ function resolveOptions(options: OpenOptions, isRetired: boolean) {
   const tellsEnds = runner?.onTaskCompleted !== undefined;
   const parts = { name, store, runner, tellsEnds, isRetired, clock, random, log, limits, guard };
   const timeouts = { pending: pendingTimeoutMs, running: runningTimeoutMs };
-  return { ...parts, concurrency, timeouts, closeGraceMs, retention };
+  const { refuseLaunch = () => undefined } = options;
+  return { ...parts, refuseLaunch, concurrency, timeouts, closeGraceMs, retention };
 }
 
 async function open(parts: Parts, retention: Retention): Promise<void> {
@@ -248,7 +269,7 @@ async function listTasks(parts: Parts): Promise<string[]> {
   let after: string | undefined;
   for (;;) {
     const page = await once(core, () => core.store.scan({ prefix: taskKey(core.name, ""), after, limit: 1_000 }));
-    for (const entry of page) ids.push(parseTaskKey(entry.key)?.taskId ?? "");
+    ids.push(...page.flatMap((entry) => parseTaskKey(entry.key)?.taskId ?? []));
     if (page.length < 1_000) return ids;
     after = page.at(-1)?.key;
   }

@@ -47,7 +47,7 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
     isLast = candidates.length < limit;
     looks -= candidates.length;
     const load = async (each: Candidate): Promise<LoadedTask | undefined> => {
-      if (!each.taskId.startsWith(options.idPrefix ?? "")) return undefined;
+      if (each.taskId === "" || !each.taskId.startsWith(options.idPrefix ?? "")) return undefined;
       return unlessDamaged(parts, each.taskId, () => loadCandidate(parts, each));
     };
     const loaded = await Promise.all(candidates.map(load));

@@ -125,7 +125,10 @@ async function* snapshotOf(
     isLast = candidates.length < candidatesAtOnce;
     after = candidates.at(-1)?.cursor ?? after;
     const loaded = await Promise.all(
-      candidates.map(({ taskId }) => unlessDamaged(watched, taskId, () => asOf(watched, name, taskId, revision))),
+      candidates.map(async ({ taskId }) => {
+        if (taskId === "") return undefined;
+        return unlessDamaged(watched, taskId, () => asOf(watched, name, taskId, revision));
+      }),
     );
     for (const [i, { taskId }] of candidates.entries()) {
       const version = loaded[i];
@@ -145,11 +148,13 @@ async function* follow(
   const prefix = only === undefined ? tasksPrefix : taskKey(only, options.idPrefix ?? "");
   const watching = store.watch({ prefix, after: from, signal: leaving });
   const events = watching[Symbol.asyncIterator]();
+  let sentMs = clock.mono();
   try {
     while (!leaving.aborted) {
       const next = once(watched, () => events.next());
       const arrival = new Arrival(next);
-      while (!(await arrival.within(clock, bookmarkMs))) {
+      while (!(await arrival.within(clock, Math.max(0, sentMs + bookmarkMs - clock.mono())))) {
+        sentMs = clock.mono();
         // While the store fails, a commit may be in doubt that the position covers.
         if (guard.healthy) yield bookmark(watching.position());
       }
@@ -158,8 +163,15 @@ async function* follow(
       for (const event of step.value) {
         const change = await unlessDamaged(watched, event.key, () => toChange(watched, options, event));
         if (leaving.aborted) return;
-        if (change !== undefined) yield change;
+        if (change === undefined) continue;
+        sentMs = clock.mono();
+        yield change;
       }
+      // Silence is where nothing was sent, however much of others there was to look at. An array ends with a commit.
+      const last = step.value.at(-1);
+      if (last === undefined || clock.mono() - sentMs < bookmarkMs) continue;
+      sentMs = clock.mono();
+      yield bookmark(last.revision);
     }
   } finally {
     await events.return?.();

@@ -19,7 +19,6 @@ import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import type { Controller, LaunchedRun, TaskLaunch } from "../controller/controller.ts";
-import type { ControllerError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
@@ -34,8 +33,6 @@ export interface BatchLaunchOptions {
   readonly random: Random;
   readonly clock: Clock;
   readonly log: Log;
-  /** Why no launch is taken just now; undefined while they are. */
-  readonly refuseLaunch: () => ControllerError | undefined;
   /** What an answer may have, in bytes. */
   readonly responseMaxBytes: number;
 }
@@ -75,13 +72,11 @@ export async function batchLaunchTasks(
 }
 
 function prepare(
-  { registry, limits, random, refuseLaunch }: BatchLaunchOptions,
+  { registry, limits, random }: BatchLaunchOptions,
   request: LaunchTaskRequest,
 ): { controller: Controller; launch: TaskLaunch } {
   const { taskId, options } = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
-  const refusal = refuseLaunch();
-  if (refusal !== undefined) throw refusal;
   const generatedTaskId = taskId === undefined;
   return { controller, launch: { ...options, taskId: taskId ?? random.id(), generatedTaskId } };
 }

@@ -26,7 +26,6 @@ import {
 } from "#gen/stint/v1/controller_pb.js";
 import type { Clock } from "../clock.ts";
 import type * as Domain from "../controller/controller.ts";
-import type { ControllerError } from "../controller/error.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { batchLaunchTasks } from "./batch-launch.ts";
@@ -54,8 +53,6 @@ export interface TaskControllerServiceOptions extends CallPolicy {
   readonly limits: TaskLimits;
   readonly random: Random;
   readonly clock: Clock;
-  /** Why no launch is taken just now; undefined while they are. */
-  readonly refuseLaunch: () => ControllerError | undefined;
   /** The most that an answer may have. */
   readonly responseMaxBytes: number;
   /** The longest that CancelTask and WaitTask wait, in ms. */
@@ -110,13 +107,11 @@ export function createTaskControllerService(
 }
 
 async function launchTask(
-  { registry, limits, random, refuseLaunch }: TaskControllerServiceOptions,
+  { registry, limits, random }: TaskControllerServiceOptions,
   request: LaunchTaskRequest,
 ): Promise<MessageInitShape<typeof LaunchTaskResponseSchema>> {
   const launch = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
-  const refusal = refuseLaunch();
-  if (refusal !== undefined) throw refusal;
   const generatedTaskId = launch.taskId === undefined;
   const taskId = launch.taskId ?? random.id();
   const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });

@@ -14,7 +14,6 @@ import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionV1Alpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { type GetServerInfoResponseSchema, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import type { Clock } from "../clock.ts";
-import type { ControllerError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import type { Availability } from "../rpc/availability.ts";
@@ -49,8 +48,6 @@ export interface ServeOptions {
   /** A google.protobuf.FileDescriptorSet with comments, for reflection; undefined: no reflection. */
   readonly descriptors: Uint8Array | undefined;
   readonly limits: Limits;
-  /** Why no launch is taken just now; undefined while they are. */
-  readonly refuseLaunch: () => ControllerError | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -69,7 +66,6 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     random,
     clock,
     limits,
-    refuseLaunch: options.refuseLaunch,
     responseMaxBytes: limits.responseMaxBytes,
     waitMaxMs: limits.waitMaxMs,
     watchAllTasks: options.watchAllTasks,

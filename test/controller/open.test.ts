@@ -162,3 +162,11 @@ describe("two controllers on one store", () => {
     expect(await h.state("a")).toBe("Completed");
   });
 });
+
+test("two of a name are not open on a store at one time", async () => {
+  await using h = await openHarness();
+  const again = openController({ name: h.controller.name, store: h.handle, runner: h.runner });
+  expect((await refusal(again)).code).toBe("FAILED_PRECONDITION");
+  await using other = await openController({ name: "another", store: h.handle, runner: h.runner });
+  expect(other.name).toBe("another");
+});

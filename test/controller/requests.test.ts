@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { ControllerError } from "../../src/controller/error.ts";
 import { requestKeptMs } from "../../src/controller/requests.ts";
 import { openHarness, refusal } from "../support/controller-harness.ts";
 
@@ -220,4 +221,16 @@ describe("a launch with a request id", () => {
       expect(h.runner.all("a", "running")).toHaveLength(1);
     }
   });
+});
+
+test("a launch that is repeated is answered also while no new run is taken", async () => {
+  const disk: { refusal?: ControllerError } = {};
+  await using h = await openHarness({ refuseLaunch: () => disk.refusal });
+  const launched = await h.launch("a", { requestId: "one" });
+  disk.refusal = new ControllerError("RESOURCE_EXHAUSTED", "the disk is full");
+  expect(await h.launch("a", { requestId: "one" })).toMatchObject({ runId: launched.runId, outcome: "launched" });
+  expect((await refusal(h.launch("b"))).code).toBe("RESOURCE_EXHAUSTED");
+  expect((await refusal(h.launch("a"))).code).toBe("RESOURCE_EXHAUSTED");
+  expect((await refusal(h.launch("a", { ifRevision: 1_000n }))).code).toBe("ABORTED");
+  expect(await h.launch("a", { ifActive: "use-existing" })).toMatchObject({ outcome: "used-existing" });
 });

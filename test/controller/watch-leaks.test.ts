@@ -134,7 +134,16 @@ async function createParts(closing: AbortSignal, clock: Core["clock"], runner: S
   const hub = new WatchHub();
   const quarantine = new Quarantine(log);
   const ports = { store, guard, runner, clock, random, log };
-  const state = { tellsEnds: true, isRetired: false, limits, hub, quarantine, closing, lifetime };
+  const state = {
+    tellsEnds: true,
+    isRetired: false,
+    refuseLaunch: () => undefined,
+    limits,
+    hub,
+    quarantine,
+    closing,
+    lifetime,
+  };
   const core: Core = { name: "tests", ...ports, ...state };
   const actors = new Actors(core);
   const callbacks = new Callbacks(log);

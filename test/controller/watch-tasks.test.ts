@@ -174,6 +174,39 @@ describe("a watch of many tasks", () => {
     expect(watching.take()).toEqual(["bookmark", "bookmark"]);
   });
 
+  test("is told that it is alive, and how far it is, also while others change all the time", async () => {
+    await using h = await openHarness();
+    await h.launch("other");
+    const { task } = await h.runner.phase("other");
+    const watching = watch(h, { labels: { name: "watched" } });
+    await h.settle();
+    watching.take();
+    let revision = 0n;
+    for (let i = 0; i < 20; i += 1) {
+      await task.setProgress({ current: i, total: 20 });
+      revision = h.disk.revision();
+      await h.clock.advance(1_000);
+    }
+    expect(watching.changes).toMatchObject([{ bookmark: true }]);
+    expect(watching.lastRevision).toBeGreaterThan(revision - 10n);
+  });
+
+  test("has all tasks of a store in which a program has put keys that are none of a task's", async () => {
+    await using h = await openHarness();
+    const ids = Array.from({ length: 150 }, (_, i) => `task-${String(i).padStart(3, "0")}`);
+    for (const taskId of ids) await h.launch(taskId);
+    await h.settle();
+    const stray = `/tasks/${h.controller.name}/task-010/stray`;
+    await h.disk.commit([{ type: "put", key: stray, value: new Uint8Array(1) }]);
+    const watching = watch(h);
+    await h.settle();
+    expect(watching.changes.map(({ taskId }) => taskId)).toEqual([...ids, ""]);
+    expect(await h.query()).toEqual(ids);
+    expect(await h.query({ pageSize: 20 })).toEqual(ids);
+    expect(await h.controller.listTasks()).toEqual(ids);
+    await h.disk.commit([{ type: "delete", key: stray }]);
+  });
+
   test("is refused for a revision that lies ahead, or whose history is gone", async () => {
     await using h = await smallHistory();
     const ahead = await refusal((async () => h.controller.watchTasks({ sinceRevision: 10_000n }))());

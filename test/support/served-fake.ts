@@ -79,7 +79,6 @@ export async function serveFake(
     describeServer: () => ({ version: "0.0.0-test" }),
     descriptors: options.reflection === false ? undefined : await readFile(descriptorsUrl),
     limits: { ...defaultLimits, ...options.limits },
-    refuseLaunch: () => undefined,
     clock: systemClock,
     random: systemRandom,
     log: collectLog(logged),
