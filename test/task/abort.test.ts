@@ -10,7 +10,7 @@ import {
 
 type Row = [kind: AbortKind | undefined, returned: Verdict, aborted: Verdict, threw: Verdict];
 
-// "Why a signal was aborted decides what its outcome means": contract.md section 2, written out.
+// "Why a signal was aborted decides what its outcome means", written out by hand (docs/state-machine.md has it as the code does).
 const runningRows: readonly Row[] = [
   ["CANCEL", "complete", "cancel", "fail"],
   ["SHUTDOWN", "complete", "leave", "leave"],

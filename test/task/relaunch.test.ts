@@ -25,7 +25,7 @@ type Kept = {
   transitions: boolean;
 };
 
-// "What a new run keeps": contract.md section 2, written out.
+// "What a new run keeps", written out by hand (docs/state-machine.md has it as the code does).
 // metadata: kept where the launch gives none; givenMetadata: kept although it gives some.
 const rows: ReadonlyArray<[state: keyof typeof TaskState, kept: Kept]> = [
   ["Running", { progress: true, metadata: true, givenMetadata: false, logs: true, entry: false, transitions: true }],

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { TaskState, TaskTrigger } from "#gen/core/v1/core_pb.js";
 import { allStates, isActive, isEnded, nextState, stateName, type Trigger } from "../../src/task/state.ts";
 
-// The table of contract.md section 2, written out: what is not in it does not happen.
+// The table of docs/state-machine.md, written out by hand: what is not in it does not happen.
 const legal: ReadonlyArray<[from: string, trigger: Trigger, to: string]> = [
   ["Pending", "Start", "Running"],
   ["Pending", "Error", "Failed"],
