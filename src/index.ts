@@ -83,6 +83,7 @@ export {
   compareKeys,
   type Condition,
   type Entry,
+  type GetOptions,
   type ScanOptions,
   type Store,
   StoreError,

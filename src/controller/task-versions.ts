@@ -2,6 +2,7 @@
  * The versions of a task in the store's history, and which of them are transitions. Each version names the
  * transition before it, so that they are found by walking back, whatever lies in between.
  */
+import { taskKey } from "../store/keys.ts";
 import { StoreError } from "../store/store.ts";
 import { once } from "./commit.ts";
 import { compacted } from "./history.ts";
@@ -42,28 +43,20 @@ async function before(parts: Parts, taskId: string, made: LoadedTask, since: big
 }
 
 /**
- * The last version of a task that was deleted after the position, or undefined: a watch that had not seen its
- * end shows that first. No chain leads from a deletion back, so it is searched for by halves; where more than one
- * task of the id came and went meanwhile and none is there now, this may find none of them.
+ * The last version of a task that was deleted after the position, or undefined: a watch that had not seen its end
+ * shows that first, and from there the versions lead back, over earlier deletions too. Where the id has been
+ * launched again meanwhile it is the version of that.
  */
 export async function beforeDeletion(
   parts: Parts,
   taskId: string,
   position: { readonly revision: bigint; readonly isBlank: boolean },
 ): Promise<LoadedTask | undefined> {
-  if (position.isBlank || position.revision === 0n) return undefined;
-  const { store } = parts.core;
-  const floor = store.firstRevision();
-  let there = position.revision < floor ? floor : position.revision;
-  let version = await asOf(parts, taskId, there);
-  if (version === undefined) return undefined;
-  for (let gone = store.revision() + 1n; gone - there > 1n; ) {
-    const middle = (there + gone) / 2n;
-    const found = await asOf(parts, taskId, middle);
-    if (found === undefined) gone = middle;
-    else [there, version] = [middle, found];
-  }
-  return version;
+  if (position.isBlank) return undefined;
+  const { name, store } = parts.core;
+  const last = await once(parts.core, () => store.get(taskKey(name, taskId), { deleted: true }));
+  if (last === undefined || last.revision <= position.revision) return undefined;
+  return asOf(parts, taskId, last.deleted === true ? last.revision - 1n : last.revision);
 }
 
 /** The task as of a revision. Throws OUT_OF_RANGE where that history is gone. */

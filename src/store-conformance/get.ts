@@ -48,6 +48,25 @@ export function describeGet({ open, describe, expect, test }: Suite): void {
       expect(await harness.store.get("key")).toBeUndefined();
     });
 
+    test("a deletion is an entry for who asks for those", async () => {
+      await using harness = await openHarness(open);
+      const get = (key: string, revision?: bigint) => harness.store.get(key, { deleted: true, revision });
+      const created = await harness.put("key", "one");
+      const deleted = await harness.delete("key");
+      await harness.put("other");
+      await harness.grow(age);
+      const deletion = { key: "key", value: new Uint8Array(0), revision: deleted, previous: created, deleted: true };
+      expect(await get("key")).toEqual(deletion);
+      expect(await get("key", harness.store.revision())).toEqual(deletion);
+      expect((await get("key", created))?.deleted).toBeUndefined();
+      expect(await get("never written")).toBeUndefined();
+      const again = await harness.put("key", "two");
+      await harness.grow(age);
+      const live = await get("key");
+      expect(live).toMatchObject({ value: bytes("two"), revision: again, previous: deleted });
+      expect(live?.deleted).toBeUndefined();
+    });
+
     test("as of a revision it answers what was there then, whatever revision that is", async () => {
       await using harness = await openHarness(open);
       const expected: (string | undefined)[] = [undefined];

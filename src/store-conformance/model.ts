@@ -169,6 +169,17 @@ async function expectSame(harness: Harness, model: Model): Promise<void> {
       assert.equal(entry && line(entry), listed && line(listed));
     }
   }
+  for (const name of names) {
+    const change = model.events.findLast((event) => event.key === `v${name}`);
+    const newest = await store.get(`v${name}`, { deleted: true });
+    // Asked for after the read: history may have gone meanwhile, and a deletion with it.
+    if (newest === undefined) assert((change?.revision ?? 0n) <= store.firstRevision(), `the end of ${name} is there`);
+    else
+      assert.equal(
+        `${newest.deleted === true ? "delete" : "put"} ${newest.revision}`,
+        change && `${change.type} ${change.revision}`,
+      );
+  }
   const last = model.events.at(-1)?.revision ?? 0n;
   let first = store.firstRevision();
   for (; first < last; first = store.firstRevision()) {

@@ -3,17 +3,19 @@ import { valueKey } from "./level-keys.ts";
 import type { LevelJournal } from "./level-journal.ts";
 import { absent, decodeVersion, type LevelSession } from "./level-session.ts";
 import { isLive, isVersioned, recordTypes, recordValue, type StoredRecord } from "./record.ts";
-import { type Entry, StoreError } from "./store.ts";
+import { checkRevision } from "./store-input.ts";
+import { type Entry, type GetOptions, StoreError } from "./store.ts";
 
 const counterBytes = 8;
 
-/** The entry of `key` as of `revision`, the newest for undefined. */
+/** The entry of `key` as of `revision`, the newest for undefined; see Store.get. */
 export async function readEntry(
   session: LevelSession,
   journal: LevelJournal,
   key: string,
-  revision: number | undefined,
+  options: GetOptions,
 ): Promise<Entry | undefined> {
+  const revision = options.revision === undefined ? undefined : checkRevision(options.revision);
   session.assertSound();
   if (revision !== undefined) assertReadable(session, revision);
   let record = await session.newest(key);
@@ -24,7 +26,13 @@ export async function readEntry(
   }
   const entry = toEntry(record);
   if (entry?.corrupt) throw corrupt(key);
-  return entry;
+  return entry ?? (options.deleted === true ? toDeletion(record) : undefined);
+}
+
+/** A deletion as an entry; undefined where there is none. A damaged one is for watches to stumble over: who asks for a key learns that it is gone. */
+function toDeletion({ type, key, revision, previous }: StoredRecord): Entry | undefined {
+  if (type !== recordTypes.delete || revision === 0) return undefined;
+  return { key, value: new Uint8Array(0), revision: BigInt(revision), previous: BigInt(previous), deleted: true };
 }
 
 /** Throws COMPACTED or FUTURE where the revision cannot be read. */

@@ -27,6 +27,7 @@ import {
   type Change,
   type Condition,
   type Entry,
+  type GetOptions,
   type ScanOptions,
   type Store,
   StoreError,
@@ -142,11 +143,10 @@ class LevelStore implements Store {
     return BigInt(this.#position().floor);
   }
 
-  async get(key: string, options: { revision?: bigint | undefined } = {}): Promise<Entry | undefined> {
+  async get(key: string, options: GetOptions = {}): Promise<Entry | undefined> {
     const { session, journal } = this.#running();
     checkKey(key);
-    const revision = options.revision === undefined ? undefined : checkRevision(options.revision);
-    return readEntry(session, journal, key, revision);
+    return readEntry(session, journal, key, options);
   }
 
   async scan(options: ScanOptions): Promise<Entry[]> {

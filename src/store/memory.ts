@@ -22,6 +22,7 @@ import {
   type Change,
   type Condition,
   type Entry,
+  type GetOptions,
   type ScanOptions,
   type Store,
   StoreError,
@@ -92,12 +93,14 @@ class MemoryStore implements Store {
     return this.#log.floor;
   }
 
-  async get(key: string, options: { revision?: bigint | undefined } = {}): Promise<Entry | undefined> {
+  async get(key: string, options: GetOptions = {}): Promise<Entry | undefined> {
     this.#checkOpen();
     checkKey(key);
     if (options.revision !== undefined) this.#checkRevision(options.revision);
     const version = this.#versionAsOf(key, options.revision);
-    return version?.value && toEntry(version, version.value);
+    if (version === undefined) return undefined;
+    if (version.value !== undefined) return toEntry(version, version.value);
+    return options.deleted === true ? { ...toEntry(version, new Uint8Array(0)), deleted: true } : undefined;
   }
 
   async scan(options: ScanOptions): Promise<Entry[]> {

@@ -42,10 +42,11 @@ export interface Store {
 
   /**
    * The newest entry of `key`, or with `revision` the one as of that revision
-   * (versioned keys only); undefined if it is absent (then). Throws
+   * (versioned keys only); undefined if it is absent (then). With `deleted`, a
+   * deletion is an entry too, marked as such, while it lies after `firstRevision()`. Throws
    * StoreError CORRUPT, COMPACTED, FUTURE, UNAVAILABLE.
    */
-  get(key: string, options?: { revision?: bigint | undefined }): Promise<Entry | undefined>;
+  get(key: string, options?: GetOptions): Promise<Entry | undefined>;
 
   /**
    * One page of the entries whose keys begin with `prefix`, in key order. Each
@@ -97,7 +98,7 @@ export interface Condition {
 /** A key and what it has. */
 export interface Entry {
   readonly key: string;
-  /** Empty when corrupt. */
+  /** Empty when corrupt or deleted. */
   readonly value: Uint8Array;
   /** The revision of the commit that wrote it. */
   readonly revision: bigint;
@@ -105,6 +106,16 @@ export interface Entry {
   readonly previous: bigint;
   /** The stored bytes are damaged. */
   readonly corrupt?: true;
+  /** The key was deleted by this commit; see GetOptions. */
+  readonly deleted?: true;
+}
+
+/** Which entry of a key is asked for. */
+export interface GetOptions {
+  /** As of this revision; the newest by default. */
+  readonly revision?: bigint | undefined;
+  /** Whether a deletion is answered as an entry. */
+  readonly deleted?: boolean | undefined;
 }
 
 /** Which entries a page has. */

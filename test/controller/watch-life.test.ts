@@ -120,6 +120,47 @@ describe("a watch goes on", () => {
   });
 });
 
+describe("a watch of an id that is free when it begins", () => {
+  test("shows every task that came and went since, whether it was cut off or slow, and the id is free again or not", async () => {
+    await using h = await openHarness();
+    h.runner.scripts.running = () => undefined;
+    let since = (await h.launch("another")).revision;
+    const comeAndGo = async (): Promise<void> => {
+      await h.launch("a");
+      await h.settle();
+      await h.controller.deleteTask("a");
+    };
+    for (let i = 0; i < 3; i += 1) await comeAndGo();
+    for (let i = 0; i < 3; i += 1) {
+      const watching = watch(h, "a", { sinceRevision: since, waitForLaunch: true });
+      await watching.over;
+      expect(watching.lines).toEqual(["Pending", "Running", "Completed"]);
+      since = watching.lastRevision;
+    }
+    const slow = new Puller(h.controller.watchTask("a", { sinceRevision: since, waitForLaunch: true }));
+    expect(await slow.next()).toBe("bookmark");
+    await comeAndGo();
+    await h.launch("a");
+    expect(await slow.rest()).toEqual(["Pending", "Running", "Completed"]);
+  });
+
+  test("that nobody waits for to be launched shows them too, and is NOT_FOUND after the last", async () => {
+    await using h = await openHarness();
+    let since = (await h.launch("another")).revision;
+    await h.launch("a");
+    (await h.runner.phase("a")).return();
+    await h.settle();
+    await h.controller.deleteTask("a");
+    const ended = watch(h, "a", { sinceRevision: since });
+    await ended.over;
+    expect(ended.lines).toEqual(["Pending", "Running", "Completed"]);
+    since = ended.lastRevision;
+    const gone = watch(h, "a", { sinceRevision: since });
+    await gone.over;
+    expect(gone.error).toMatchObject({ code: "NOT_FOUND" });
+  });
+});
+
 describe("a slow reader", () => {
   test("sees every transition, and of a storm of progress only the newest", async () => {
     await using h = await openHarness();

@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import type * as Package from "../../src/index.ts";
 import type * as Conformance from "../../src/store-conformance/describe-store.ts";
 import type { StoreUnderTestOptions } from "../../src/store-conformance/suite.ts";
-import type { Change, Condition, ScanOptions, Store, WatchOptions } from "../../src/store/store.ts";
+import type { Change, Condition, GetOptions, ScanOptions, Store, WatchOptions } from "../../src/store/store.ts";
 
 // By a name that the compiler does not follow: there is nothing to follow before the build.
 const packageName = "stint";
@@ -74,7 +74,7 @@ class CountingStore implements Store {
     return this.#inner.firstRevision();
   }
 
-  get(key: string, options?: { revision?: bigint | undefined }): ReturnType<Store["get"]> {
+  get(key: string, options?: GetOptions): ReturnType<Store["get"]> {
     return this.#inner.get(key, options);
   }
 

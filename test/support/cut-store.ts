@@ -1,4 +1,13 @@
-import type { Change, Condition, Entry, ScanOptions, Store, StoreWatch, WatchOptions } from "../../src/store/store.ts";
+import type {
+  Change,
+  Condition,
+  Entry,
+  GetOptions,
+  ScanOptions,
+  Store,
+  StoreWatch,
+  WatchOptions,
+} from "../../src/store/store.ts";
 
 /**
  * One process's handle on a store that lives on. Once `cut`, the process is dead as far as the store can tell:
@@ -42,7 +51,7 @@ export class CutStore implements Store {
     return this.#inner.firstRevision();
   }
 
-  get(key: string, options?: { revision?: bigint | undefined }): Promise<Entry | undefined> {
+  get(key: string, options?: GetOptions): Promise<Entry | undefined> {
     return this.#alive(() => this.#inner.get(key, options));
   }
 

@@ -12,6 +12,7 @@ import {
   type Change,
   type Condition,
   type Entry,
+  type GetOptions,
   type ScanOptions,
   type Store,
   StoreError,
@@ -144,7 +145,7 @@ export class FaultStore implements Store {
     return this.#inner.firstRevision();
   }
 
-  get(key: string, options?: { revision?: bigint | undefined }): Promise<Entry | undefined> {
+  get(key: string, options?: GetOptions): Promise<Entry | undefined> {
     return this.#read("get", () => this.#inner.get(key, options));
   }
 
