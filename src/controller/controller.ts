@@ -102,7 +102,10 @@ export interface LaunchOptions {
   readonly owner?: string | undefined;
   /** For request_id: the server made the task id, so it is no part of the payload. */
   readonly generatedTaskId?: boolean | undefined;
-  /** Called once, at the id's next end, after onTaskCompleted. Lives in the process only. */
+  /**
+   * Called once, at the id's next end, after onTaskCompleted; where the launch used a run that has ended already, that
+   * is the end of the next run. Lives in the process only, until then.
+   */
   readonly onState?: ((state: TaskState) => void) | undefined;
   /** The same with the whole status, after onState. */
   readonly onStatus?: ((status: TaskStatus) => void) | undefined;

@@ -8,7 +8,7 @@ import { type CommitMode, untilDone } from "./commit.ts";
 import { deleteDamaged } from "./delete-damaged.ts";
 import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
 import { checkOpen, checkRevision, type Parts } from "./parts.ts";
-import type { TaskActor } from "./task-actor.ts";
+import { afterDelivery, endUntold, type TaskActor } from "./task-actor.ts";
 import { trashChange } from "./trash.ts";
 
 /** See Controller.deleteTask. */
@@ -16,25 +16,29 @@ export async function deleteTask(parts: Parts, taskId: string, ifRevision: bigin
   checkOpen(parts);
   const complaint = checkTaskId(taskId);
   if (complaint !== undefined) throw invalidArgument([{ field: "task_id", description: complaint }]);
-  return parts.actors.use(taskId, (actor) =>
-    actor.serialize(async () => {
-      const entry = await loadForDeletion(parts, actor);
-      if (entry === "damaged") return;
-      if (entry.task === undefined) throw taskNotFound(parts.core.name, taskId);
-      checkRevision(entry, ifRevision);
-      if (isActive(entry.task.status.state) || actor.intent !== undefined) {
-        const is = actor.intent === undefined ? stateName(entry.task.status.state) : "about to be launched again";
-        throw new ControllerError(
-          "FAILED_PRECONDITION",
-          `task "${taskId}" is ${is}; only a task that has ended can be deleted`,
-        );
-      }
-      await actor.delivery;
-      // A closing may have cut that short.
-      checkOpen(parts);
-      await remove(parts, actor, "once");
-    }),
-  );
+  await parts.actors.use(taskId, (actor) => afterDelivery(actor, () => deleteTurn(parts, actor, ifRevision)));
+}
+
+async function deleteTurn(
+  parts: Parts,
+  actor: TaskActor,
+  ifRevision: bigint | undefined,
+): Promise<typeof endUntold | void> {
+  checkOpen(parts);
+  const { taskId } = actor;
+  const entry = await loadForDeletion(parts, actor);
+  if (entry === "damaged") return;
+  if (entry.task === undefined) throw taskNotFound(parts.core.name, taskId);
+  checkRevision(entry, ifRevision);
+  if (isActive(entry.task.status.state) || actor.intent !== undefined) {
+    const is = actor.intent === undefined ? stateName(entry.task.status.state) : "about to be launched again";
+    throw new ControllerError(
+      "FAILED_PRECONDITION",
+      `task "${taskId}" is ${is}; only a task that has ended can be deleted`,
+    );
+  }
+  if (actor.delivery !== undefined) return endUntold;
+  await remove(parts, actor, "once");
 }
 
 /** Which ended tasks are to be cleaned. */

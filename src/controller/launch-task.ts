@@ -10,7 +10,7 @@ import { createIntent } from "./intent.ts";
 import { type ResolvedLaunch, resolveLaunch } from "./launch-options.ts";
 import { checkOpen, checkRevision, checkTakesLaunches, type Parts, snapshot } from "./parts.ts";
 import { findRequest, requestChanges, type UsedRequest } from "./requests.ts";
-import type { ActorEntry, TaskActor } from "./task-actor.ts";
+import { afterDelivery, type ActorEntry, endUntold, type TaskActor } from "./task-actor.ts";
 
 interface Decided {
   readonly runId: string;
@@ -39,7 +39,7 @@ async function launchThen<T>(parts: Parts, taskId: string, options: LaunchOption
   const used = await findRequest(parts.core, taskId, resolved);
   if (used !== undefined) return repeated(parts, used, options, answer);
   return parts.actors.use(taskId, async (actor) => {
-    const launched = await actor.serialize(() => launchTurn(parts, actor, resolved, options));
+    const launched = await afterDelivery(actor, () => launchTurn(parts, actor, resolved, options));
     // Not in this task's turn: where the server made the id, the first time was of another task.
     if ("generation" in launched) return repeated(parts, launched, options, answer);
     const { task, runId, outcome } = launched;
@@ -57,13 +57,14 @@ async function launchTurn(
   actor: TaskActor,
   launch: ResolvedLaunch,
   options: LaunchOptions,
-): Promise<LaunchedTurn | UsedRequest> {
+): Promise<LaunchedTurn | UsedRequest | typeof endUntold> {
   for (;;) {
     try {
       // Checked again in the turn: the same request may have been under way.
       const used = await findRequest(parts.core, actor.taskId, launch);
       if (used !== undefined) return used;
       const did = await launchOnce(parts, actor, launch);
+      if (did === endUntold) return did;
       parts.callbacks.add(actor.taskId, options);
       return { ...did, task: await actor.load("once") };
     } catch (error) {
@@ -73,7 +74,7 @@ async function launchTurn(
   }
 }
 
-async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch): Promise<Decided> {
+async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch): Promise<Decided | typeof endUntold> {
   checkOpen(parts);
   const entry = await actor.load("once");
   checkRevision(entry, launch.ifRevision);
@@ -86,14 +87,11 @@ async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch
     case "use-existing":
       return useExisting(parts, actor, entry, launch);
     case "restart":
-      if (actor.ownRun !== undefined || actor.intent !== undefined) return storeIntent(parts, actor, entry, launch);
+      if (actor.ownRun !== undefined || actor.delivery !== undefined) return storeIntent(parts, actor, entry, launch);
       return newRun(parts, actor, launch, "restarted");
     default:
       // The runner is told of an end before the id has a new run.
-      await actor.delivery;
-      // A closing may have cut that short: then the end is still to be told, and the new run must not hide it.
-      checkOpen(parts);
-      return newRun(parts, actor, launch, "launched");
+      return actor.delivery === undefined ? newRun(parts, actor, launch, "launched") : endUntold;
   }
 }
 

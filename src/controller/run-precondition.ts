@@ -1,6 +1,8 @@
 /** The run_id of a call: the run that must be the current one, or is about to be. */
+import { once } from "./commit.ts";
 import { ControllerError } from "./error.ts";
 import type { Parts } from "./parts.ts";
+import { loadTask } from "./task-reader.ts";
 
 /** FAILED_PRECONDITION for a run that is not the current one. */
 export function notTheRun(taskId: string, runId: string, currentRunId: string): ControllerError {
@@ -13,13 +15,11 @@ export function notTheRun(taskId: string, runId: string, currentRunId: string): 
 
 /**
  * Whether the run is that of a launch that waits for the run before it to stop, or has become the current one
- * meanwhile: who launched it was given its id, and may ask for it at once. Looked at in the task's turn, where nothing is between the two.
+ * meanwhile: who launched it was given its id, and may ask for it at once. The launch is looked at first:
+ * it is let go of only when its run is on disk.
  */
-export function isRunToCome(parts: Parts, taskId: string, runId: string): Promise<boolean> {
-  return parts.actors.use(taskId, (actor) =>
-    actor.serialize(async () => {
-      const { task } = await actor.load("once");
-      return actor.intent?.runId === runId || task?.status.runId === runId;
-    }),
-  );
+export async function isRunToCome(parts: Parts, taskId: string, runId: string): Promise<boolean> {
+  if (parts.actors.peek(taskId)?.intent?.runId === runId) return true;
+  const loaded = await once(parts.core, () => loadTask(parts.core, taskId));
+  return loaded?.task.status.runId === runId;
 }

@@ -30,6 +30,21 @@ export interface ActorEntry {
   readonly revision: bigint;
 }
 
+/** What a turn answers that has to wait until the runner was told of the end. */
+export const endUntold = Symbol("the end is untold");
+
+/**
+ * Runs the turn, and again after each delivery that it has to wait for. The wait is outside the turn, as
+ * the runner may take its time: whoever else comes is answered meanwhile, and the turn decides anew.
+ */
+export async function afterDelivery<T>(actor: TaskActor, turn: () => Promise<T | typeof endUntold>): Promise<T> {
+  for (;;) {
+    const done = await actor.serialize(turn);
+    if (done !== endUntold) return done;
+    await actor.delivery;
+  }
+}
+
 export interface WriteOptions {
   /** The run waits for a runner: Pending and offered to none. */
   readonly waits: boolean;

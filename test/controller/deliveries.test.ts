@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
+import type { ControllerError } from "../../src/controller/error.ts";
 import type { Entry, ScanOptions, Store } from "../../src/store/store.ts";
-import { observed, openHarness } from "../support/controller-harness.ts";
+import { observed, openHarness, refusal } from "../support/controller-harness.ts";
 
 /** Pages of deliveries arrive when what they show is gone; `onRead` is called when they are read. */
 function readDeliveriesLate(store: Store, onRead: () => void): Store {
@@ -149,6 +150,32 @@ describe("onTaskCompleted", () => {
     expect((await launch.promise).outcome).toBe("launched");
     await h.clock.advance(10_000);
     expect(await h.controller.listTasks()).toEqual(["launched"]);
+  });
+
+  test("keeps nobody else who asks for the task waiting, also while a launch and a deletion wait for it", async () => {
+    await using h = await openHarness();
+    h.runner.scripts.completed = "hold";
+    const { runId } = await h.launch("a");
+    (await h.runner.phase("a")).return();
+    const completed = await h.runner.phase("a", "completed");
+    const launch = observed(h.launch("a", { requestId: "r" }));
+    const deletion = observed(h.controller.deleteTask("a"));
+    await h.settle();
+    expect([launch.state(), deletion.state()]).toEqual(["waiting", "waiting"]);
+    expect((await refusal(h.launch("a", { ifEnded: "fail" }))).code).toBe("ALREADY_EXISTS");
+    expect((await h.launch("a", { ifEnded: "use-existing" })).outcome).toBe("used-existing");
+    expect((await refusal(h.controller.deleteTask("a", { ifRevision: 1n }))).code).toBe("ABORTED");
+    expect((await h.controller.cancelTask("a", { runId })).stage).toBe("ended");
+    expect((await h.controller.waitTask("a", { runId })).done).toBe(true);
+    expect((await refusal(h.controller.waitTask("a", { runId: "none" }))).code).toBe("FAILED_PRECONDITION");
+    completed.return();
+    // Whichever comes first: the task is there, with the new run.
+    const deleted = await deletion.promise.then(
+      () => "deleted",
+      (error: ControllerError) => error.code,
+    );
+    expect(["deleted", "FAILED_PRECONDITION"]).toContain(deleted);
+    expect([(await launch.promise).outcome, await h.controller.listTasks()]).toEqual(["launched", ["a"]]);
   });
 
   test("is called for each end of an id", async () => {
