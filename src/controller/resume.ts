@@ -43,13 +43,8 @@ const reasons = {
 
 /** Brings everything into order and begins to offer. Throws UNAVAILABLE when closed meanwhile. */
 export async function resume(parts: Parts): Promise<void> {
-  const held: TaskActor[] = [];
-  try {
-    await loadIntents(parts, held);
-    await resumeAll(parts);
-  } finally {
-    for (const actor of held) parts.actors.release(actor);
-  }
+  await loadIntents(parts);
+  await resumeAll(parts);
   parts.runs.dispatcher.open();
 }
 
@@ -76,15 +71,15 @@ async function resumeAll(parts: Parts): Promise<void> {
   if (left.resumed > 0 || left.told > 0) core.log.info(left, `controller "${core.name}": took up what was left`);
 }
 
-/** The stored launches are given to their actors, which are held until the launches have taken place or wait for a delivery. */
-async function loadIntents(parts: Parts, held: TaskActor[]): Promise<void> {
+/** The stored launches are given to their actors, which stay in memory until those have taken place. */
+async function loadIntents(parts: Parts): Promise<void> {
   await forEachEntry(parts, "intents", async (entry) => {
     const intent = decodeIntent(entry);
     if (intent === undefined)
       return parts.core.log.error({ key: entry.key }, "a stored launch is damaged, and is left alone");
-    const actor = parts.actors.acquire(listedTaskId(entry.key));
-    held.push(actor);
-    actor.intent = intent;
+    await parts.actors.use(listedTaskId(entry.key), async (actor) => {
+      actor.intent = intent;
+    });
   });
 }
 

@@ -149,7 +149,7 @@ export class Runs {
       if (actor.delivery === delivery) actor.delivery = undefined;
     });
     actor.delivery = delivery;
-    void delivery.then(() => this.#launchAfterEnd(actor)).finally(() => this.#actors.release(held));
+    void delivery.then(() => this.#launchStored(actor, [])).finally(() => this.#actors.release(held));
   }
 
   /** In the actor's turn: commits that the task, which has a run, is to be canceled. Throws as `launch`. */
@@ -186,6 +186,8 @@ export class Runs {
     run.end();
     rejectBatch(run.writes.takeAll(), runIsOver(run));
     this.#letGo(actor, run);
+    // One that was lost, or left as it is, has no end that the stored launch would take place after.
+    if (actor.delivery === undefined) await this.#launchStored(actor, [{ type: "unindex", key: run.leaseKey }]);
   }
 
   #letGo(actor: TaskActor, run: Run): void {
@@ -328,16 +330,18 @@ export class Runs {
     }
   }
 
-  /** Launches what waited for the end of the run before. */
-  async #launchAfterEnd(actor: TaskActor): Promise<void> {
+  /** Launches what waited for the run before, which has let go and whose end was told. */
+  async #launchStored(actor: TaskActor, changes: readonly Change[]): Promise<void> {
     if (actor.intent === undefined || this.#core.closing.aborted) return;
     try {
       await actor.serialize(async () => {
         const { intent } = actor;
-        if (intent !== undefined && actor.run === undefined) await this.launchIntent(actor, intent, []);
+        if (intent !== undefined && actor.run === undefined) await this.launchIntent(actor, intent, changes);
       });
     } catch (error) {
-      this.#core.log.error({ err: error, taskId: actor.taskId }, "a stored launch is left to the next opening");
+      const message =
+        "a stored launch could not take place; it is left to the next launch of the task, or to the next opening";
+      this.#core.log.error({ err: error, taskId: actor.taskId }, message);
     }
   }
 }

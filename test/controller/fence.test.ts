@@ -62,6 +62,19 @@ describe.each(["gone", "another's"] as const)("a run whose lease is %s", (how) =
     await restore(h, phase, how);
   });
 
+  test("gives way to the launch that is stored for it, also when it finds out on its way out", async () => {
+    await using h = await openHarness();
+    await h.launch("a");
+    const phase = await h.runner.phase("a");
+    await voidFence(h, phase, how);
+    const { runId } = await h.launch("a");
+    void phase.task.setProgress({ current: 9 }).catch(() => {});
+    phase.stop();
+    const next = await h.runner.phase("a");
+    expect([next.context.runId, await h.state("a"), await h.keys("/intents/")]).toEqual([runId, "Running", []]);
+    next.return();
+  });
+
   test("does not give it up at a closing", async () => {
     await using h = await openHarness();
     await h.launch("a");

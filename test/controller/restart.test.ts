@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { type Change, type Store, StoreError } from "../../src/store/store.ts";
 import { type Harness, openHarness, refusal } from "../support/controller-harness.ts";
 import type { Phase } from "../support/scripted-runner.ts";
 
@@ -8,6 +9,21 @@ async function launchRunning(h: Harness, metadata = { n: 1 }): Promise<Phase> {
   await phase.task.setProgress({ current: 5, total: 9 });
   await phase.task.addLogEntry("info", "first");
   return phase;
+}
+
+/** Commits that `refuses` says so of fail for good, as none should. */
+function refusingCommits(store: Store, refuses: (changes: readonly Change[]) => boolean): Store {
+  const commit: Store["commit"] = async (changes, conditions) => {
+    if (refuses(changes)) throw new StoreError("INVALID", "refused by the test");
+    return store.commit(changes, conditions);
+  };
+  return new Proxy(store, {
+    get(target, name): unknown {
+      if (name === "commit") return commit;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 async function expectOneRun(h: Harness, runId: string): Promise<Phase> {
@@ -177,6 +193,30 @@ describe("a launch of a running task", () => {
     expect(await phase.task.loadTaskMetadata()).toEqual({ n: 3 });
     expect(await h.keys("/intents/")).toEqual([]);
     h.runner.scripts.completed = () => undefined;
+  });
+
+  test("that could not take place is not forgotten: the next launch takes its place, and no opening does it again", async () => {
+    let refuses = true;
+    const wrap = (store: Store): Store =>
+      refusingCommits(
+        store,
+        (changes) => refuses && changes.some(({ key }) => key.startsWith("/intents/") && key === taken),
+      );
+    let taken = "";
+    await using h = await openHarness({ wrap });
+    const old = await launchRunning(h);
+    await h.launch("a");
+    [taken = ""] = await h.keys("/intents/");
+    old.stop();
+    await h.settle();
+    expect(h.messages("error")).toContainEqual(expect.stringContaining("stored launch could not take place"));
+    expect((await refusal(h.controller.deleteTask("a"))).code).toBe("FAILED_PRECONDITION");
+    refuses = false;
+    const { runId, outcome } = await h.launch("a", { metadata: { n: 3 } });
+    expect(outcome).toBe("restarted");
+    await expectOneRun(h, runId);
+    await h.crash();
+    expect((await h.runner.phase("a")).context.runId).toBe(runId);
   });
 
   test("stands in the way of a deletion", async () => {
