@@ -31,7 +31,7 @@ export async function waitForEnd(
     while (!over.signal.aborted) {
       const { version } = wakeup;
       const looking = isOver();
-      // A look that takes a turn may wait for a store that fails; nobody waits for it longer than was asked for.
+      // A look may wait for a store that is slow; nobody waits for it longer than was asked for.
       await settledOrAborted(looking, over.signal);
       if (over.signal.aborted || (await looking)) return;
       await wakeup.after(version);
