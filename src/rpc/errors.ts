@@ -89,6 +89,18 @@ export function limitError(name: string, value: number, message: string, retryDe
   });
 }
 
+/** The most bytes that a message of a request may have, and the name of that limit. */
+export interface RequestLimit {
+  readonly name: string;
+  readonly value: number;
+}
+
+/** RESOURCE_EXHAUSTED because a message of a request is larger than its limit; `has` is how many bytes it has. */
+export function tooLargeError({ name, value }: RequestLimit, has: string): ConnectError {
+  const message = `a message of the request may have at most ${value} bytes (${name}), and has ${has}`;
+  return fromControllerError(limitError(name, value, message));
+}
+
 type OutgoingDetail = { desc: DescMessage; value: MessageInitShape<DescMessage> };
 
 function detail<D extends DescMessage>(desc: D, value: MessageInitShape<D>): OutgoingDetail {

@@ -37,14 +37,9 @@ import {
   ResourceInfoSchema,
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
-import { gzip } from "./gzip.ts";
+import type { RequestLimit } from "./errors.ts";
+import { createGzip } from "./gzip.ts";
 import { fromInputError } from "./input-error.ts";
-
-/** The most bytes that a message of a request may have, and the name of that limit. */
-export interface RequestLimit {
-  readonly name: string;
-  readonly value: number;
-}
 
 /** A service with what implements it. */
 export interface Route {
@@ -86,7 +81,7 @@ export function createHandlers(
       if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
       const spec = createMethodImplSpec(method, implement.bind(implementation) as never);
       const requestLimit = requestLimits[method.localName] ?? usual;
-      const protocols = createProtocols(requestLimit.value, limits.responseMaxBytes);
+      const protocols = createProtocols(requestLimit, limits.responseMaxBytes);
       const handler = createUniversalMethodHandler(spec, protocols);
       methods.set(handler.requestPath, { handler, requestLimit });
     }
@@ -97,15 +92,15 @@ export function createHandlers(
 /** What a google.protobuf.Any in an answer may hold: JSON has its fields, and nothing for a type that is not known. */
 const detailTypes = createRegistry(BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema);
 
-function createProtocols(readMaxBytes: number, writeMaxBytes: number): ProtocolHandlerFactory[] {
+function createProtocols(requestLimit: RequestLimit, writeMaxBytes: number): ProtocolHandlerFactory[] {
   const options = {
-    acceptCompression: [gzip],
+    acceptCompression: [createGzip(requestLimit)],
     // Answers are never compressed: it would take the threads that the store syncs on.
     compressMinBytes: Number.MAX_SAFE_INTEGER,
     // The name of a value that an enum does not have would be dropped with the keys that nobody knows, and its
     // default taken: "FAIL" for IF_ACTIVE_FAIL would restart a task.
     jsonOptions: { ignoreUnknownFields: false, registry: detailTypes },
-    readMaxBytes,
+    readMaxBytes: requestLimit.value,
     writeMaxBytes,
     // A deadline above the maximum is clamped before a handler sees it.
     maxTimeoutMs: Number.MAX_SAFE_INTEGER,

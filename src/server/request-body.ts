@@ -4,7 +4,7 @@
  * It owns the reading of one request.
  *
  * 1. A message that says it is longer than the limit is refused when its five bytes
- *    of prefix are there: nothing is allocated for it.
+ *    of prefix are there, or by the content-length: nothing is allocated for it.
  * 2. A message is passed on when it is whole. What is under way is counted, for all
  *    requests together, and given back when the reading ends in whatever way. The request whose
  *    bytes would be too many is refused: streams that were opened in time must not fill the memory later.
@@ -15,8 +15,7 @@
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock } from "../clock.ts";
-import { fromControllerError, limitError } from "../rpc/errors.ts";
-import type { RequestLimit } from "../rpc/handlers.ts";
+import { fromControllerError, limitError, type RequestLimit, tooLargeError } from "../rpc/errors.ts";
 import type { NodeRequest } from "./node-http.ts";
 
 /** Counts the bytes that all requests hold together. */
@@ -63,6 +62,7 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
   const pending = new PendingBytes();
   let deadline = mayPause ? undefined : startDeadline(options);
   try {
+    if (!enveloped) checkSize(declaredBytes(request), messageLimit);
     for (;;) {
       const next = await (deadline === undefined ? chunks.next() : Promise.race([chunks.next(), deadline.expired]));
       if (next.done === true) break;
@@ -132,10 +132,13 @@ class PendingBytes {
   }
 }
 
-function checkSize(bytes: number, { name, value }: RequestLimit): void {
-  if (bytes <= value) return;
-  const message = `a message of the request may have at most ${value} bytes, and has ${bytes}`;
-  throw fromControllerError(limitError(name, value, message));
+/** The size that the request says it has, if it says one; Node has seen to it that it is a number. */
+function declaredBytes(request: NodeRequest): number {
+  return Number(request.headers["content-length"] ?? 0);
+}
+
+function checkSize(bytes: number, limit: RequestLimit): void {
+  if (bytes > limit.value) throw tooLargeError(limit, String(bytes));
 }
 
 interface Deadline {

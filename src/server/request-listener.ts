@@ -149,6 +149,8 @@ export class RequestListener {
     for (const name of ["accept-encoding", "grpc-accept-encoding", "connect-accept-encoding"]) {
       universal.header.delete(name);
     }
+    // By it the library would refuse what is too large in words of its own, and allocate what is not: `readBody` looks at it.
+    universal.header.delete("content-length");
     const body = readBody(request, {
       clock,
       budget: this.#budget,

@@ -4,6 +4,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { LaunchTaskRequestSchema, WatchTaskRequestSchema } from "#gen/stint/v1/controller_pb.js";
 import { StateRunning } from "../../src/task/state.ts";
+import { answerError } from "../support/answer-error.ts";
 import { type CallError, callError } from "../support/call-error.ts";
 import { envelope, grpcHeaders, http2Request } from "../support/raw-http.ts";
 import { type ServedFake, serveFake } from "../support/served-fake.ts";
@@ -109,6 +110,48 @@ describe("a message of a request", () => {
     // What is far too much is not read to its end: the answer may be lost with the connection.
     if (post instanceof Response) expect(post.status).toBe(status);
     else expect(bytes).toBe(limit * 10);
+  });
+
+  const contentTypes = ["grpc", "grpc-web", "json", "proto", "connect+json", "connect+proto"];
+  const forms = contentTypes.flatMap((type) => [
+    { type, sized: false, zipped: false },
+    { type, sized: true, zipped: false },
+    { type, sized: false, zipped: true },
+    { type, sized: true, zipped: true },
+  ]);
+
+  test.each(forms)("that is too large is refused with the limit: $type, sized $sized, gzip $zipped", async (form) => {
+    await using served = await serveFake();
+    const { type, sized, zipped } = form;
+    const isUnary = ["json", "proto"].includes(type);
+    // A batch has a limit of its own.
+    const methods = type.startsWith("connect") ? ["WatchTask"] : ["LaunchTask", "BatchLaunchTasks"];
+    const refusals = methods.map(async (method) => {
+      const name = method === "BatchLaunchTasks" ? "batch_request_max_bytes" : "request_max_bytes";
+      const value = method === "BatchLaunchTasks" ? 4 * limit : limit;
+      const message = zipped ? gzipSync(Buffer.alloc(value + 1)) : Buffer.alloc(value + 1);
+      const body = isUnary ? message : envelope(message, { flags: zipped ? 1 : 0 });
+      const encoding = { grpc: "grpc-encoding", conn: "connect-content-encoding" }[type.slice(0, 4)];
+      const answer = await http2Request(
+        served.port,
+        {
+          ":method": "POST",
+          ":path": path(method),
+          "content-type": `application/${type}`,
+          ...(sized ? { "content-length": body.byteLength } : {}),
+          ...(zipped ? { [encoding ?? "content-encoding"]: "gzip" } : {}),
+        },
+        body,
+      );
+      expect(answerError(answer)).toMatchObject({
+        code: "ResourceExhausted",
+        message: expect.stringContaining(`at most ${value} bytes (${name}), and has`) as unknown,
+        reason: "LIMIT",
+        domain: "stint.v1",
+        metadata: { limit: name, value: String(value) },
+      });
+    });
+    await Promise.all(refusals);
   });
 
   test("of a stream has the same limit", async () => {
