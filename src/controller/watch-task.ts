@@ -9,7 +9,9 @@
  *    `progressIntervalMs` where it is not a transition.
  * 3. A log entry is sent once; its message's revision is not below the entry's, so the position covers it.
  * 4. The stream ends right after the first end state after the position it began with.
- * 5. Whatever way it ends, nothing of it stays behind.
+ * 5. After 15 s in which nothing was sent there is a bookmark, however often the task has changed without anything to
+ *    show, as one does whose next run is watched; but for a store that fails, as a commit may be in doubt then.
+ * 6. Whatever way it ends, nothing of it stays behind.
  */
 import type { LogEntry } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../clock.ts";
@@ -17,7 +19,6 @@ import { onAbort } from "../async/signals.ts";
 import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
 import { firstLogSeq } from "../task/task.ts";
-import { Arrival } from "./arrival.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
 import { invalidArgument, taskNotFound } from "./error.ts";
@@ -26,9 +27,8 @@ import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { isRunToCome, notTheRun } from "./run-precondition.ts";
 import { chunkEntries, foldStatus, type LoadedTask, loadTask, scanLogChunks } from "./task-reader.ts";
 import { asOf, beforeDeletion, inHistory, lastTransition, missedTransitions } from "./task-versions.ts";
-import type { Wakeup } from "./watch-hub.ts";
+import { bookmark, bookmarkMs, idle, type Waiting } from "./watch-idle.ts";
 
-const bookmarkMs = 15_000;
 const progressIntervalMs = 100;
 const firstLogs = 100n;
 const messageLogMaxBytes = 256 * 1024;
@@ -78,12 +78,6 @@ function checkWatch(parts: Parts, taskId: string, options: WatchTaskOptions): vo
   checkHistory(parts.core.store, options.sinceRevision ?? 0n);
 }
 
-interface Waiting {
-  /** Aborted when the watcher leaves or the controller closes. */
-  readonly signal: AbortSignal;
-  readonly wakeup: Wakeup;
-}
-
 async function* watch(
   parts: Parts,
   taskId: string,
@@ -94,11 +88,15 @@ async function* watch(
   const since = options.sinceRevision ?? 0n;
   const position: Position = { revision: since, isBlank: since === 0n, logSeq: -1n, generation: "" };
   let sentMs = Number.NEGATIVE_INFINITY;
+  let spokenMs = core.clock.mono();
   for (let isFirst = true; !waiting.signal.aborted; isFirst = false) {
     const { version } = waiting.wakeup;
     // Taken before the read: whatever a bookmark with it covers, the read has shown.
     const upTo = core.store.revision();
-    const newest = await (isFirst ? once(core, () => loadTask(core, taskId)) : readNewest(parts, taskId));
+    const isDue = core.guard.healthy && core.clock.mono() >= spokenMs + bookmarkMs;
+    // What is in memory may lag behind the store for a moment, and a bookmark would cover what it does not show yet.
+    const newest = await (isFirst || isDue ? once(core, () => loadTask(core, taskId)) : readNewest(parts, taskId));
+    let spoke = false;
     const shown = newest ?? (await beforeDeletion(parts, taskId, position));
     const isPast = shown === undefined || shown.revision <= position.revision;
     if (shown !== undefined && isFirst) await begin(parts, taskId, shown, position);
@@ -109,6 +107,7 @@ async function* watch(
       position.revision = change.revision;
       position.isBlank = false;
       sentMs = core.clock.mono();
+      spoke = true;
       if (change.status !== undefined && isEnded(change.status.state)) return;
     }
     if (newest === undefined && options.waitForLaunch !== true) throw taskNotFound(core.name, taskId);
@@ -117,25 +116,17 @@ async function* watch(
     const isToCome = newest === undefined || !isWatched(newest, options);
     if (isFirst && (isPast || (isToCome && sentMs === Number.NEGATIVE_INFINITY))) {
       yield bookmark(upTo);
+      spoke = true;
       position.isBlank = false;
       if (isToCome) position.revision = upTo;
       else if (isEnded(newest.task.status.state) && options.waitForLaunch !== true) return;
+    } else if (isDue && !spoke) {
+      yield bookmark(upTo);
+      spoke = true;
     }
-    yield* idle(parts, waiting, version);
+    if (spoke) spokenMs = core.clock.mono();
+    spokenMs = yield* idle(parts, waiting, version, { spokenMs, spoke });
     await waitOutProgress(parts, taskId, position, { ...waiting, untilMs: sentMs + progressIntervalMs });
-  }
-}
-
-/** Bookmarks, until the task has changed since `version`. */
-async function* idle(parts: Parts, { signal, wakeup }: Waiting, version: number): AsyncGenerator<TaskChange> {
-  const { core } = parts;
-  const change = new Arrival(wakeup.after(version));
-  while (wakeup.version === version && !signal.aborted) {
-    // Whatever is durable by now is either of another task or wakes this watch.
-    const revision = core.store.revision();
-    await change.within(core.clock, bookmarkMs);
-    // While the store fails a commit may be in doubt that `revision` covers.
-    if (wakeup.version === version && !signal.aborted && core.guard.healthy) yield bookmark(revision);
   }
 }
 
@@ -162,10 +153,6 @@ async function waitOutProgress(
     off();
     over.abort();
   }
-}
-
-function bookmark(revision: bigint): TaskChange {
-  return { revision, status: undefined, logs: [] };
 }
 
 /** The newest version: from memory where the task is there. */

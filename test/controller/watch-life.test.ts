@@ -244,3 +244,34 @@ async function failing(watching: Watching): Promise<Watching> {
   await watching.over;
   return watching;
 }
+
+test.each([
+  ["now and then", 4_000],
+  ["all the time", 50],
+])(
+  "a watch of a run to come is never silent for longer than 15 s while the run before it changes %s",
+  async (_, everyMs) => {
+    await using h = await openHarness();
+    const phase = await running(h);
+    const { runId } = await h.launch("a");
+    const watching = watch(h, "a", { runId });
+    await h.settle();
+    expect(watching.take()).toEqual(["bookmark"]);
+    for (let silentMs = 0, current = 0; current * everyMs < 60_000; ) {
+      await phase.task.setProgress({ current: (current += 1) });
+      await h.clock.advance(everyMs);
+      const bookmarks = watching.changes.splice(0);
+      silentMs = bookmarks.length > 0 ? 0 : silentMs + everyMs;
+      expect(silentMs).toBeLessThanOrEqual(15_000);
+      for (const { revision, status } of bookmarks) {
+        expect(status).toBeUndefined();
+        expect(revision).toBeLessThanOrEqual(h.disk.revision());
+        expect(revision).toBeGreaterThan(h.disk.revision() - 5n);
+      }
+    }
+    phase.stop();
+    (await h.runner.phase("a")).return();
+    await watching.over;
+    expect(watching.lines.map((line) => line.split(" ")[0])).toEqual(["Pending", "Running", "Completed"]);
+  },
+);

@@ -741,7 +741,7 @@ export declare type WatchTaskResponse = Message<"stint.v1.WatchTaskResponse"> & 
 
   /**
    * The task's status, without its logs; unset in a bookmark, which is sent
-   * when nothing has changed for 15 s.
+   * when nothing was sent for 15 s.
    *
    * @generated from field: core.v1.TaskStatus status = 2;
    */
@@ -867,7 +867,7 @@ export declare type WatchTasksResponse = Message<"stint.v1.WatchTasksResponse"> 
   left: boolean;
 
   /**
-   * A bookmark: the snapshot is complete, or nothing has changed for 15 s.
+   * A bookmark: the snapshot is complete, or nothing was sent for 15 s.
    *
    * @generated from field: bool bookmark = 7;
    */
