@@ -75,7 +75,10 @@ export function unaryCall<I, O>(
   };
 }
 
-/** A method that streams answers by the policy; it holds a slot until it ends. */
+/**
+ * A method that streams answers by the policy; it holds a slot until it ends. What `handle` throws when it is called, such
+ * as that the request is not valid, comes before that all slots are taken; what it returns is begun with a slot only.
+ */
 export function streamCall<I, O>(
   policy: CallPolicy,
   handle: (request: I, context: HandlerContext) => AsyncIterable<O>,
@@ -86,8 +89,9 @@ export function streamCall<I, O>(
     try {
       if (context.signal.aborted) throw abortError(context.signal);
       if (options.always !== true) refuseUnlessServing(policy);
+      const answers = handle(request, context);
       giveBack = policy.streams.take();
-      yield* handle(request, context);
+      yield* answers;
     } catch (error) {
       throw toConnectError(error, policy.log, context.method.name);
     } finally {

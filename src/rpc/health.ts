@@ -21,7 +21,6 @@ export function createHealthService(policy: CallPolicy, services: readonly strin
 
   /** The status at once, then each change of it. When the server drains, NOT_SERVING is the last. */
   async function* watch(request: HealthCheckRequest, signal: AbortSignal): AsyncGenerator<{ status: ServingStatus }> {
-    checkName(request.service);
     // A service that is not known stays so: what is served is fixed when the server starts.
     const current = (): ServingStatus => (known.has(request.service) ? status() : ServingStatus.SERVICE_UNKNOWN);
     let wake = (): void => {};
@@ -61,7 +60,14 @@ export function createHealthService(policy: CallPolicy, services: readonly strin
       async () => ({ statuses: Object.fromEntries([...known].map((name) => [name, { status: status() }])) }),
       { always: true },
     ),
-    watch: streamCall(policy, (request, context) => watch(request, context.signal), { always: true }),
+    watch: streamCall(
+      policy,
+      (request, context) => {
+        checkName(request.service);
+        return watch(request, context.signal);
+      },
+      { always: true },
+    ),
   };
 }
 

@@ -133,12 +133,18 @@ async function cancelTask(
   const controller = findController(options.registry, request.controller);
   // Where the caller leaves or the server drains, the wait is over, and the cancel stands.
   using ending = endOnDrain(options, context.signal);
-  const canceled = await controller.cancelTask(request.taskId, {
-    ...cancel,
-    waitMs: Math.min(waitMs, options.waitMaxMs, waitWithin(context)),
-    signal: ending.signal,
-  });
-  return { status: canceled.status, revision: canceled.revision, stage: stages[canceled.stage] };
+  // A cancel is never refused because others wait: it is answered at once then.
+  const giveBack = waitMs > 0 ? options.streams.tryTake() : undefined;
+  try {
+    const canceled = await controller.cancelTask(request.taskId, {
+      ...cancel,
+      waitMs: giveBack === undefined ? 0 : Math.min(waitMs, options.waitMaxMs, waitWithin(context)),
+      signal: ending.signal,
+    });
+    return { status: canceled.status, revision: canceled.revision, stage: stages[canceled.stage] };
+  } finally {
+    giveBack?.();
+  }
 }
 
 async function getTaskStatus(
@@ -186,11 +192,16 @@ async function waitTask(
   const controller = findController(options.registry, request.controller);
   // When the server drains, the answer is the task as it is: the client asks again, elsewhere.
   using ending = endOnDrain(options, context.signal);
-  return await controller.waitTask(request.taskId, {
-    runId,
-    timeoutMs: Math.min(timeoutMs, options.waitMaxMs, waitWithin(context)),
-    signal: ending.signal,
-  });
+  const giveBack = timeoutMs > 0 ? options.streams.take() : undefined;
+  try {
+    return await controller.waitTask(request.taskId, {
+      runId,
+      timeoutMs: Math.min(timeoutMs, options.waitMaxMs, waitWithin(context)),
+      signal: ending.signal,
+    });
+  } finally {
+    giveBack?.();
+  }
 }
 
 async function deleteTask(

@@ -5,7 +5,7 @@ import { createClient } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { Health } from "#gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
-import { StateRunning } from "../../src/task/state.ts";
+import { StateCompleted, StateRunning } from "../../src/task/state.ts";
 import { callError } from "../support/call-error.ts";
 import { eventually } from "../support/eventually.ts";
 import { callHeaders, endHeaders, frame, FrameSocket, frameType } from "../support/raw-frames.ts";
@@ -126,5 +126,56 @@ describe("streams of the whole server", () => {
     }
     for (const each of leave) each();
     expect((await served.client().getServerInfo({})).version).toBe("0.0.0-test");
+  });
+
+  test("are not what a bad request is refused for, though all are taken", async () => {
+    await using served = await serveFake({ limits: { watchersMax: 1 } });
+    served.controller.put("a", { state: StateRunning });
+    const client = served.client();
+    const leave = await openStream((signal) => client.watchTask(task, { signal }));
+    const health = createClient(Health, served.transport());
+    const refusals: [() => AsyncIterable<unknown> | Promise<unknown>, string][] = [
+      [() => client.watchTask({ ...task, taskId: "/" }), "InvalidArgument"],
+      [() => client.watchTasks({ controller: "countdown", labels: { "": "" } }), "InvalidArgument"],
+      [() => health.watch({ service: "s".repeat(257) }), "InvalidArgument"],
+      [() => client.waitTask({ ...task, runId: "\n" }), "InvalidArgument"],
+      [() => client.watchTask({ ...task, controller: "nowhere" }), "NotFound"],
+      [() => client.watchTasks({ controller: "nowhere" }), "NotFound"],
+      [() => client.watchTask(task), "ResourceExhausted"],
+    ];
+    for (const [call, code] of refusals) expect((await callError(call())).code).toBe(code);
+    leave();
+  });
+
+  test("are taken by waits too, but a cancel stands where it cannot wait", async () => {
+    await using served = await serveFake({ limits: { watchersMax: 1 } });
+    served.controller.put("a", { state: StateRunning });
+    const client = served.client();
+    const wait = { seconds: 25n };
+    const waits: ((signal: AbortSignal) => Promise<unknown>)[] = [
+      (signal) => client.waitTask(task, { signal }),
+      (signal) => client.cancelTask({ ...task, wait }, { signal }),
+    ];
+    const { cancels, waits: begun } = served.controller;
+    const callCount = () => begun.length + cancels.length;
+    for (const start of waits) {
+      const before = callCount();
+      const leaving = new AbortController();
+      const waiting = callError(start(leaving.signal));
+      await eventually(() => expect(callCount()).toBe(before + 1));
+      expect(await callError(client.watchTask(task))).toMatchObject({ reason: "LIMIT" });
+      expect(await callError(client.waitTask(task))).toMatchObject({ reason: "LIMIT", retries: true });
+      expect((await client.waitTask({ ...task, timeout: { seconds: 0n } })).done).toBe(false);
+      await client.cancelTask({ ...task, wait });
+      expect(cancels.at(-1)?.waitMs).toBe(0);
+      leaving.abort();
+      expect((await waiting).code).toBe("Canceled");
+      // It has made room, for a while: the next one has to find room again.
+      await eventually(async () => (await openStream((signal) => client.watchTask(task, { signal })))());
+      await eventually(async () => {
+        served.controller.put("b", { state: StateCompleted });
+        expect((await client.waitTask({ ...task, taskId: "b" })).done).toBe(true);
+      });
+    }
   });
 });

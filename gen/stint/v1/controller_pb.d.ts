@@ -303,7 +303,8 @@ export declare type CancelTaskRequest = Message<"stint.v1.CancelTaskRequest"> & 
   reason: string;
 
   /**
-   * How long to wait for the task to end; at most 25 s. Unset: not at all.
+   * How long to wait for the task to end; at most 25 s. Unset: not at all. Nor is it waited where
+   * too many calls wait or stream already: the cancel stands, and stage says how far it has come.
    *
    * @generated from field: google.protobuf.Duration wait = 4;
    */
@@ -1711,7 +1712,7 @@ export declare const TaskControllerService: GenService<{
    * Errors: INVALID_ARGUMENT; NOT_FOUND (unless wait_for_launch); FAILED_PRECONDITION (CONFLICT) when
    * the run of run_id is not, or no longer, the current one; OUT_OF_RANGE for a revision that lies
    * ahead, or (COMPACTED) whose history is gone: start again without since_revision;
-   * DATA_LOSS; UNAVAILABLE.
+   * DATA_LOSS; RESOURCE_EXHAUSTED (LIMIT) for too many watches and waits; UNAVAILABLE.
    *
    * @generated from rpc stint.v1.TaskControllerService.WatchTask
    */
@@ -1728,7 +1729,7 @@ export declare const TaskControllerService: GenService<{
    *
    * Errors: INVALID_ARGUMENT; NOT_FOUND for an unknown controller; OUT_OF_RANGE for a revision
    * that lies ahead, or (COMPACTED) whose history is gone: start again with a
-   * snapshot; RESOURCE_EXHAUSTED (LIMIT) for too many watches; UNAVAILABLE.
+   * snapshot; RESOURCE_EXHAUSTED (LIMIT) for too many watches and waits; UNAVAILABLE.
    *
    * @generated from rpc stint.v1.TaskControllerService.WatchTasks
    */
@@ -1742,7 +1743,7 @@ export declare const TaskControllerService: GenService<{
    * then. Where done is false, call again.
    *
    * Errors: INVALID_ARGUMENT; NOT_FOUND; FAILED_PRECONDITION when the run of run_id is not, or no
-   * longer, the current one; DATA_LOSS; RESOURCE_EXHAUSTED (LIMIT) for too many watches; UNAVAILABLE.
+   * longer, the current one; DATA_LOSS; RESOURCE_EXHAUSTED (LIMIT) for too many watches and waits; UNAVAILABLE.
    *
    * @generated from rpc stint.v1.TaskControllerService.WaitTask
    */
