@@ -36,15 +36,22 @@ export function refusePath(request: NodeRequest, response: NodeResponse): void {
   refuse(request, response, new ConnectError(`${path} is not served here`, Code.Unimplemented));
 }
 
-/** Answers a request for a served path that is no call: it says what one looks like. */
-export function refuseForm(request: NodeRequest, response: NodeResponse, status: 405 | 415): void {
+/** Answers a request for a served method that is no call of it: it says what one looks like. */
+export function refuseForm(
+  request: NodeRequest,
+  response: NodeResponse,
+  form: { status: 405 | 415; method: string; unary: boolean },
+): void {
+  const { status, method, unary } = form;
+  // Connect has a content type of its own for a method that streams: its messages have prefixes.
+  const connect = unary ? "application/json, application/proto" : "application/connect+json, application/connect+proto";
+  const contentTypes = `${connect}, application/grpc, application/grpc-web`;
   const [name, value] = status === 405 ? ["allow", "POST"] : ["accept-post", contentTypes];
-  const body = Buffer.from(`a call is a POST with one of these content types: ${contentTypes}\n`);
+  const kind = unary ? "" : ", which streams,";
+  const body = Buffer.from(`a call of ${method}${kind} is a POST with one of these content types: ${contentTypes}\n`);
   const headers = { "content-type": "text/plain; charset=utf-8", [name]: value };
   send(response, { status, headers, body: request.method === "HEAD" ? undefined : body });
 }
-
-const contentTypes = "application/json, application/proto, application/grpc, application/grpc-web";
 
 /** Answers a request that is not fit to be looked at. */
 export function refuseMalformed(request: NodeRequest, response: NodeResponse, message: string): void {

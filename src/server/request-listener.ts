@@ -110,11 +110,12 @@ export class RequestListener {
     const { limits, clock, log } = this.#options;
     const { handler } = served;
     const rpc = handler.method.name;
+    const unary = handler.method.methodKind === "unary";
     try {
       const answer = await handler(this.#toUniversalRequest(served, request, response));
       if (!this.#keepAlive || !isWhole(request)) closeAfterAnswer(response);
       const { status } = answer;
-      if (status === 405 || status === 415) refuseForm(request, response, status);
+      if (status === 405 || status === 415) refuseForm(request, response, { status, method: rpc, unary });
       else {
         const outcome = await writeResponse(answer, response, { clock, stallMaxMs: limits.writeStallMaxMs });
         if (outcome === "stalled") this.#cutOffStalled(request, rpc);

@@ -231,11 +231,29 @@ describe("a path that is not served", () => {
     expect(await form.text()).toContain("application/json");
   });
 
+  test.each([
+    ["WatchTask", "application/json", "application/connect+json"],
+    ["WatchTasks", "application/proto", "application/connect+proto"],
+    ["LaunchTask", "application/connect+json", "application/json"],
+  ])("nor is that of another kind of method: %s takes no %s, but %s", async (method, sent, taken) => {
+    await using served = await serveFake();
+    const path = `/stint.v1.TaskControllerService/${method}`;
+    const headers = { "content-type": sent };
+    const answer = await fetch(served.baseUrl + path, { method: "POST", headers, body: "{}" });
+    expect(answer.status).toBe(415);
+    const text = await answer.text();
+    for (const said of [answer.headers.get("accept-post"), text]) {
+      expect(said).toContain(taken);
+      expect(said).not.toContain(`${sent},`);
+    }
+    expect(text).toContain(method);
+  });
+
   test("nor is GET, and the answer says which method is", async () => {
     await using served = await serveFake();
     const get = await fetch(`${served.baseUrl}${String(grpcHeaders[":path"])}`);
     expect([get.status, get.headers.get("allow")]).toEqual([405, "POST"]);
-    expect(await get.text()).toContain("a call is a POST");
+    expect(await get.text()).toContain("a call of GetServerInfo is a POST");
   });
 });
 
