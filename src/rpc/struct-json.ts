@@ -2,7 +2,8 @@ import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import type { Complaint } from "../task/ids.ts";
 import { quoteInput } from "../task/quote-input.ts";
 
-const largestExact = 2 ** 53;
+/** From here on a double may stand for an integer that it cannot hold: what came as 2^53 + 1 is 2^53 when it has been read. */
+const firstInexact = 2 ** 53;
 const maxComplaints = 16;
 
 /**
@@ -39,8 +40,8 @@ function complain(field: string, description: string | undefined, complaints: Co
 
 function checkNumber(value: number): string | undefined {
   if (!Number.isFinite(value)) return `must be a number that JSON can hold, not ${value}`;
-  if (Number.isInteger(value) && Math.abs(value) > largestExact) {
-    return "must be an integer of at most 2^53, which is the largest a Struct holds exactly; send it as text, or all as json_metadata";
+  if (Number.isInteger(value) && Math.abs(value) >= firstInexact) {
+    return "must be an integer below 2^53, beyond which a Struct does not hold all exactly; send it as text, or all as json_metadata";
   }
   return undefined;
 }

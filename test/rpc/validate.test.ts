@@ -153,9 +153,15 @@ describe("a good request", () => {
   test("has the same text for a Struct in whatever order its fields come", async () => {
     await using served = await serveFake();
     const client = served.client();
-    await client.launchTask({ ...task, payload: { case: "metadata", value: { b: 2 ** 53, a: { d: 1, c: [true] } } } });
-    await client.launchTask({ ...task, payload: { case: "metadata", value: { a: { c: [true], d: 1 }, b: 2 ** 53 } } });
-    const expected = '{"a":{"c":[true],"d":1},"b":9007199254740992}';
+    await client.launchTask({
+      ...task,
+      payload: { case: "metadata", value: { b: 2 ** 53 - 1, a: { d: 1, c: [true] } } },
+    });
+    await client.launchTask({
+      ...task,
+      payload: { case: "metadata", value: { a: { c: [true], d: 1 }, b: 2 ** 53 - 1 } },
+    });
+    const expected = '{"a":{"c":[true],"d":1},"b":9007199254740991}';
     expect(served.controller.launches.map((launch) => launch.jsonMetadata)).toEqual([expected, expected]);
   });
 

@@ -58,8 +58,9 @@ export declare type LaunchTaskRequest = Message<"stint.v1.LaunchTaskRequest"> & 
     case: "jsonMetadata";
   } | {
     /**
-     * The object as a message. Numbers that are NaN, infinite, or integers
-     * beyond 2^53 are refused.
+     * The object as a message. Numbers that are NaN or infinite are refused, and integers of 2^53
+     * (9007199254740992) and beyond, of either sign: a double does not tell 2^53 from 2^53 + 1, nor does the JSON
+     * of a Struct once it is read, and no number is changed silently. Send such a number as text, or all as json_metadata.
      *
      * @generated from field: google.protobuf.Struct metadata = 4;
      */

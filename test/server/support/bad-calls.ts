@@ -24,6 +24,15 @@ const invalidRows: readonly BadRequest[] = [
   metadata("metadata of 33 levels", `{"a":${"[".repeat(32)}${"]".repeat(32)}}`),
   metadata("metadata of more than 256 KiB", `{"a":"${"x".repeat(256 * 1024)}"}`),
   struct("an integer above 2^53", { a: { b: [1, 2 ** 60] } }, "metadata.a.b[1]"),
+  struct("an integer of -2^53", { a: -(2 ** 53) }, "metadata.a"),
+  // To a double, and to JSON that was read, it is the same as 2^53 + 1.
+  invalid(
+    "launchTask",
+    "an integer of 2^53",
+    { controller, payload: { case: "metadata", value: { a: 2 ** 53 } } },
+    ["metadata.a"],
+    `{"controller":"${controller}","metadata":{"a":9007199254740993}}`,
+  ),
   struct("a Struct of more than 256 KiB", { a: "x".repeat(256 * 1024) }, "metadata"),
   invalid("launchTask", "an if_active that is none", { controller, ifActive: 4 }, ["if_active"]),
   invalid("launchTask", "an if_ended that is none", { controller, ifEnded: -1 }, ["if_ended"]),
@@ -90,6 +99,36 @@ const stateRows: readonly BadRequest[] = [
   refused("getTaskStatus", "a revision that lies ahead", { ...live, revision: ahead }, "OutOfRange"),
   refused("watchTask", "a revision that lies ahead", { ...live, sinceRevision: ahead }, "OutOfRange"),
   refused("watchTasks", "a revision that lies ahead", { controller, sinceRevision: ahead }, "OutOfRange"),
+  refused("getTaskStatus", "a revision ahead, of no task", { controller, taskId: "no", revision: ahead }, "OutOfRange"),
+  refused(
+    "watchTask",
+    "a revision ahead, of no task",
+    { controller, taskId: "no", sinceRevision: ahead },
+    "OutOfRange",
+  ),
+  refused(
+    "watchTask",
+    "a revision ahead, of a run that is none",
+    { ...live, runId: "no", sinceRevision: ahead },
+    "OutOfRange",
+  ),
+  refused(
+    "getTaskStatus",
+    "a revision ahead, of no controller",
+    { ...live, controller: "no", revision: ahead },
+    "NotFound",
+  ),
+  refused(
+    "watchTask",
+    "a revision ahead, of no controller",
+    { ...live, controller: "no", sinceRevision: ahead },
+    "NotFound",
+  ),
+  refused("watchTasks", "a revision ahead, of no controller", { controller: "no", sinceRevision: ahead }, "NotFound"),
+  invalid("getTaskStatus", "a revision ahead, and a bad id", { controller, taskId: "/", revision: ahead }, ["task_id"]),
+  invalid("watchTask", "a revision ahead, and a bad id", { controller, taskId: "/", sinceRevision: ahead }, [
+    "task_id",
+  ]),
 ];
 
 export const callRows: readonly BadRequest[] = [...invalidRows, ...notFound, ...stateRows];
