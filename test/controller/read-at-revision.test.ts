@@ -74,10 +74,20 @@ describe("a task at an older revision", () => {
     await h.settle();
     const first = h.disk.firstRevision();
     expect(first).toBeGreaterThan(revision);
-    expect(await refusal(h.controller.readTask("a", { revision }))).toMatchObject({
+    const refused = {
       code: "OUT_OF_RANGE",
       details: { reason: "COMPACTED", metadata: { first_revision: String(first) } },
-    });
+    };
+    // Whether there is such a task or not: what is gone is not known.
+    for (const taskId of ["a", "absent"]) {
+      expect(await refusal(h.controller.readTask(taskId, { revision }))).toMatchObject(refused);
+      for (const waitForLaunch of [false, true]) {
+        expect(() => h.controller.watchTask(taskId, { sinceRevision: revision, waitForLaunch })).toThrow(
+          expect.objectContaining(refused),
+        );
+      }
+    }
+    expect(() => h.controller.watchTasks({ sinceRevision: revision })).toThrow(expect.objectContaining(refused));
     expect((await h.controller.readTask("a", { revision: first })).status.state).toBeGreaterThan(0);
   });
 });

@@ -387,7 +387,8 @@ export declare type GetTaskStatusRequest = Message<"stint.v1.GetTaskStatusReques
   taskId: string;
 
   /**
-   * Show the task as it was at this revision. 0: as it is.
+   * Show the task as it was at this revision. 0: as it is. One that lies ahead or whose history is gone
+   * is OUT_OF_RANGE, also where there is no such task.
    *
    * @generated from field: uint64 revision = 3;
    */
@@ -401,7 +402,8 @@ export declare type GetTaskStatusRequest = Message<"stint.v1.GetTaskStatusReques
   readMask?: FieldMask | undefined;
 
   /**
-   * How many of the newest log entries to return, at most 1,000. Unset: 100.
+   * How many of the newest log entries to return, at most 1,000. Unset: 100. There are fewer where they have more
+   * than 256 KiB; ListTaskLogs has all.
    *
    * @generated from field: optional uint32 log_limit = 5;
    */
@@ -692,7 +694,8 @@ export declare type WatchTaskRequest = Message<"stint.v1.WatchTaskRequest"> & {
   taskId: string;
 
   /**
-   * Send only what came after this revision. 0: begin with the status as it is.
+   * Send only what came after this revision. 0: begin with the status as it is. One that lies ahead or whose
+   * history is gone is OUT_OF_RANGE, also where there is no such task.
    *
    * @generated from field: uint64 since_revision = 3;
    */
@@ -1609,6 +1612,11 @@ export declare const ErrorReasonSchema: GenEnum<ErrorReason>;
  * Launches, shows, watches, cancels and deletes tasks. A call that was answered with OK
  * is on disk. One that failed or whose answer was lost happened wholly or not
  * at all; repeat it with the same request_id to find out.
+ *
+ * Where more than one thing is wrong with a call, it is refused for the first of these: the request is not valid
+ * (INVALID_ARGUMENT), the controller is not known (NOT_FOUND), a revision to read from cannot be (OUT_OF_RANGE, which
+ * is about the whole store, whether there is such a task or not), the task is not there (NOT_FOUND), if_revision is lost (ABORTED, on a
+ * launch also where the task is not there), run_id is not the current run (FAILED_PRECONDITION), its state does not allow it.
  *
  * @generated from service stint.v1.TaskControllerService
  */

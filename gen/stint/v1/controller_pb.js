@@ -352,6 +352,11 @@ export const ErrorReason = /*@__PURE__*/
  * is on disk. One that failed or whose answer was lost happened wholly or not
  * at all; repeat it with the same request_id to find out.
  *
+ * Where more than one thing is wrong with a call, it is refused for the first of these: the request is not valid
+ * (INVALID_ARGUMENT), the controller is not known (NOT_FOUND), a revision to read from cannot be (OUT_OF_RANGE, which
+ * is about the whole store, whether there is such a task or not), the task is not there (NOT_FOUND), if_revision is lost (ABORTED, on a
+ * launch also where the task is not there), run_id is not the current run (FAILED_PRECONDITION), its state does not allow it.
+ *
  * @generated from service stint.v1.TaskControllerService
  */
 export const TaskControllerService = /*@__PURE__*/
