@@ -191,7 +191,7 @@ function checkTakesRuns({ core }: Parts): void {
 function tooManyWait(max: number): ControllerError {
   return new ControllerError("RESOURCE_EXHAUSTED", `${max} tasks of this controller wait already, which is the limit`, {
     reason: "LIMIT",
-    metadata: { limit: "waiting_tasks_max", value: String(max) },
+    metadata: { limit: "waiting_max", value: String(max) },
     retryDelayMs: 5_000,
   });
 }

@@ -3,6 +3,7 @@ import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { decodeLogChunk, decodePayload, decodeTask } from "../store/codec.ts";
 import { logKey, logKeySeq, logPrefix, payloadKey, taskKey } from "../store/keys.ts";
 import { type Entry, StoreError } from "../store/store.ts";
+import { byteLength } from "../task/limits.ts";
 import { firstLogSeq, type Task } from "../task/task.ts";
 import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
@@ -153,7 +154,7 @@ export async function loadNewestLogs(core: ReaderCore, taskId: string, task: Tas
       if (logKeySeq(chunk.key) < first) return newest.reverse();
       for (const entry of chunkEntries(core.name, taskId, chunk).reverse()) {
         if (entry.seq > last) continue;
-        bytes += entry.msg.length + 32;
+        bytes += byteLength(entry.msg) + 32;
         if (entry.seq < first || newest.length >= limit || bytes > logAnswerMaxBytes) return newest.reverse();
         newest.push(entry);
       }

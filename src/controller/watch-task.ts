@@ -18,6 +18,7 @@ import { sleep } from "../clock.ts";
 import { onAbort } from "../async/signals.ts";
 import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
+import { byteLength } from "../task/limits.ts";
 import { firstLogSeq } from "../task/task.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
@@ -224,7 +225,7 @@ async function* messagesOf(
     let bytes = 0;
     let revision = 0n;
     for await (const chunk of newChunks(parts, taskId, version, position)) {
-      const size = chunk.entries.reduce((sum, entry) => sum + entry.msg.length + 32, 0);
+      const size = chunk.entries.reduce((sum, entry) => sum + byteLength(entry.msg) + 32, 0);
       // Only between commits: a position covers whole ones.
       if (logs.length > 0 && bytes + size > messageLogMaxBytes && chunk.revision !== revision) {
         yield { revision, status: undefined, logs };

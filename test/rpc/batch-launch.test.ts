@@ -95,7 +95,7 @@ describe("BatchLaunchTasks", () => {
     const failures = [
       new ControllerError("RESOURCE_EXHAUSTED", "too many", {
         reason: "LIMIT",
-        metadata: { limit: "waiting_tasks_max", value: "5" },
+        metadata: { limit: "waiting_max", value: "5" },
         retryDelayMs: 5_000,
       }),
       new ControllerError("DATA_LOSS", "damaged", {
