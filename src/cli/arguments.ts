@@ -34,6 +34,17 @@ export function parseDurationMs(text: string): number {
   return Math.round(ms);
 }
 
+/** The time that an option without one also stands for itself; what follows the option is always taken for the time. */
+export function parseWaitMs(text: string): number {
+  try {
+    return parseDurationMs(text);
+  } catch {
+    throw new InvalidArgumentError(
+      "It must be a length of time such as 10s. Without one, the option goes to the end of the line.",
+    );
+  }
+}
+
 /** Collects KEY=VALUE; the value may be empty and may have "=" in it. A key given twice is a mistake. */
 export function collectLabel(text: string, labels: Record<string, string> = {}): Record<string, string> {
   const at = text.indexOf("=");

@@ -6,7 +6,7 @@ import {
   CancelTaskResponseSchema,
   TaskControllerService,
 } from "#gen/stint/v1/controller_pb.js";
-import { parseDurationMs } from "../arguments.ts";
+import { parseWaitMs } from "../arguments.ts";
 import type { RpcClient } from "../client.ts";
 import { addClientOptions, addExample, type Cli, type ClientOptions, withClient } from "../client-command.ts";
 import { exitCode } from "../exit-code.ts";
@@ -21,7 +21,8 @@ const waitMaxMs = 25_000;
 
 interface CancelOptions extends ClientOptions {
   readonly reason?: string;
-  readonly wait?: number;
+  /** True is until it has ended. */
+  readonly wait?: number | true;
   readonly runId?: string;
 }
 
@@ -34,14 +35,18 @@ export function addCancelCommand({ program, io, exitWith }: Cli): void {
     .summary("cancel a task")
     .description(
       "Cancels a task: its runner is told to stop, also after a crash in between. A task that has ended stays as it is. " +
-        "With --wait, the exit status is 1 where the task has not ended by then.",
+        "With --wait it waits for the end, or so long at most; the exit status is 1 where the task has not ended by then.",
     )
     .argument("<controller>", "the task's controller")
     .argument("<id>", "the task's id")
     .option("-r, --reason <text>", "why, for whoever looks at the task")
-    .option("-w, --wait <time>", "wait so long for the task to end, such as 10s", parseDurationMs)
+    .option("-w, --wait [time]", "wait until the task has ended, or so long at most, such as 10s", parseWaitMs)
     .option("--run-id <run>", "cancel only this run");
-  addExample(addClientOptions(command), `stint cancel countdown demo --reason "wrong input" --wait 10s`);
+  addExample(
+    addClientOptions(command),
+    `stint cancel countdown demo --reason "wrong input" --wait`,
+    "stint cancel countdown demo --wait 10s",
+  );
   command.action(async (controller: string, taskId: string, options: CancelOptions) => {
     const all = { ...options, controller, taskId };
     exitWith(await withClient(io, all, (client) => cancel(io, client, all)));
@@ -59,7 +64,7 @@ async function cancel(io: Io, client: RpcClient, options: CancelArguments): Prom
 /** Cancels, and asks again while there is time left. Only the first call may cancel another run than the one it was about. */
 async function cancelAndWait(io: Io, client: RpcClient, options: CancelArguments): Promise<CancelTaskResponse> {
   const { controller, taskId, reason = "", wait = 0 } = options;
-  const endMs = io.clock.mono() + wait;
+  const endMs = wait === true ? Number.POSITIVE_INFINITY : io.clock.mono() + wait;
   let runId = options.runId ?? "";
   for (;;) {
     const waitMs = Math.max(0, Math.min(waitMaxMs, endMs - io.clock.mono()));
@@ -76,7 +81,7 @@ async function cancelAndWait(io: Io, client: RpcClient, options: CancelArguments
 function renderCancel(answer: CancelTaskResponse, options: CancelArguments): string {
   const name = `${escapeText(options.controller)}/${escapeText(options.taskId)}`;
   const state = answer.status?.state ?? TaskState.Unknown;
-  const since = options.wait ? ` after ${formatDuration(options.wait)}` : "";
+  const since = typeof options.wait === "number" ? ` after ${formatDuration(options.wait)}` : "";
   if (answer.stage === CancelStage.ENDED) {
     return state === TaskState.Canceled ? `Canceled ${name}` : `${name} has ended: ${stateName(state)}`;
   }

@@ -36,6 +36,24 @@ describe("stint cancel", () => {
     ]);
   });
 
+  test("waits until the task has ended where no time is given", async () => {
+    const requests: CancelTaskRequest[] = [];
+    const outcome = await runCommand(["cancel", "c", "t", "--wait", "-r", "wrong"], {
+      cancelTask: (request) => {
+        requests.push(request);
+        if (requests.length < 5) return answer;
+        return { status: taskStatus([Pending, Running, Canceled]), revision: 5n, stage: CancelStage.ENDED };
+      },
+    });
+    expect(outcome).toMatchObject({ code: 0, out: "Canceled c/t\n" });
+    expect(requests.map(({ wait, reason }) => [wait?.seconds, reason])).toEqual(Array(5).fill([25n, "wrong"]));
+  });
+
+  test("says where --wait goes when it was given something else for its time", async () => {
+    const outcome = await runCommand(["cancel", "--wait", "c", "t"]);
+    expect(outcome).toMatchObject({ code: 2, err: expect.stringContaining("goes to the end of the line") as unknown });
+  });
+
   test("exits with 1 where the task has not ended in time", async () => {
     const outcome = await runCommand(["cancel", "c", "t", "--wait", "50ms"], { cancelTask: () => answer });
     expect(outcome).toMatchObject({
