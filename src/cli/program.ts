@@ -6,6 +6,7 @@ import { addCompletionCommands } from "./commands/completion.ts";
 import { addConfigCommand } from "./commands/config.ts";
 import { addControllersCommand } from "./commands/controllers.ts";
 import { addDeleteCommand } from "./commands/delete.ts";
+import { addHelpCommand } from "./commands/help.ts";
 import { addLaunchCommand } from "./commands/launch.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addLogsCommand } from "./commands/logs.ts";
@@ -40,7 +41,8 @@ function createProgram(io: Io, exitWith: (code: number) => void): Command {
   const program = new Command("stint")
     .description("A durable task controller: launches tasks, shows them live, and finds them again after a crash.")
     .version(version, "-V, --version", "print the version of this program")
-    .helpCommand("help [command]", "show how a command is used")
+    // Of a command that is not there commander's own would show the usage, and not say what is wrong.
+    .helpCommand(false)
     .configureHelp({ showGlobalOptions: false })
     .addHelpText("after", exitHelp)
     .showHelpAfterError("(--help shows how it is used)")
@@ -66,6 +68,7 @@ function createProgram(io: Io, exitWith: (code: number) => void): Command {
   addConfigCommand(cli);
   addVersionCommand(cli);
   addCompletionCommands(cli);
+  addHelpCommand(cli);
   return program;
 }
 

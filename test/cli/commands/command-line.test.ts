@@ -5,6 +5,8 @@ describe("the command line", () => {
   test.each([
     [[]],
     [["nope"]],
+    [["help", "nope"]],
+    [["help", "config", "nope"]],
     [["launch"]],
     [["launch", "c", "t", "extra"]],
     [["launch", "c", "-m", "{"]],
@@ -43,12 +45,23 @@ describe("the command line", () => {
     "config check",
     "version",
     "completion",
+    "help",
   ])("stint %s --help shows an example that begins with the command", async (command) => {
     const { code, out, err } = await runCommand([...command.split(" "), "--help"]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
     expect(out).toMatch(new RegExp(`\\nExamples?:\\n  stint ${command} `));
     for (const line of out.split("\n").filter((text) => !text.startsWith("  stint ")))
       expect(line.length).toBeLessThanOrEqual(80);
+  });
+
+  test.each([[["nope"]], [["help", "nope"]]])("%j names the commands there are", async (args) => {
+    const { err } = await runCommand(args);
+    expect(err).toMatch(/^error: unknown command 'nope'\n\(the commands are serve, launch, .*, completion, help; /);
+  });
+
+  test.each([["launch"], ["config", "check"]])("help shows what --help shows: %s %s", async (...words) => {
+    const command = words.filter((word) => word !== undefined);
+    expect(await runCommand(["help", ...command])).toEqual(await runCommand([...command, "--help"]));
   });
 
   test("--version prints the version", async () => {
