@@ -1,7 +1,7 @@
 import { type WatchTaskResponse, WatchTaskResponseSchema } from "#gen/stint/v1/controller_pb.js";
 import type { Io } from "./io.ts";
 import { formatTime } from "./text/format.ts";
-import { describeMessage, emptyMemory, type WatchMemory } from "./text/watch-line.ts";
+import { describeMessage, emptyMemory, lineText, type WatchMemory } from "./text/watch-line.ts";
 import { writeJson } from "./write-json.ts";
 
 /** How a watch is shown. */
@@ -29,8 +29,8 @@ export function createLineView(io: Io, name: string): WatchView {
     message(message) {
       const described = describeMessage(message, memory);
       memory = described.memory;
-      for (const { time, text, detail } of described.lines) {
-        io.stdout.write(`${formatTime(time)} ${name} ${detail ? `${text} ${detail}` : text}\n`);
+      for (const line of described.lines) {
+        io.stdout.write(`${formatTime(line.time)} ${name} ${lineText(line)}\n`);
       }
     },
     connection: (_connected, text) => io.stderr.write(`${text}\n`),

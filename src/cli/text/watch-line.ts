@@ -16,6 +16,13 @@ export interface WatchLine {
   readonly detail: string;
   /** Of a transition. */
   readonly state?: TaskState;
+  /** Whether the text ends in a reason. */
+  readonly reason?: boolean;
+}
+
+/** All of it in one line. What follows a reason, which is a sentence of somebody's, is set off from it. */
+export function lineText({ text, detail, reason }: WatchLine): string {
+  return detail === "" ? text : `${text}${reason ? ";" : ""} ${detail}`;
 }
 
 /** What of a watch was shown. */
@@ -72,6 +79,7 @@ function transitionLines(status: TaskStatus, before: TaskStatus | undefined): Wa
       text: transitionText(transition),
       detail: truncateText(detail.filter(Boolean).join(", "), 1000),
       state: transition.state,
+      reason: transition.reason !== "",
     };
   });
 }

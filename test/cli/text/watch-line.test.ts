@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { describeMessage, emptyMemory, type WatchMemory } from "../../../src/cli/text/watch-line.ts";
+import { describeMessage, emptyMemory, lineText, type WatchMemory } from "../../../src/cli/text/watch-line.ts";
 import {
   at,
   Canceled,
@@ -12,13 +12,13 @@ import {
   watchMessage,
 } from "../support/fake-task.ts";
 
-/** The lines of each message of a watch, as "kind text detail". */
+/** The lines of each message of a watch, each with its kind before it. */
 function describeAll(messages: ReturnType<typeof watchMessage>[]): string[][] {
   let memory: WatchMemory = emptyMemory;
   return messages.map((message) => {
     const described = describeMessage(message, memory);
     memory = described.memory;
-    return described.lines.map(({ kind, text, detail }) => [kind, text, detail].filter(Boolean).join(" "));
+    return described.lines.map((line) => `${line.kind} ${lineText(line)}`);
   });
 }
 
@@ -60,6 +60,15 @@ describe("what a watch shows", () => {
     expect(describeAll([watchMessage(taskStatus([Pending, Running])), watchMessage(resumed)])[1]).toEqual([
       "transition Pending: resumed",
       "transition Running",
+    ]);
+  });
+
+  test("keeps the reason of a transition apart from the progress behind it", () => {
+    const resumed = taskStatus([Running], { progress: { current: 3n, total: 10n } });
+    resumed.transitions.push(transition(Pending, 2, "the server was started again"));
+    resumed.state = Pending;
+    expect(describeAll([watchMessage(resumed)])).toEqual([
+      ["transition Pending: the server was started again; 3/10 (30%)"],
     ]);
   });
 
