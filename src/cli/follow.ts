@@ -20,11 +20,13 @@ export interface FollowOptions {
   readonly output: "text" | "json";
   /** Whether log entries are shown one by one. */
   readonly logs: boolean;
+  /** Whether the server has answered a call before this one. Default false. */
+  readonly hasAnswered?: boolean;
 }
 
 /** Shows a task until it has ended; returns the exit status that tells how. */
 export async function followTask(io: Io, client: RpcClient, options: FollowOptions): Promise<number> {
-  const { request, output, logs } = options;
+  const { request, output, logs, hasAnswered = false } = options;
   const live = output === "text" && io.stdout.isTerminal && io.env.TERM !== "dumb";
   const name = `${escapeText(request.controller)}/${escapeText(request.taskId)}`;
   const view = live
@@ -35,7 +37,7 @@ export async function followTask(io: Io, client: RpcClient, options: FollowOptio
   let state: TaskState = TaskState.Unknown;
   try {
     // The bar shows the last log line, asked for or not.
-    for await (const event of watchTask(client, { ...request, includeLogs: logs || live }, io)) {
+    for await (const event of watchTask(client, { ...request, includeLogs: logs || live }, { ...io, hasAnswered })) {
       if (event.kind === "message") state = event.message.status?.state ?? state;
       show(view, event, client.address);
       await io.stdout.drained();

@@ -81,8 +81,10 @@ export async function* watchTask(
         yield { kind: "history-lost", error };
         continue;
       }
-      // Waiting for a launch, nothing may have come for a long time over a connection that was there.
-      const wasThere = received || (request.waitForLaunch === true && !neverConnected(error)) || outage !== undefined;
+      // Waiting for a launch, or for what is newer than a revision, nothing may have come for a long time over a
+      // connection that was there.
+      const mayBeSilent = request.waitForLaunch === true || position > 0n;
+      const wasThere = received || (mayBeSilent && !neverConnected(error)) || outage !== undefined;
       if (!wasThere || !isPassing(error)) throw error;
       if (!outage) yield { kind: "disconnected", error };
       outage ??= { startMs: clock.mono(), tries: 0 };

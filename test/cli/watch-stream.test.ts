@@ -188,6 +188,14 @@ describe("a watch", () => {
     expect(events).toEqual(["disconnected", "reconnected", "message 3"]);
   });
 
+  test("waits out an outage where there was nothing new since the revision that was asked for", async () => {
+    await using server = await openScriptedServer([sendAndFail(unavailable), sendAll(completed(9n))]);
+    const { events, error } = await collect(server.address, { sinceRevision: 7n });
+    expect(error).toBeUndefined();
+    expect(events).toEqual(["disconnected", "reconnected", "message 9"]);
+    expect(server.requests.map((request) => request.sinceRevision)).toEqual([7n, 7n]);
+  });
+
   test.each([Code.NOT_FOUND, Code.FAILED_PRECONDITION, Code.DATA_LOSS, Code.UNIMPLEMENTED])(
     "does not try again after code %d",
     async (code) => {

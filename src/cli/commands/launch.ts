@@ -101,7 +101,8 @@ async function launch(
     }
     // While a live run is being replaced it is still the current one, so the new one cannot be asked for by its id.
     const runId = launched.outcome === LaunchOutcome.RESTARTED ? "" : launched.runId;
-    return followTask(io, client, { request: { controller, taskId: launched.taskId, runId }, output, logs: false });
+    const request = { controller, taskId: launched.taskId, runId };
+    return followTask(io, client, { request, output, logs: false, hasAnswered: true });
   });
 }
 
