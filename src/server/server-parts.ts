@@ -205,7 +205,6 @@ export class ServerParts {
 
   async close(graceMs: number): Promise<void> {
     const { log } = this.#options;
-    log.info({}, "the server is stopping");
     this.#endTlsWatch();
     await this.#listener?.close(graceMs);
     this.#closing.abort();
@@ -220,6 +219,5 @@ export class ServerParts {
     this.#disk?.close();
     this.#guard?.close();
     await this.#store?.close();
-    log.info({}, "the server has stopped");
   }
 }

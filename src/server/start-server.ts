@@ -76,6 +76,12 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   // Who closes sees a failure too; nobody has to wait for this one.
   closed.catch(() => {});
   let closing: Promise<void> | undefined;
+  // A start that failed gives up its parts without a word: nothing was up, and the error says why.
+  const stop = async (graceMs: number): Promise<void> => {
+    log.info({}, "the server is stopping");
+    await parts.close(graceMs);
+    log.info({}, "the server has stopped");
+  };
   return {
     address: formatAddress({ host: address.host, port }),
     host: address.host,
@@ -84,7 +90,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     store: resolved.store,
     close({ graceMs = closeGraceMs } = {}) {
       if (closing === undefined) {
-        closing = withinTime(parts.close(graceMs), { clock, log, maxMs: closeMaxMs });
+        closing = withinTime(stop(graceMs), { clock, log, maxMs: closeMaxMs });
         settle(closing);
       }
       return closing;

@@ -63,6 +63,7 @@ describe("npm start", { timeout: 120_000 }, () => {
 
     await using sameDirectory = new NpmStart(checkout.path, "--listen", "127.0.0.1:0");
     expect(await sameDirectory.exited).toBe(5);
+    expect(sameDirectory.stderr).not.toContain("the server is stopping");
     expect(sameDirectory.stderr).toMatch(/^error: another process has the store in .* open\nhint: /m);
     expect(sameDirectory.stderr).toContain("npm start -- --data-dir ./other-data");
 

@@ -160,7 +160,11 @@ describe("a server that cannot start says why, and leaves nothing open", () => {
   test("because of the store", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "stint-server-"));
     const first = await start({ dataDir });
-    await expect(start({ dataDir })).rejects.toMatchObject({ code: "LOCKED" });
+    const said: string[] = [];
+    const say = (_: object, message: string): void => void said.push(message);
+    const log = { debug: say, info: say, warn: say, error: say };
+    await expect(start({ dataDir, log })).rejects.toMatchObject({ code: "LOCKED" });
+    expect(said, "of a server that never was up").toEqual([]);
     await first.server.close();
     await (await start({ dataDir })).server.close();
     await rm(dataDir, { recursive: true });
