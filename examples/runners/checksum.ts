@@ -3,7 +3,7 @@
  * where it was when the server dies.
  *
  * Metadata: {"path": "...", "algorithm": "sha256"}; the algorithm is one that Node
- * knows, sha256 unless set. Symbolic links under the path are not followed. The result
+ * knows, sha256 unless set; other keys are refused. Symbolic links under the path are not followed. The result
  * is {"files", "bytes", "digest"}: the digest, in hex, is over the sorted hex digests of the
  * files, joined by newlines. Progress is in bytes, and each file has a log entry.
  *
@@ -50,7 +50,10 @@ const batchMaxFiles = 256;
 const progressStepBytes = 16 * 1024 * 1024;
 
 function readSettings(metadata: Record<string, unknown> | undefined): Settings {
-  const { path, algorithm = "sha256" } = metadata ?? {};
+  const { path, algorithm = "sha256", ...others } = metadata ?? {};
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined)
+    throw new Error(`the metadata can have "path" and "algorithm", and no ${JSON.stringify(unknown)}`);
   if (typeof path !== "string" || path === "")
     throw new Error('the metadata must have a "path", a text that is not empty');
   if (typeof algorithm !== "string" || !getHashes().includes(algorithm)) {

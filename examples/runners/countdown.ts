@@ -3,7 +3,8 @@
  * likes, to see how tasks are shown, canceled and resumed.
  *
  * Metadata, each with a default: {"limit": 10, "intervalMs": 200, "failAt": 0}.
- * Above 0, failAt is the step at which it fails. The result is {"counted": limit}.
+ * Above 0, failAt is the step at which it fails. Other keys are refused, so that a misspelt one does not go unnoticed.
+ * The result is {"counted": limit}.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ActiveTask, TaskContext, TaskRunner } from "stint";
@@ -17,7 +18,10 @@ const settings = {
 type Settings = Record<keyof typeof settings, number>;
 
 function readSettings(metadata: Record<string, unknown>): Settings {
-  const problems: string[] = [];
+  const known = Object.keys(settings);
+  const problems = Object.keys(metadata)
+    .filter((key) => !known.includes(key))
+    .map((key) => `there is no ${JSON.stringify(key)}, only ${known.join(", ")}`);
   const read = {} as Settings;
   for (const [name, { default: byDefault, min, max }] of Object.entries(settings)) {
     const value = metadata[name] ?? byDefault;

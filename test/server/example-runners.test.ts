@@ -88,6 +88,7 @@ describe("countdown", () => {
 
   test.each([
     [{ limit: "ten" }, "limit must be a whole number from 0 to 1000000000"],
+    [{ limt: 3 }, 'there is no "limt", only limit, intervalMs, failAt'],
     [{ limit: 1.5, intervalMs: -1, failAt: null }, /limit must be .*; intervalMs must be /],
   ])("refuses the metadata %j", async (metadata, message) => {
     await expect(createRun({ metadata }).run(countdown)).rejects.toThrow(message);
@@ -165,6 +166,7 @@ describe("checksum", () => {
     [{}, 'the metadata must have a "path"'],
     [{ path: 1 }, 'the metadata must have a "path"'],
     [{ path: "/nowhere/at/all" }, "/nowhere/at/all cannot be read: there is no such file"],
+    [{ path: "/", algoritm: "md5" }, 'the metadata can have "path" and "algorithm", and no "algoritm"'],
     [{ path: "/", algorithm: "sha0" }, /"algorithm" must be a hash that Node knows/],
   ])("refuses the metadata %j", async (metadata, message) => {
     await expect(createRun({ metadata }).run(checksum)).rejects.toThrow(message);
