@@ -37,7 +37,10 @@ export function addClientOptions(command: Command): Command {
 
 /** --ca, for the commands that talk to a server. */
 export function caOption(): Option {
-  return new Option("--ca <file>", "over https://: who may have signed the server's certificate (PEM) [STINT_CA]");
+  return new Option(
+    "--ca <file>",
+    "over https://: who may have signed the server's certificate, or that certificate itself (PEM) [STINT_CA]",
+  );
 }
 
 /** -o, for the commands that print something. */

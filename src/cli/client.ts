@@ -1,3 +1,4 @@
+import { createSecureContext } from "node:tls";
 import type {
   DescMessage,
   DescMethodServerStreaming,
@@ -6,7 +7,8 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { Client, credentials, Metadata } from "@grpc/grpc-js";
+import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
+
 import type { Clock } from "../clock.ts";
 import { decodeRpcError, type ServiceFailure } from "./rpc-error.ts";
 
@@ -37,11 +39,11 @@ export interface CallOptions {
 
 /**
  * A client of the server at HOST:PORT, or, over TLS, at https://HOST:PORT: its certificate must be signed by one of
- * `ca` (PEM), or of those that Node knows. Never fails: a server that is not there shows at the first call.
+ * `ca` (PEM), or be one of them, or be signed by one of those that Node knows. Never fails: a server that is not there shows at the first call.
  */
 export function openClient(address: string, { clock, ca }: { readonly clock: Clock; readonly ca?: Buffer }): RpcClient {
   const target = address.replace(/^https:\/\//, "");
-  const security = target === address ? credentials.createInsecure() : credentials.createSsl(ca);
+  const security = target === address ? credentials.createInsecure() : trust(ca);
   const client = new Client(target, security, {
     // A proxy of the environment must not come between this machine and itself.
     "grpc.enable_http_proxy": /^(localhost|127\.[\d.]+|\[::1\]):/.test(target) ? 0 : 1,
@@ -59,6 +61,12 @@ export function openClient(address: string, { clock, ca }: { readonly clock: Clo
     stream: (method, request, options) => callStream(client, method, request, options),
     close: () => client.close(),
   };
+}
+
+/** What is named is trusted as it is, whether an authority signs others with it or not. */
+function trust(ca: Buffer | undefined): ChannelCredentials {
+  if (ca === undefined) return credentials.createSsl();
+  return credentials.createFromSecureContext(createSecureContext({ ca, allowPartialTrustChain: true }));
 }
 
 function callUnary<I extends DescMessage, O extends DescMessage>(

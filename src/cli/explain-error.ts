@@ -1,5 +1,6 @@
 import { status as Code } from "@grpc/grpc-js";
 import { CliError } from "./cli-error.ts";
+import { explainConnectionFailure } from "./connection-failure.ts";
 import { exitCodeOfRpc } from "./exit-code.ts";
 import { neverConnected, type RpcError, type RpcErrorDetails } from "./rpc-error.ts";
 import { escapeText } from "./text/escape.ts";
@@ -26,7 +27,10 @@ export function explainRpcError(error: RpcError, context: CallContext): CliError
 }
 
 function messageOf(error: RpcError, { address }: CallContext, violations: readonly string[]): string {
-  if (neverConnected(error)) return `no server answers at ${address} (${escapeText(lastCause(error.message))})`;
+  if (neverConnected(error)) {
+    const { why } = explainConnectionFailure(error.message, address);
+    return `no server answers at ${address} (${escapeText(why)})`;
+  }
   const code = Code[error.code] ?? String(error.code);
   const { reason } = error.details;
   // A message that only strings the bad fields together says nothing that their list does not.
@@ -46,11 +50,7 @@ function violationsOf({ message, details }: RpcError): string[] {
 }
 
 function hintsOf(error: RpcError, context: CallContext): readonly string[] {
-  const { address } = context;
-  if (neverConnected(error)) {
-    if (address.startsWith("https://")) return ["is it one with TLS? --ca names who signed its certificate"];
-    return ["start one with: stint serve", "or name another: --server HOST:PORT, or STINT_SERVER in the environment"];
-  }
+  if (neverConnected(error)) return explainConnectionFailure(error.message, context.address).hints;
   return context.hints?.[error.code] ?? hintsByCode[error.code]?.(error.details, context) ?? [];
 }
 
@@ -80,9 +80,3 @@ const hintsByCode: Readonly<Partial<Record<Code, Hints>>> = {
     `is it a Stint server that listens at ${address}? stint version --server ${address} shows which`,
   ],
 };
-
-/** "connect ECONNREFUSED 127.0.0.1:7846" out of what grpc-js makes of it. */
-function lastCause(message: string): string {
-  const [, cause = message] = /Last error: (?:Error: )?(.*?)(?:\. Resolution note:.*)?$/s.exec(message) ?? [];
-  return cause.trim();
-}

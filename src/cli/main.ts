@@ -8,6 +8,8 @@
 // 3. A stack is shown for what nobody caught, which is a bug of Stint's or of a module with a runner, and for nothing else.
 // 4. "__proto__" is a name like any other, as with node --disable-proto=delete: decoders of messages would set the prototype
 //    of a map with it, and so lose a key that a client has sent.
+// 5. One of Node's warnings is kept back, that a server with TLS is called by its address (DEP0123): @grpc/grpc-js does that, and
+//    whoever types a command can do nothing about it. The certificate is checked for the address all the same.
 
 import { basename, relative } from "node:path";
 import { addAbortSignal } from "node:stream";
@@ -18,6 +20,11 @@ import { runProgram } from "./program.ts";
 import { createTextOutput } from "./text-output.ts";
 
 delete (Object.prototype as { __proto__?: unknown }).__proto__;
+
+const emitWarning = process.emitWarning.bind(process) as (...warning: readonly unknown[]) => void;
+process.emitWarning = (...warning: readonly unknown[]) => {
+  if (!warning.includes("DEP0123")) emitWarning(...warning);
+};
 
 /** What a shell reports for a process that SIGPIPE ended. */
 const brokenPipe = 141;

@@ -27,7 +27,7 @@ import type { Listener } from "./listener.ts";
 import type { HostedRunner } from "./host-runner.ts";
 import type { ResolvedController, ResolvedServerOptions } from "./options.ts";
 import { serve } from "./serve.ts";
-import { loadTlsPair, watchTlsPair } from "./tls-files.ts";
+import { hostOfCertificate, loadTlsPair, watchTlsPair } from "./tls-files.ts";
 
 /** As far from src/server/ as from dist/server/. */
 const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
@@ -40,6 +40,7 @@ export class ServerParts {
   /** The runner kinds of the controllers that the store knows, by name. */
   #records = new Map<string, number>();
   #listener: Listener | undefined;
+  #tlsHost: string | undefined;
   #endTlsWatch = (): void => {};
   #store: Store | undefined;
   #guard: StoreGuard | undefined;
@@ -57,6 +58,11 @@ export class ServerParts {
   get listener(): Listener {
     if (this.#listener === undefined) throw new Error("the server does not listen yet");
     return this.#listener;
+  }
+
+  /** A host for which the certificate is; undefined without one. */
+  get tlsHost(): string | undefined {
+    return this.#tlsHost;
   }
 
   async listen(): Promise<void> {
@@ -93,6 +99,7 @@ export class ServerParts {
       throw new ServerError("LISTEN", `cannot listen on ${formatAddress(address)}: ${why}`, error);
     }
     if (tls === undefined || pair === undefined) return;
+    this.#tlsHost = hostOfCertificate(pair, address.host);
     this.#endTlsWatch = watchTlsPair(tls, pair, { clock, log, renew: (renewed) => this.listener.renewTls(renewed) });
   }
 

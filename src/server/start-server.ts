@@ -31,10 +31,20 @@ export interface RunningServer {
   readonly controllers: readonly string[];
   /** The store as openStore took it. */
   readonly store: string;
+  /** Undefined: in the clear. */
+  readonly tls: ServedTls | undefined;
   /** Stops: refuses calls, ends watches, lets the calls under way finish for at most `graceMs` (default 3,000), stops runners, closes the store. Idempotent. */
   close(options?: { graceMs?: number }): Promise<void>;
   /** Resolves when it is closed, and rejects where closing failed. */
   readonly closed: Promise<void>;
+}
+
+/** How clients reach a server with TLS. */
+export interface ServedTls {
+  /** The file with its certificate. */
+  readonly certFile: string;
+  /** HOST:PORT for which the certificate is; undefined where it is for none that is known. */
+  readonly address: string | undefined;
 }
 
 /** The longest that closing takes. */
@@ -65,6 +75,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     throw error;
   }
   const { port } = parts.listener;
+  const { tlsHost } = parts;
   if (!resolved.loopback && resolved.tls === undefined)
     log.warn({ address: options.listen }, "other machines can reach the server, and nothing is encrypted");
   log.info({ address: formatAddress({ host: address.host, port }), store: resolved.store }, "the server is up");
@@ -88,6 +99,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     port,
     controllers: resolved.controllers.map(({ name }) => name),
     store: resolved.store,
+    tls: resolved.tls && { certFile: resolved.tls.cert, address: tlsHost && formatAddress({ host: tlsHost, port }) },
     close({ graceMs = closeGraceMs } = {}) {
       if (closing === undefined) {
         closing = withinTime(stop(graceMs), { clock, log, maxMs: closeMaxMs });

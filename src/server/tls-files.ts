@@ -8,12 +8,14 @@
  *    not the certificate's (they are seldom replaced in one instant), the old pair stays.
  * 2. What is wrong with new files is logged once, not each time they are looked at.
  */
-import { createHash } from "node:crypto";
+import { createHash, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import { createSecureContext } from "node:tls";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { ServerError } from "./error.ts";
+import { isLoopback } from "./listen-address.ts";
 
 export interface TlsPaths {
   /** PEM: the certificate, and those that lead from it to the root. */
@@ -41,6 +43,21 @@ export async function loadTlsPair(paths: TlsPaths): Promise<TlsPair> {
     throw new ServerError("OPTION", `tlsCert ${paths.cert} and tlsKey ${paths.key} cannot be used: ${reason}`, error);
   }
   return { cert, key };
+}
+
+/**
+ * By which host clients can call a server that listens at `host`, so that its certificate is for it: the address itself, this
+ * machine's name for itself, or else a name that the certificate has. Undefined where it has none but patterns.
+ */
+export function hostOfCertificate({ cert }: TlsPair, host: string): string | undefined {
+  const certificate = new X509Certificate(cert);
+  const isWildcard = ["0.0.0.0", "::"].includes(host);
+  const names = [...(certificate.subjectAltName ?? "").matchAll(/\bDNS:([\w.-]+)/g)].map(([, name = ""]) => name);
+  const own = isWildcard || isLoopback(host) ? ["127.0.0.1", "localhost"] : [];
+  const candidates = isWildcard ? [...own, ...names] : [host, ...own.slice(1), ...names];
+  return candidates.find((name) =>
+    isIP(name) === 0 ? certificate.checkHost(name, { subject: "never" }) : certificate.checkIP(name),
+  );
 }
 
 /** Calls `renew` with each new pair, from `current` on. The returned function ends it. */

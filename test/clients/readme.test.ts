@@ -56,6 +56,17 @@ describe("as pasted", { timeout: 240_000 }, () => {
     expect(messages.every(({ status }) => Number(status.progress.current) >= kept)).toBe(true);
   });
 
+  test("the banner of a server with TLS", async () => {
+    await using checkout = await makeCheckout();
+    const tls = join(repositoryRoot, "test/support/tls");
+    const files = ["--tls-cert", join(tls, "server.pem"), "--tls-key", join(tls, "server.key")];
+    await using server = new NpmStart(checkout.path, "--listen", "127.0.0.1:0", ...files);
+    const { address, commands } = await server.banner();
+    expect(parseMessages(await paste(commands[0] ?? "", checkout.path, { address }))).toMatchObject([
+      { taskId: "demo" },
+    ]);
+  });
+
   test("docs/: every command with grpcurl, each page from its first to its last", async () => {
     const pages = (await readdir(join(repositoryRoot, "docs"))).filter((page) => page.endsWith(".md"));
     const blocks = (await Promise.all(pages.map((page) => readBlocks(`docs/${page}`, "sh")))).flat();

@@ -42,6 +42,20 @@ describe("npm start", { timeout: 120_000 }, () => {
     expect(status.stdout).toMatch(/State +Completed/);
   });
 
+  test("serves over TLS what its banner shows, without a warning", async () => {
+    await using checkout = await makeCheckout();
+    const tls = join(checkout.path, "test/support/tls");
+    const files = ["--tls-cert", join(tls, "server.pem"), "--tls-key", join(tls, "server.key")];
+    await using server = new NpmStart(checkout.path, "--listen", "127.0.0.1:0", ...files);
+    const { commands } = await server.banner();
+    const launch = commands.find((command) => command.includes("--watch")) ?? "";
+    const { stdout, stderr } = await run("sh", ["-c", launch.replace('"limit":50', '"limit":2')], {
+      cwd: checkout.path,
+    });
+    expect(stdout).toContain("countdown/demo Completed 2/2 steps (100%), in");
+    expect(stderr).toBe("");
+  });
+
   test("takes its server along when npm alone is asked to stop", async () => {
     await using checkout = await makeCheckout();
     await using server = new NpmStart(checkout.path, "--listen", "127.0.0.1:0");

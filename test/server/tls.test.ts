@@ -12,7 +12,7 @@ import { describe, expect, test } from "vitest";
 import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { startServer } from "../../src/server/start-server.ts";
-import { loadTlsPair, type TlsPair, watchTlsPair } from "../../src/server/tls-files.ts";
+import { hostOfCertificate, loadTlsPair, type TlsPair, watchTlsPair } from "../../src/server/tls-files.ts";
 import { runCommand } from "../cli/support/run-command.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { eventually } from "../support/eventually.ts";
@@ -80,7 +80,49 @@ describe("a server with a certificate", () => {
     expect(trusting.out).toContain("1.2.3");
     const distrusting = await runCommand(["version", "--server", at]);
     expect(distrusting).toMatchObject({ code: 4 });
-    expect(distrusting.err).toContain("--ca");
+    expect(distrusting.err).toContain("hint: --ca FILE");
+  });
+
+  test("is trusted by the command line for its certificate alone", async () => {
+    await using server = await start({ version: "1.2.3" });
+    const at = `https://127.0.0.1:${server.port}`;
+    expect((await runCommand(["version", "--server", at, "--ca", file("server.pem")])).out).toContain("1.2.3");
+    expect(await runCommand(["version", "--server", at, "--ca", file("renewed.pem")])).toMatchObject({ code: 4 });
+  });
+
+  test("is called as https:// after the hint that who called it without gets, and the other way round", async () => {
+    await using server = await start();
+    const { code, err } = await runCommand(["controllers", "--server", `127.0.0.1:${server.port}`]);
+    expect({ code, err }).toEqual({
+      code: 4,
+      err:
+        `error: no server answers at 127.0.0.1:${server.port} (what listens there closes the connection)\n` +
+        `hint: does it speak TLS? Then it is: --server https://127.0.0.1:${server.port}, with --ca FILE for who signed its certificate\n`,
+    });
+    await using plain = await serveFake();
+    const reverse = await runCommand(["controllers", "--server", `https://127.0.0.1:${plain.port}`]);
+    expect(reverse).toMatchObject({
+      code: 4,
+      err:
+        `error: no server answers at https://127.0.0.1:${plain.port} (no TLS comes about)\n` +
+        `hint: does it speak no TLS? Then it is: --server 127.0.0.1:${plain.port}\n`,
+    });
+  });
+
+  test.each([
+    ["server.pem", "127.0.0.1", "127.0.0.1"],
+    ["server.pem", "0.0.0.0", "127.0.0.1"],
+    ["server.pem", "::1", "localhost"],
+    ["server.pem", "10.0.0.1", "localhost"],
+    ["ca.pem", "127.0.0.1", undefined],
+  ])("is called by a host that its certificate is for: %s at %s is %s", async (name, listen, host) => {
+    const cert = await readFile(file(name));
+    expect(hostOfCertificate({ cert, key: Buffer.alloc(0) }, listen)).toBe(host);
+  });
+
+  test("tells which file its certificate is in, and where it is for", async () => {
+    await using server = await start({ listen: "0.0.0.0:0" });
+    expect(server.tls).toEqual({ certFile: pair.tlsCert, address: `127.0.0.1:${server.port}` });
   });
 
   test("may be reached by other machines without being called insecure", async () => {

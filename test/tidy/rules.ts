@@ -88,6 +88,7 @@ export const folderRules: readonly FolderRule[] = [
       "node:fs",
       "node:path",
       "node:stream",
+      "node:tls",
       "node:util",
       "picocolors",
       "pino",
@@ -146,7 +147,7 @@ export const pureModules: readonly string[] = [
   "node:zlib",
 ];
 /** Names that are as pure, of modules that are not. */
-export const pureImports: readonly string[] = ["node:crypto createHash"];
+export const pureImports: readonly string[] = ["node:crypto createHash", "node:tls createSecureContext"];
 /** Names that are not, of modules that are pure otherwise. */
 export const worldlyImports: readonly string[] = ["@bufbuild/protobuf/wkt timestampNow"];
 

@@ -55,8 +55,8 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
     throw errors.explainStartFailure(error);
   }
   if (options.banner) {
-    const { address, controllers, store } = server;
-    const lines = renderBanner({ version, address, controllers, store, program: io.program, defaultServer });
+    const { address, controllers, store, tls } = server;
+    const lines = renderBanner({ version, address, controllers, store, tls, program: io.program, defaultServer });
     io.stderr.write(`${lines.join("\n")}\n`);
   }
   await aborted(io.signal);

@@ -8,6 +8,8 @@ export interface BannerView {
   readonly controllers: readonly string[];
   /** The store as openStore takes it. */
   readonly store: string;
+  /** With TLS: the file with the certificate, and a HOST:PORT for which that is, if one is known. */
+  readonly tls: { readonly certFile: string; readonly address: string | undefined } | undefined;
   /** How this program is called in this shell, such as "stint". */
   readonly program: string;
   /** The server that commands ask where none is named. */
@@ -17,9 +19,7 @@ export interface BannerView {
 /** What to paste next, for whoever has just started a server. */
 export function renderBanner(view: BannerView): string[] {
   const { version, address, controllers, program } = view;
-  // An address that stands for all of them is none that a client can be given.
-  const reachable = address.replace(/^(0\.0\.0\.0|\[::\])(?=:)/, "127.0.0.1");
-  const server = reachable === view.defaultServer ? "" : ` --server ${reachable}`;
+  const { target, grpcurlFlag, server } = reach(view);
   const head = [
     `Stint ${version} serves at ${address}. Tasks are kept in ${escapeText(view.store.replace(/^level:/, ""))}.`,
   ];
@@ -34,11 +34,45 @@ export function renderBanner(view: BannerView): string[] {
     `Controllers: ${controllers.join(", ")}`,
     "",
     "Launch a task, and watch it:",
-    `  grpcurl -plaintext -d '${request}' ${reachable} stint.v1.TaskControllerService/LaunchTask`,
-    `  ${program} watch ${controller} demo${server}`,
-    "",
-    "Or both in one:",
-    `  ${program} launch ${controller} demo --metadata '${JSON.stringify(metadata)}' --watch${server}`,
+    `  grpcurl ${grpcurlFlag} -d '${request}' ${target} stint.v1.TaskControllerService/LaunchTask`,
+    ...(server === undefined
+      ? [
+          "",
+          `${program} needs a server by a name that its certificate has, which has none: --server https://NAME:PORT --ca FILE`,
+        ]
+      : [
+          `  ${program} watch ${controller} demo${server}`,
+          "",
+          "Or both in one:",
+          `  ${program} launch ${controller} demo --metadata '${JSON.stringify(metadata)}' --watch${server}`,
+        ]),
     "",
   ];
+}
+
+/** How clients are told where the server is, and whom to trust; no `server` where the certificate is for none that they could name. */
+function reach({ address, tls, defaultServer }: BannerView): {
+  readonly target: string;
+  readonly grpcurlFlag: string;
+  readonly server: string | undefined;
+} {
+  // An address that stands for all of them is none that a client can be given.
+  const reachable = address.replace(/^(0\.0\.0\.0|\[::\])(?=:)/, "127.0.0.1");
+  if (tls === undefined) {
+    const server = reachable === defaultServer ? "" : ` --server ${reachable}`;
+    return { target: reachable, grpcurlFlag: "-plaintext", server };
+  }
+  if (tls.address === undefined) return { target: reachable, grpcurlFlag: "-insecure", server: undefined };
+  // The certificate itself, as who signed it is not known.
+  const file = quoteWord(tls.certFile);
+  return {
+    target: tls.address,
+    grpcurlFlag: `-cacert ${file}`,
+    server: ` --server https://${tls.address} --ca ${file}`,
+  };
+}
+
+/** As one word of a shell. */
+function quoteWord(text: string): string {
+  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

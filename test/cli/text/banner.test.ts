@@ -7,6 +7,7 @@ const view = {
   controllers: ["checksum", "countdown"],
   store: "level:/data/stint",
   program: "stint",
+  tls: undefined,
   defaultServer: "127.0.0.1:7846",
 };
 
@@ -34,6 +35,21 @@ describe("the banner", () => {
     const text = renderBanner({ ...view, address }).join("\n");
     expect(text).toContain(`stint watch countdown demo --server ${server}`);
     expect(text).toContain(` ${server} stint.v1.`);
+  });
+
+  test("has commands trust the certificate of a server with TLS, by a name that is in it", () => {
+    const tls = { certFile: "/etc/it's/cert.pem", address: "stint.example.com:7846" };
+    const commands = renderBanner({ ...view, tls }).filter((line) => line.startsWith("  "));
+    const file = `'/etc/it'\\''s/cert.pem'`;
+    expect(commands).toEqual([
+      expect.stringMatching(/^ {2}grpcurl -cacert '.* stint\.example\.com:7846 stint\.v1\..*LaunchTask$/),
+      `  stint watch countdown demo --server https://stint.example.com:7846 --ca ${file}`,
+      `  stint launch countdown demo --metadata '{"limit":50}' --watch --server https://stint.example.com:7846 --ca ${file}`,
+    ]);
+    const text = renderBanner({ ...view, tls: { ...tls, address: undefined } }).join("\n");
+    expect(text).toContain("  grpcurl -insecure -d '");
+    expect(text).not.toContain("stint watch");
+    expect(text).toContain("--server https://NAME:PORT --ca FILE");
   });
 
   test("says what is missing where there is no controller", () => {
