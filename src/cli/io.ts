@@ -18,6 +18,8 @@ export interface TextOutput {
 export interface Io {
   /** How this program is called in this shell, such as "stint". */
   readonly program: string;
+  /** The id of this process. */
+  readonly pid: number;
   readonly stdout: TextOutput;
   readonly stderr: TextOutput;
   /** All of the standard input, as text. */

@@ -56,6 +56,7 @@ for (const event of ["uncaughtException", "unhandledRejection"] as const) {
 
 const io: Io = {
   program: programName(process.argv[1] ?? ""),
+  pid: process.pid,
   stdout: createTextOutput(process.stdout, (error) => process.exit(error.code === "EPIPE" ? brokenPipe : 1)),
   stderr: createTextOutput(process.stderr, () => {}),
   readStdin,

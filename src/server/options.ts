@@ -41,6 +41,8 @@ export interface ServerOptions {
   readonly limits?: Readonly<Partial<Record<LimitName, number | undefined>>> | undefined;
   /** How long runners that were told to stop may take, in ms; those that take longer are left, and resumed at the next start. Default 4,000. */
   readonly runnerGraceMs?: number | undefined;
+  /** The id of this process, kept in `server.pid` of the data directory while the server is up. Default: there is no such file. */
+  readonly pid?: number | undefined;
   /** The environment, of which commands get what is allowed (docs/operating.md). Default: nothing. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
   readonly clock?: Clock | undefined;
@@ -75,6 +77,7 @@ export interface ResolvedServerOptions {
   readonly version: string;
   readonly limits: Limits;
   readonly runnerGraceMs: number;
+  readonly pid: number | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly random: Random;
@@ -123,6 +126,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     version: options.version ?? "unknown",
     limits,
     runnerGraceMs: options.runnerGraceMs ?? 4_000,
+    pid: options.pid,
     env: options.env ?? {},
     clock: options.clock ?? systemClock,
     random: options.random ?? systemRandom,

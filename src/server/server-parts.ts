@@ -26,6 +26,7 @@ import { formatAddress } from "./listen-address.ts";
 import type { Listener } from "./listener.ts";
 import type { HostedRunner } from "./host-runner.ts";
 import type { ResolvedController, ResolvedServerOptions } from "./options.ts";
+import { writePidFile } from "./pid-file.ts";
 import { serve } from "./serve.ts";
 import { hostOfCertificate, loadTlsPair, watchTlsPair } from "./tls-files.ts";
 
@@ -45,6 +46,7 @@ export class ServerParts {
   #store: Store | undefined;
   #guard: StoreGuard | undefined;
   #disk: DiskReserve | undefined;
+  #removePidFile: (() => Promise<void>) | undefined;
   /** The watches of all controllers. */
   readonly #hub = new WatchHub();
   readonly #closing = new AbortController();
@@ -104,11 +106,14 @@ export class ServerParts {
   }
 
   async openStore(): Promise<void> {
-    const { store, dataDir, clock, random, log, limits, historyMs, historyBytes } = this.#options;
+    const { store, dataDir, pid, clock, random, log, limits, historyMs, historyBytes } = this.#options;
     this.#store = await openStore(store, { clock, log, historyMs, historyBytes });
     this.#guard = createStoreGuard({ store: this.#store, clock, random, log });
     this.#guard.onChange((healthy) => this.availability.setStoreHealthy(healthy));
-    if (dataDir !== undefined) this.#disk = await openDiskReserve({ directory: dataDir, limits, clock, log });
+    if (dataDir !== undefined) {
+      if (pid !== undefined) this.#removePidFile = await writePidFile(dataDir, pid, log);
+      this.#disk = await openDiskReserve({ directory: dataDir, limits, clock, log });
+    }
     this.#records = await loadControllerRecords(this.#core());
   }
 
@@ -225,6 +230,7 @@ export class ServerParts {
     await this.#commands?.close();
     this.#disk?.close();
     this.#guard?.close();
+    await this.#removePidFile?.();
     await this.#store?.close();
   }
 }

@@ -1,6 +1,6 @@
 /**
  * README.md's commands, as they are pasted, against npm start; and every command with grpcurl in docs/. Only the port is another
- * one, and what is killed is this test's own server. Needs grpcurl on the PATH.
+ * one. Needs grpcurl on the PATH.
  */
 import { execFile } from "node:child_process";
 import { readdir } from "node:fs/promises";
@@ -15,10 +15,10 @@ import { parseMessages } from "./grpcurl.ts";
 
 const run = promisify(execFile);
 
-/** Pastes a block into a shell in `directory`; resolves to what it printed. `server`: HOST:PORT, and whom pkill kills. */
-async function paste(block: string, directory: string, server: { address: string; pid?: number }): Promise<string> {
-  const script = `pkill() { kill -9 -- "-$STINT_TEST_GROUP"; }\n${block.replaceAll("localhost:7846", server.address)}`;
-  const env = { ...process.env, STINT_SERVER: server.address, STINT_TEST_GROUP: String(server.pid ?? "") };
+/** Pastes a block into a shell in `directory`, with the server at HOST:PORT; resolves to what it printed. */
+async function paste(block: string, directory: string, server: { address: string }): Promise<string> {
+  const script = block.replaceAll("localhost:7846", server.address);
+  const env = { ...process.env, STINT_SERVER: server.address };
   const { stdout } = await run("bash", ["-euc", script], { cwd: directory, env, timeout: 60_000 });
   return stdout;
 }
@@ -36,7 +36,7 @@ describe("as pasted", { timeout: 240_000 }, () => {
     await using checkout = await makeCheckout();
     await using server = new NpmStart(checkout.path, "--listen", "127.0.0.1:0");
     const { address, commands: banner } = await server.banner();
-    const inTerminal = (block: string): Promise<string> => paste(block, checkout.path, { address, pid: server.pid });
+    const inTerminal = (block: string): Promise<string> => paste(block, checkout.path, { address });
     expect(parseMessages(await inTerminal(banner[0] ?? ""))).toMatchObject([{ taskId: "demo" }]);
     expect(parseMessages(await inTerminal(launch))).toMatchObject([{ taskId: "first", status: { state: "Pending" } }]);
     expect(parseMessages(await inTerminal(watch)).at(-1)).toMatchObject({ status: { state: "Completed", attempt: 1 } });

@@ -57,7 +57,7 @@ test("the library's example has at most 15 lines", async () => {
 
 test("README.md shows what it is, the two commands, a task, a kill, the library and the docs, in this order", async () => {
   const text = await readFile(join(repositoryRoot, "README.md"), "utf8");
-  const parts = ["\nStint is ", "npm ci && npm start ", "npm ci && npm test ", "/LaunchTask", "/WatchTask", "pkill -9"];
+  const parts = ["\nStint is ", "npm ci && npm start ", "npm ci && npm test ", "/LaunchTask", "/WatchTask", "kill -9"];
   const places = [...parts, 'from "stint"', "## Docs"].map((part) => text.indexOf(part));
   expect(places).not.toContain(-1);
   expect(places).toEqual(places.toSorted((a, b) => a - b));

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -159,13 +159,15 @@ describe("a server that cannot start says why, and leaves nothing open", () => {
 
   test("because of the store", async () => {
     const dataDir = await mkdtemp(join(tmpdir(), "stint-server-"));
-    const first = await start({ dataDir });
+    const first = await start({ dataDir, pid: 1 });
     const said: string[] = [];
     const say = (_: object, message: string): void => void said.push(message);
     const log = { debug: say, info: say, warn: say, error: say };
-    await expect(start({ dataDir, log })).rejects.toMatchObject({ code: "LOCKED" });
+    await expect(start({ dataDir, log, pid: 2 })).rejects.toMatchObject({ code: "LOCKED" });
     expect(said, "of a server that never was up").toEqual([]);
+    expect(await readFile(join(dataDir, "server.pid"), "utf8"), "the first server's").toBe("1\n");
     await first.server.close();
+    await expect(readFile(join(dataDir, "server.pid"))).rejects.toMatchObject({ code: "ENOENT" });
     await (await start({ dataDir })).server.close();
     await rm(dataDir, { recursive: true });
   });

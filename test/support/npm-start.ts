@@ -18,11 +18,6 @@ export class NpmStart implements AsyncDisposable {
     this.exited = new Promise((resolve) => this.#npm.once("close", (code, signal) => resolve(code ?? signal)));
   }
 
-  /** Of npm, and of the group that npm and its server are. */
-  get pid(): number | undefined {
-    return this.#npm.pid;
-  }
-
   /** All that was written to stderr. */
   get stderr(): string {
     return this.#stderr;

@@ -49,7 +49,8 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
     const file = options.config ?? io.env.STINT_CONFIG;
     const config: Config = resolveSettings(options, io.env, file ? await loadConfig(file) : {});
     const log = createProcessLog(io, config.logLevel);
-    const starting = startServer({ ...config, version, log, env: io.env, clock: io.clock, random: io.random });
+    const { pid, env, clock, random } = io;
+    const starting = startServer({ ...config, version, log, pid, env, clock, random });
     server = await Promise.race([starting, overdueStop(io)]);
   } catch (error) {
     throw errors.explainStartFailure(error);

@@ -34,6 +34,7 @@ export function createFakeIo(options: FakeIoOptions = {}): FakeIo {
     stdout: createOutput(terminal, columns),
     stderr: createOutput(terminal, columns),
     program: "stint",
+    pid: 4711,
     readStdin: async () => stdin,
     env: { LANG: "C.UTF-8", ...env },
     clock,
