@@ -27,6 +27,13 @@ async function libraryExample(): Promise<string> {
   return code;
 }
 
+/** Those that a program needs, as the page has them. */
+async function compilerOptionsOf(page: string): Promise<object> {
+  const text = await readFile(join(repositoryRoot, page), "utf8");
+  const [, options = ""] = /`"compilerOptions": (\{.*\})`/.exec(text) ?? [];
+  return JSON.parse(options) as object;
+}
+
 test("the library's example runs, prints its task to the end, and ends", async () => {
   await using program = await makeProgram(await libraryExample());
   const { stdout } = await run(process.execPath, ["--import", import.meta.resolve("tsx"), "example.ts"], {
@@ -39,12 +46,9 @@ test("the library's example runs, prints its task to the end, and ends", async (
 
 test("the library's example has the types that it needs", async () => {
   await using program = await makeProgram(await libraryExample());
-  const options = { strict: true, target: "ES2022", module: "NodeNext", lib: ["ES2022", "ESNext.Disposable"] };
-  const types = { types: ["node"], typeRoots: [join(repositoryRoot, "node_modules", "@types")], noEmit: true };
-  await writeFile(
-    join(program.path, "tsconfig.json"),
-    JSON.stringify({ compilerOptions: { ...options, ...types }, files: ["example.ts"] }),
-  );
+  const typeRoots = [join(repositoryRoot, "node_modules", "@types")];
+  const compilerOptions = { ...(await compilerOptionsOf("README.md")), typeRoots, noEmit: true };
+  await writeFile(join(program.path, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["example.ts"] }));
   const compiler = join(repositoryRoot, "node_modules", ".bin", "tsc");
   const { stdout } = await run(compiler, ["-p", program.path]).catch((error: { stdout: string }) => error);
   expect(stdout).toBe("");
