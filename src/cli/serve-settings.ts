@@ -1,8 +1,7 @@
 import { InvalidArgumentError, Option } from "commander";
+import type { Overridden, SourceProblem } from "../server/check-config.ts";
 import type { Config } from "../server/config.ts";
 import { createCountParser } from "./arguments.ts";
-import { CliError } from "./cli-error.ts";
-import { exitCode } from "./exit-code.ts";
 
 /** What of the configuration can stand on the command line and in the environment too: all but the controllers and the limits. */
 export type ServeSettings = Omit<Config, "controllers" | "limits">;
@@ -99,27 +98,39 @@ export function settingOptions(): Option[] {
   });
 }
 
-/** What is in force: a flag wins over the environment, which wins over the file. An empty variable counts as none. Throws CliError for a variable that is wrong. */
+/** What is in force: a flag wins over the environment, which wins over the file. An empty variable counts as none, and so does one that is wrong, which is told. */
 export function resolveSettings(
   flags: ServeSettings,
   env: Readonly<Record<string, string | undefined>>,
   file: Config,
-): Config {
-  const resolved: Record<string, unknown> = { ...file };
+): Overridden {
+  const config: Record<string, unknown> = { ...file };
+  const sources = new Map<string, string>();
+  const problems: SourceProblem[] = [];
   for (const setting of settings) {
+    const { key } = setting;
     const text = env[setting.env];
-    const value = flags[setting.key] ?? (text ? parseVariable(setting, text) : undefined);
-    if (value !== undefined) resolved[setting.key] = value;
+    if (flags[key] !== undefined) {
+      config[key] = flags[key];
+      sources.set(key, setting.flags.split(" ")[0] ?? "");
+    } else if (text) {
+      const parsed = parseVariable(setting, text);
+      if ("problem" in parsed) problems.push({ source: setting.env, path: [key], text: parsed.problem });
+      else {
+        config[key] = parsed.value;
+        sources.set(key, setting.env);
+      }
+    }
   }
-  return resolved;
+  return { config, sources, problems };
 }
 
-function parseVariable({ env, parse = parseBoolean }: Setting, text: string): unknown {
+function parseVariable({ parse = parseBoolean }: Setting, text: string): { value: unknown } | { problem: string } {
   try {
-    return parse(text);
-  } catch (cause) {
-    if (!(cause instanceof InvalidArgumentError)) throw cause;
-    throw new CliError(`${env} is ${JSON.stringify(text)}. ${cause.message}`, { exitCode: exitCode.usage, cause });
+    return { value: parse(text) };
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    return { problem: `is ${JSON.stringify(text)}. ${error.message}` };
   }
 }
 

@@ -1,14 +1,25 @@
+import type { ConfigProblem } from "../server/check-config.ts";
 import { ServerError, type ServerErrorCode } from "../server/error.ts";
 import { StoreError } from "../store/store.ts";
 import { CliError } from "./cli-error.ts";
 import { exitCode } from "./exit-code.ts";
-import { escapeLines } from "./text/escape.ts";
+import { escapeLines, escapeText } from "./text/escape.ts";
 
 /** Why the server did not start, as a message for people with an exit status of its own kind. What is not known comes back as it is. */
 export function explainStartFailure(error: unknown): unknown {
   if (error instanceof ServerError) return explainServerError(error);
   if (error instanceof StoreError) return explainStoreError(error);
   return error;
+}
+
+/** All that is wrong with a configuration, each with its line or whose else it is. */
+export function explainMistakes(file: string | undefined, problems: readonly ConfigProblem[]): CliError {
+  const where = problems.every(({ line }) => line !== undefined) ? file : undefined;
+  const what = problems.length === 1 ? "is a mistake" : `are ${problems.length} mistakes`;
+  return new CliError(`there ${what} in ${escapeText(where ?? "the configuration")}`, {
+    exitCode: exitCode.usage,
+    violations: problems.map(({ line, source = `${file}:${line}`, text }) => escapeText(`${source}: ${text}`)),
+  });
 }
 
 const exitCodes: Readonly<Partial<Record<ServerErrorCode, number>>> = {

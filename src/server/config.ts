@@ -8,6 +8,9 @@ import { checkCorsOrigin } from "./cors.ts";
 import { defaultLimits, type LimitName, limitNames, limitRange } from "./limits.ts";
 import { checkListenAddress } from "./listen-address.ts";
 
+/** Where a key is: the keys and places that lead to it. */
+export type ConfigPath = ReadonlyArray<PropertyKey>;
+
 /** A text about which `check` has no complaint. */
 function checkedText(check: (text: string) => string | undefined) {
   return z.string().superRefine(complainAbout(check));
@@ -80,6 +83,12 @@ function timeoutSchema() {
   return z.number().positive().optional();
 }
 
+/** Something that does not go together with something else in the file. */
+export interface Conflict {
+  readonly path: ConfigPath;
+  readonly message: string;
+}
+
 const limitsSchema = z.strictObject(
   Object.fromEntries(
     limitNames.map((name) => [name, limitSchema(name).optional().meta({ default: defaultLimits[name] })]),
@@ -91,7 +100,8 @@ function limitSchema(name: LimitName) {
   return z.int().min(min).max(max);
 }
 
-const fileSchema = z.strictObject({
+/** The schema of the file. Paths in it are relative to the file. */
+export const configSchema = z.strictObject({
   listen: checkedText(checkListenAddress).optional().describe("HOST:PORT to listen on. Default 127.0.0.1:7846."),
   dataDir: z
     .string()
@@ -130,17 +140,50 @@ const fileSchema = z.strictObject({
   controllers: z.array(controllerSchema).max(1_000).optional().describe("The controllers that the server hosts."),
 });
 
-/** The schema of the file. Paths in it are relative to the file. */
-export const configSchema = fileSchema.superRefine(checkConcurrency);
+/**
+ * What of a file does not go together: two controllers of one name, and one that would run more tasks than it may have. Not in
+ * the schema, which looks for that only where all else is right.
+ */
+export function findConflicts(file: unknown): Conflict[] {
+  const { controllers, limits } = looseSchema.parse(file);
+  const max = limits.activeMax ?? defaultLimits.activeMax;
+  const names = controllers.map(({ name }) => name);
+  return controllers.flatMap(({ name, concurrency = 1 }, index) => {
+    const conflicts: Conflict[] = [];
+    const path = (key: string): ConfigPath => ["controllers", index, key];
+    if (name !== undefined && names.indexOf(name) < index)
+      conflicts.push({ path: path("name"), message: "another controller has this name" });
+    if (concurrency > max)
+      conflicts.push({ path: path("concurrency"), message: `must be at most ${max}, which is limits.activeMax` });
+    return conflicts;
+  });
+}
 
-/** A controller cannot run more tasks than it may have. */
-function checkConcurrency({ controllers = [], limits }: z.infer<typeof fileSchema>, context: z.RefinementCtx): void {
-  const max = limits?.activeMax ?? defaultLimits.activeMax;
-  for (const [index, { concurrency = 1 }] of controllers.entries()) {
-    if (concurrency <= max) continue;
-    const message = `must be at most ${max}, which is limits.activeMax`;
-    context.addIssue({ code: "custom", path: ["controllers", index, "concurrency"], message });
+/** Takes anything for a file, and leaves out what is wrong with it. */
+const { name, concurrency } = controllerSchema.shape;
+const looseController = z.object({ name: name.optional().catch(undefined), concurrency: concurrency.catch(undefined) });
+const looseLimits = z.object({ activeMax: limitsSchema.shape.activeMax.catch(undefined) });
+const looseSchema = z
+  .object({
+    controllers: z.array(looseController.catch({})).catch([]),
+    limits: looseLimits.catch({}),
+  })
+  .catch({ controllers: [], limits: {} });
+
+/** What of a file is right, key by key, and controller by controller with its place in the list. */
+export function soundParts(file: unknown): { config: Config; places: number[] } {
+  const given = z.record(z.string(), z.unknown()).catch({}).parse(file);
+  const sound: Record<string, unknown> = {};
+  for (const [key, schema] of Object.entries(configSchema.shape)) {
+    const parsed = (schema as z.ZodType).safeParse(given[key]);
+    if (key !== "controllers" && parsed.success && parsed.data !== undefined) sound[key] = parsed.data;
   }
+  const list: unknown = given["controllers"];
+  if (!Array.isArray(list)) return { config: sound, places: [] };
+  const controllers = list.map((each) => controllerSchema.safeParse(each).data);
+  const places = [...controllers.keys()].filter((index) => controllers[index] !== undefined);
+  sound["controllers"] = places.map((index) => controllers[index]);
+  return { config: sound, places };
 }
 
 /** What stands in a file, with its paths made absolute. */

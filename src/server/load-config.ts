@@ -2,25 +2,27 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from "yaml";
 import type { z } from "zod";
-import { type Config, configSchema, type RunnerConfig } from "./config.ts";
+import { type Config, type ConfigPath, configSchema, findConflicts, type RunnerConfig, soundParts } from "./config.ts";
 import { ServerError } from "./error.ts";
-
-/** Where a key is: the keys and places that lead to it. */
-export type ConfigPath = ReadonlyArray<PropertyKey>;
+import { describeIssue } from "./plain-issue.ts";
 
 /** One thing that is wrong with a file. */
-export interface ConfigProblem {
+export interface FileProblem {
   /** From 1 on. */
   readonly line: number;
+  readonly path: ConfigPath;
   /** Begins with the key, where it is about one. */
   readonly text: string;
 }
 
 /** What a file says, and what is wrong with that. */
 export interface ReadConfig {
-  /** Empty where something is wrong. */
+  /** Without what is wrong. */
   readonly config: Config;
-  readonly problems: readonly ConfigProblem[];
+  /** Where in the file's list each of those controllers is. */
+  readonly places: readonly number[];
+  /** In the order of their lines. */
+  readonly problems: readonly FileProblem[];
   /** The line of a key; where the key is not there, that of what should have it. */
   readonly lineOf: (path: ConfigPath) => number;
 }
@@ -57,26 +59,28 @@ function readConfig(text: string): ReadConfig {
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
   const line = (offset: number | undefined): number => lines.linePos(offset ?? 0).line;
   const lineOf = (path: ConfigPath): number => line(offsetOf(document, path));
-  const wrong = (problems: readonly ConfigProblem[]): ReadConfig => ({ config: {}, problems, lineOf });
-  const syntax = [...document.errors, ...document.warnings];
-  if (syntax.length > 0) return wrong(syntax.map((error) => ({ line: line(error.pos[0]), text: error.message })));
+  const syntax = [...document.errors, ...document.warnings].map(({ code, message, pos }) => {
+    const isTwice = code === "DUPLICATE_KEY";
+    return { line: line(pos[0]), path: [], text: isTwice ? "this key is there already" : message, isTwice };
+  });
+  const unreadable = (problems: readonly FileProblem[]): ReadConfig => ({ config: {}, places: [], problems, lineOf });
+  // What stands behind a mistake of syntax may be anything; a key that is there twice harms nothing else.
+  if (syntax.some(({ isTwice }) => !isTwice)) return unreadable(syntax);
   let value: unknown;
   try {
     // Aliases may blow up (a few hundred bytes that stand for gigabytes) or lead nowhere.
     value = document.toJS({ maxAliasCount: 100 });
   } catch (error) {
-    return wrong([{ line: 1, text: error instanceof Error ? error.message : String(error) }]);
+    return unreadable([{ line: 1, path: [], text: error instanceof Error ? error.message : String(error) }]);
   }
-  const parsed = configSchema.safeParse(value ?? {});
-  if (!parsed.success) return wrong(parsed.error.issues.flatMap((issue) => problemsOf(issue, lineOf)));
-  const twice = parsed.data.controllers?.findIndex(
-    ({ name }, index, all) => all.findIndex((c) => c.name === name) < index,
-  );
-  if (twice !== undefined && twice >= 0) {
-    const path = ["controllers", twice, "name"];
-    return wrong([{ line: lineOf(path), text: `${formatPath(path)}: another controller has this name` }]);
-  }
-  return { config: parsed.data, problems: [], lineOf };
+  const file = value ?? {};
+  const issues = configSchema.safeParse(file, { error: describeIssue }).error?.issues ?? [];
+  const problems = [
+    ...syntax,
+    ...issues.flatMap((issue) => problemsOf(issue, lineOf)),
+    ...findConflicts(file).map(({ path, message }) => problemAt(path, message, lineOf)),
+  ].sort((a, b) => a.line - b.line);
+  return { ...soundParts(file), problems, lineOf };
 }
 
 const pathKeys = ["dataDir", "tlsCert", "tlsKey"] as const;
@@ -108,16 +112,17 @@ function resolveRunnerPaths({ module, exec }: RunnerConfig, directory: string): 
   return { exec: { ...exec, ...cwd, command: [file, ...args] } };
 }
 
-function problemsOf(issue: z.core.$ZodIssue, lineOf: ReadConfig["lineOf"]): ConfigProblem[] {
+function problemAt(path: ConfigPath, message: string, lineOf: ReadConfig["lineOf"]): FileProblem {
+  return { line: lineOf(path), path, text: `${formatPath(path)}: ${message}` };
+}
+
+function problemsOf(issue: z.core.$ZodIssue, lineOf: ReadConfig["lineOf"]): FileProblem[] {
   if (issue.code !== "unrecognized_keys") {
     // What is wrong with a key of a map lies one deeper.
     const { message } = issue.code === "invalid_key" ? (issue.issues[0] ?? issue) : issue;
-    return [{ line: lineOf(issue.path), text: `${formatPath(issue.path)}: ${message}` }];
+    return [problemAt(issue.path, message, lineOf)];
   }
-  return issue.keys.map((key) => {
-    const path = [...issue.path, key];
-    return { line: lineOf(path), text: `${formatPath(path)}: there is no such key` };
-  });
+  return issue.keys.map((key) => problemAt([...issue.path, key], "there is no such key", lineOf));
 }
 
 /** Where in the text the key at `path` is; where there is none, where what should have it is. */

@@ -1,19 +1,18 @@
 import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
-import { CliError } from "../../src/cli/cli-error.ts";
 import { resolveSettings, settingOptions } from "../../src/cli/serve-settings.ts";
 
 describe("the settings of serve", () => {
   test("are the flag's before the variable's before the file's", () => {
     const file = { listen: "a:1", dataDir: "/file", logLevel: "error" as const, controllers: [] };
     const env = { STINT_LISTEN: "b:2", STINT_DATA_DIR: "/env", STINT_LOG_LEVEL: "" };
-    expect(resolveSettings({ listen: "c:3" }, env, file)).toEqual({
-      listen: "c:3",
-      dataDir: "/env",
-      logLevel: "error",
-      controllers: [],
-    });
+    const { config, sources } = resolveSettings({ listen: "c:3" }, env, file);
+    expect(config).toEqual({ listen: "c:3", dataDir: "/env", logLevel: "error", controllers: [] });
+    expect([...sources]).toEqual([
+      ["listen", "--listen"],
+      ["dataDir", "STINT_DATA_DIR"],
+    ]);
   });
 
   test("can all be set by variables, with their types", () => {
@@ -25,14 +24,15 @@ describe("the settings of serve", () => {
       STINT_HISTORY_BYTES: "1000",
       STINT_TASK_ID: "none of ours",
     };
-    expect(resolveSettings({}, env, {})).toEqual({
+    expect(resolveSettings({}, env, {}).config).toEqual({
       insecure: true,
       logLevel: "debug",
       retentionHours: 0.5,
       historyHours: 2,
       historyBytes: 1000,
     });
-    expect(resolveSettings({}, { STINT_INSECURE: "0" }, { insecure: true })).toEqual({ insecure: false });
+    const { config } = resolveSettings({}, { STINT_INSECURE: "0" }, { insecure: true });
+    expect(config).toEqual({ insecure: false });
   });
 
   test.each([
@@ -42,8 +42,11 @@ describe("the settings of serve", () => {
     ["STINT_HISTORY_HOURS", "1h"],
     ["STINT_HISTORY_BYTES", "1GiB"],
   ])("name the variable that is wrong: %s=%s", (name, value) => {
-    expect(() => resolveSettings({}, { [name]: value }, {})).toThrow(CliError);
-    expect(() => resolveSettings({}, { [name]: value }, {})).toThrow(`${name} is "${value}"`);
+    const { config, problems } = resolveSettings({}, { [name]: value }, {});
+    expect(config).toEqual({});
+    expect(problems).toMatchObject([
+      { source: name, text: expect.stringContaining(`is "${value}". It must`) as unknown },
+    ]);
   });
 
   test("have a flag each", () => {

@@ -53,6 +53,53 @@ describe("a check of a configuration", () => {
     ]);
   });
 
+  test("finds mistakes of the file and of what it names in one round, in the order of the lines", async () => {
+    const { problems } = await check(
+      [
+        "controllers:",
+        "  - { name: a, runner: { module: absent.mjs } }",
+        "  - { name: b, runner: { module: absent.mjs }, speed: 1 }",
+        "  - { name: c, runner: { exec: { command: [no-such-command-anywhere] } } }",
+        "logLevel: loud",
+        "listen: 0.0.0.0:1",
+      ].join("\n"),
+    );
+    expect(problems.map(({ line, text }) => `${line}: ${text.split(":")[0]}`)).toEqual([
+      "2: controllers[0].runner.module",
+      "3: controllers[1].speed",
+      "4: controllers[2].runner.exec",
+      "5: logLevel",
+      "6: listen",
+    ]);
+  });
+
+  test("does not call an address open to all while what would protect it is wrong itself", async () => {
+    const { problems } = await check("listen: 0.0.0.0:1\ninsecure: maybe\n");
+    expect(problems.map(({ line }) => line)).toEqual([2]);
+  });
+
+  test("blames what has the setting, where that is not the file", async () => {
+    const override = (config: object) => ({
+      config: { ...config, listen: "nowhere", corsOrigins: ["*"], tlsCert: "a.pem" },
+      sources: new Map([
+        ["listen", "STINT_LISTEN"],
+        ["corsOrigins", "--cors-origins"],
+        ["tlsCert", "STINT_TLS_CERT"],
+      ]),
+      problems: [{ source: "STINT_INSECURE", path: ["insecure"], text: "is wrong" }],
+    });
+    const { problems } = await checkConfig(undefined, { env: {}, override });
+    expect(problems).toEqual([
+      { source: "STINT_INSECURE", text: "is wrong" },
+      { source: "STINT_LISTEN", text: expect.stringMatching(/^must be HOST:PORT/) as unknown },
+      { source: "--cors-origins", text: expect.stringContaining("is not the origin of a page") as unknown },
+    ]);
+    const alone = { config: { tlsCert: "a.pem" }, sources: new Map([["tlsCert", "STINT_TLS_CERT"]]), problems: [] };
+    expect((await checkConfig(undefined, { env: {}, override: () => alone })).problems).toEqual([
+      { source: "STINT_TLS_CERT", text: "tlsCert is set without tlsKey; TLS needs both" },
+    ]);
+  });
+
   test.each([
     ["listen: nowhere at all\n", "1: listen: must be HOST:PORT"],
     ["logLevel: info\nlisten: 0.0.0.0:1\n", "2: listen: other machines can reach 0.0.0.0:1"],

@@ -54,16 +54,9 @@ async function checkFile(io: Io, argument: string | undefined, output: ClientOpt
     io.stdout.write(escapeJson(JSON.stringify({ file, valid, controllers, problems })));
     return valid ? exitCode.success : exitCode.usage;
   }
-  if (!valid) {
-    throw new CliError(
-      `there ${problems.length === 1 ? "is a mistake" : `are ${problems.length} mistakes`} in ${file}`,
-      {
-        exitCode: exitCode.usage,
-        violations: problems.map(({ line, text }) => escapeText(`${file}:${line}: ${text}`)),
-      },
-    );
-  }
+  if (!valid) throw errors.explainMistakes(file, problems);
   const names = controllers.length === 0 ? "" : `: ${controllers.join(", ")}`;
-  io.stdout.write(`${escapeText(file)} is good, with ${controllers.length} controllers${names}\n`);
+  const noun = controllers.length === 1 ? "controller" : "controllers";
+  io.stdout.write(`${escapeText(file)} is good, with ${controllers.length} ${noun}${names}\n`);
   return exitCode.success;
 }

@@ -1,5 +1,7 @@
 import { sleep } from "../../clock.ts";
+import type { CheckConfigOptions, Overridden } from "../../server/check-config.ts";
 import type { Config } from "../../server/config.ts";
+import { ServerError } from "../../server/error.ts";
 import type { RunningServer } from "../../server/start-server.ts";
 import { defaultServer } from "../arguments.ts";
 import { CliError } from "../cli-error.ts";
@@ -45,15 +47,18 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
     import("../start-failure.ts"),
   ]);
   let server: RunningServer;
+  const file = options.config || io.env.STINT_CONFIG || undefined;
+  const override = (config: Config): Overridden => resolveSettings(options, io.env, config);
   try {
-    const file = options.config ?? io.env.STINT_CONFIG;
-    const config: Config = resolveSettings(options, io.env, file ? await loadConfig(file) : {});
+    const { config, problems } = override(file ? await loadConfig(file) : {});
+    if (problems.length > 0)
+      throw new ServerError("CONFIG", problems.map(({ source, text }) => `${source} ${text}`).join("\n"));
     const log = createProcessLog(io, config.logLevel);
     const { pid, env, clock, random } = io;
     const starting = startServer({ ...config, version, log, pid, env, clock, random });
     server = await Promise.race([starting, overdueStop(io)]);
   } catch (error) {
-    throw errors.explainStartFailure(error);
+    throw (await findMistakes(file, { env: io.env, override }, error)) ?? errors.explainStartFailure(error);
   }
   if (options.banner) {
     const { address, controllers, store, tls } = server;
@@ -64,6 +69,22 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
   if (io.stderr.isTerminal) io.stderr.write("Stopping, with what is under way finished; once more stops at once.\n");
   await server.close();
   return exitCode.success;
+}
+
+/** A start ends with the first mistake in the configuration; whoever has made it is told of all, as config check does. */
+async function findMistakes(
+  file: string | undefined,
+  options: CheckConfigOptions,
+  error: unknown,
+): Promise<CliError | undefined> {
+  if (!(error instanceof ServerError && ["CONFIG", "OPTION", "RUNNER"].includes(error.code))) return undefined;
+  const [{ checkConfig }, { explainMistakes }] = await Promise.all([
+    import("../../server/check-config.ts"),
+    import("../start-failure.ts"),
+  ]);
+  // A file that cannot be read is what the error says already.
+  const { problems } = await checkConfig(file, options).catch(() => ({ problems: [] }));
+  return problems.length === 0 ? undefined : explainMistakes(file, problems);
 }
 
 /** Rejects when the server was asked to stop and is still starting, for so long that nothing is waited for any more. */

@@ -51,6 +51,30 @@ describe("stint config check", () => {
     expect((await runCommand(["config", "check", file], undefined, { env })).code).toBe(0);
   });
 
+  test("blames a variable for what is wrong with it, and not the file", async () => {
+    await using scratch = await makeScratchDirectory();
+    const file = join(scratch.path, "stint.yaml");
+    await writeFile(file, "listen: 127.0.0.1:0\nspeed: 9\n");
+    const env = { STINT_LISTEN: "nowhere", STINT_LOG_LEVEL: "loud" };
+    const { code, err } = await runCommand(["config", "check", file], undefined, { env });
+    expect(code).toBe(2);
+    expect(err.split("\n")).toEqual([
+      "error: there are 3 mistakes in the configuration",
+      `  - ${file}:2: speed: there is no such key`,
+      '  - STINT_LOG_LEVEL: is "loud". It must be one of debug, info, warn, error.',
+      '  - STINT_LISTEN: must be HOST:PORT, such as 127.0.0.1:7846, not "nowhere"',
+      "",
+    ]);
+  });
+
+  test("counts one controller as one", async () => {
+    await using scratch = await makeScratchDirectory();
+    const file = join(scratch.path, "stint.yaml");
+    await writeFile(file, "controllers: [{ name: a, runner: { exec: { command: [sh] } } }]");
+    const { out } = await runCommand(["config", "check", file], undefined, { env: { PATH: "/usr/bin:/bin" } });
+    expect(out).toBe(`${file} is good, with 1 controller: a\n`);
+  });
+
   test("of a file that is not there is wrong usage", async () => {
     const { code, err } = await runCommand(["config", "check", "no-such-file.yaml"]);
     expect({ code, err }).toEqual({
