@@ -61,7 +61,7 @@ function show(view: WatchView, event: WatchEvent, address: string): void {
 }
 
 /** What happened to the connection with the server at `address`, for people. */
-export function connectionText(event: Exclude<WatchEvent, { kind: "message" }>, address: string): string {
+export function connectionText(event: Exclude<WatchEvent<unknown>, { kind: "message" }>, address: string): string {
   switch (event.kind) {
     case "disconnected":
       return `Lost the connection to ${address} (${escapeText(event.error.message)}); trying again.`;

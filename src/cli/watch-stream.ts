@@ -1,4 +1,4 @@
-// Watches a task over broken connections and restarts of the server.
+// Watches a task, or all tasks of a controller, over broken connections and restarts of the server.
 //
 // It owns the position: the revision up to which everything was handed on.
 // The loop is in one of these states:
@@ -12,6 +12,7 @@
 // 4. Where the server does not have the history since the position, the watch
 //    begins again with the status as it is, and says so.
 // 5. Once the end state was handed on, a stream that breaks is not opened again.
+// 6. The snapshot of many tasks comes in no order of revisions: the position moves only behind the bookmark that ends it.
 
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { status as Code } from "@grpc/grpc-js";
@@ -19,6 +20,8 @@ import {
   TaskControllerService,
   type WatchTaskRequestSchema,
   type WatchTaskResponse,
+  type WatchTasksRequestSchema,
+  type WatchTasksResponse,
 } from "#gen/stint/v1/controller_pb.js";
 import { type Clock, sleep } from "../clock.ts";
 import type { Random } from "../random.ts";
@@ -27,8 +30,8 @@ import { neverConnected, RpcError } from "./rpc-error.ts";
 import { hasEnded } from "./text/task-text.ts";
 
 /** What a watch hands on. */
-export type WatchEvent =
-  | { readonly kind: "message"; readonly message: WatchTaskResponse }
+export type WatchEvent<M = WatchTaskResponse> =
+  | { readonly kind: "message"; readonly message: M }
   | { readonly kind: "disconnected"; readonly error: RpcError }
   | { readonly kind: "reconnected" }
   | { readonly kind: "history-lost"; readonly error: RpcError };
@@ -47,29 +50,73 @@ export interface WatchStreamOptions {
  * Everything that happens to the task, until it has ended. Throws RpcError for what
  * trying again does not help with, and the signal's reason when that is aborted.
  */
-export async function* watchTask(
+export function watchTask(
   client: RpcClient,
   request: MessageInitShape<typeof WatchTaskRequestSchema>,
   options: WatchStreamOptions,
 ): AsyncGenerator<WatchEvent> {
+  const { watchTask: method } = TaskControllerService.method;
+  const watched = {
+    since: request.sinceRevision ?? 0n,
+    maySayNothing: request.waitForLaunch === true,
+    open: (sinceRevision: bigint) => client.stream(method, { ...request, sinceRevision }, { signal: options.signal }),
+    positionAfter: ({ revision }: WatchTaskResponse) => revision,
+    isEnd: ({ status }: WatchTaskResponse) => status !== undefined && hasEnded(status.state),
+  };
+  return follow(watched, options);
+}
+
+/** Everything that happens to the tasks of a controller, from a snapshot of them on; it has no end. Throws as watchTask does. */
+export function watchTasks(
+  client: RpcClient,
+  request: MessageInitShape<typeof WatchTasksRequestSchema>,
+  options: WatchStreamOptions,
+): AsyncGenerator<WatchEvent<WatchTasksResponse>> {
+  const { watchTasks: method } = TaskControllerService.method;
+  let isWhole = false;
+  const watched = {
+    since: request.sinceRevision ?? 0n,
+    maySayNothing: false,
+    open(sinceRevision: bigint) {
+      isWhole = sinceRevision > 0n;
+      return client.stream(method, { ...request, sinceRevision }, { signal: options.signal });
+    },
+    positionAfter({ bookmark, revision }: WatchTasksResponse) {
+      isWhole ||= bookmark;
+      return isWhole ? revision : 0n;
+    },
+    isEnd: () => false,
+  };
+  return follow(watched, options);
+}
+
+/** What is watched, by the messages that tell of it. */
+interface Watched<M> {
+  /** The revision to begin after; 0 is with a snapshot. */
+  readonly since: bigint;
+  /** Whether a stream may stay silent though all is well, also without a revision to begin after. */
+  readonly maySayNothing: boolean;
+  open(sinceRevision: bigint): AsyncIterable<M>;
+  /** The revision up to which everything has come with this message. */
+  positionAfter(message: M): bigint;
+  isEnd(message: M): boolean;
+}
+
+async function* follow<M>(watched: Watched<M>, options: WatchStreamOptions): AsyncGenerator<WatchEvent<M>> {
   const { clock, signal, outageMaxMs = 600_000, hasAnswered = false } = options;
-  let position = request.sinceRevision ?? 0n;
+  let position = watched.since;
   let received = hasAnswered;
   let ended = false;
   let outage: { readonly startMs: number; tries: number } | undefined;
   for (;;) {
     try {
-      const stream = client.stream(
-        TaskControllerService.method.watchTask,
-        { ...request, sinceRevision: position },
-        { signal },
-      );
-      for await (const message of stream) {
+      for await (const message of watched.open(position)) {
         if (outage) yield { kind: "reconnected" };
         outage = undefined;
         received = true;
-        if (message.revision > position) position = message.revision;
-        ended ||= message.status !== undefined && hasEnded(message.status.state);
+        const reached = watched.positionAfter(message);
+        if (reached > position) position = reached;
+        ended ||= watched.isEnd(message);
         yield { kind: "message", message };
       }
       return;
@@ -83,7 +130,7 @@ export async function* watchTask(
       }
       // Waiting for a launch, or for what is newer than a revision, nothing may have come for a long time over a
       // connection that was there.
-      const mayBeSilent = request.waitForLaunch === true || position > 0n;
+      const mayBeSilent = watched.maySayNothing || position > 0n;
       const wasThere = received || (mayBeSilent && !neverConnected(error)) || outage !== undefined;
       if (!wasThere || !isPassing(error)) throw error;
       if (!outage) yield { kind: "disconnected", error };

@@ -11,6 +11,9 @@ import {
 } from "#gen/stint/v1/controller_pb.js";
 import { startServer } from "../../src/server/start-server.ts";
 import { StateCompleted, StateRunning } from "../../src/task/state.ts";
+import { Interrupted } from "../../src/cli/io.ts";
+import { runProgram } from "../../src/cli/program.ts";
+import { createFakeIo } from "../cli/support/fake-io.ts";
 import { readError } from "../support/call-error.ts";
 import { eventually } from "../support/eventually.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
@@ -18,8 +21,8 @@ import { makeScratchDirectory } from "../support/scratch-directory.ts";
 const runner = { module: resolve("examples/runners/countdown.ts") };
 const controllers = ["first", "second"].map((name) => ({ name, runner }));
 
-async function start(dataDir: string) {
-  const server = await startServer({ listen: "127.0.0.1:0", controllers, dataDir });
+async function start(dataDir: string, port = 0) {
+  const server = await startServer({ listen: `127.0.0.1:${port}`, controllers, dataDir });
   const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl: `http://${server.address}` }));
   const launch = (controller: string, taskId: string, limit: number) =>
     client.launchTask({
@@ -100,4 +103,33 @@ test("one controller is watched, by state; an unknown one is NOT_FOUND", async (
   expect(changes.at(-1)?.status?.state).toBe(StateCompleted);
   const { over } = collect(started, { controller: "third" });
   expect((await over)?.code).toBe(Code.NotFound);
+});
+
+test("the command line watches all tasks of a controller, over a restart of the server, and prints each line once", {
+  timeout: 120_000,
+}, async () => {
+  await using scratch = await makeScratchDirectory();
+  const io = createFakeIo();
+  let over: Promise<number> | undefined;
+  let port = 0;
+  {
+    await using started = await start(scratch.path);
+    ({ port } = started.server);
+    await started.launch("first", "a", 100);
+    await started.launch("second", "a", 1);
+    over = runProgram(["watch", "first", "--server", `127.0.0.1:${port}`], io);
+    await eventually(() => expect(io.stdout.text).toMatch(/ first\/a [3-9]\/100/), 30_000);
+  }
+  await using again = await start(scratch.path, port);
+  await again.launch("first", "b", 2);
+  await eventually(() => expect(io.stdout.text).toMatch(/ first\/a Completed 100\/100/), 30_000);
+  await eventually(() => expect(io.stdout.text).toMatch(/ first\/b Completed 2\/2/), 30_000);
+  io.interrupt(new Interrupted("SIGINT"));
+  expect(await over).toBe(130);
+  expect(io.stderr.text).toContain("Connected again.");
+  const lines = io.stdout.lines;
+  expect(new Set(lines).size).toBe(lines.length);
+  expect(lines.filter((line) => !line.includes(" first/"))).toEqual([]);
+  const states = lines.flatMap((line) => / first\/a ([A-Z]\w+)/.exec(line)?.[1] ?? []);
+  expect(states.slice(-4)).toEqual(["Running", "Pending", "Running", "Completed"]);
 });
