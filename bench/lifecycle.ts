@@ -3,6 +3,7 @@
  * task is launched by its own id, Pending, Running, one progress, Completed, and counts when its end is told.
  *
  * stint        synced: every one of these steps is on disk before the next
+ * ceiling      four changes of 200 bytes a task on bare LevelDB, synced, in the best layout known (bench/ceiling.ts, "journal+")
  * bullmq       on redis-server, append-only file, fsync each second: weaker; add with a job id, one updateProgress
  * bullmq sync  the same with fsync always, one round: the equal
  *
@@ -12,75 +13,37 @@
  * LIFECYCLE_TASKS and LIFECYCLE_ROUNDS change the dose.
  */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { openController } from "../src/controller/open-controller.ts";
-import { openStore } from "../src/store/open.ts";
+import { ceiling } from "./support/bare-level.ts";
+import { openController, openStore } from "./support/product.ts";
+import { type Contender, dose, measureInTurn, printRates, type Subject } from "./support/rounds.ts";
 
 const inFlight = 64;
 const retention = { afterEndMs: 3_600_000 };
 
-/** Brings tasks from launch to end. */
-interface Subject {
-  bring(id: string): Promise<void>;
-  close(): Promise<void>;
-}
-
-type Open = (directory: string) => Promise<Subject>;
-
-/** Prints tasks a second of Stint and, where it is there, of the peer: the median of the rounds, and their spread. */
+/** Prints tasks a second of Stint, of the ceiling and, where it is there, of the peer: the median of the rounds, and their spread. */
 export async function run(): Promise<void> {
-  const tasks = Number(process.env["LIFECYCLE_TASKS"] ?? 10_000);
-  const rounds = Number(process.env["LIFECYCLE_ROUNDS"] ?? 5);
-  const subjects: [name: string, open: Open, rounds: number][] = [["stint", openStint, rounds]];
+  const turns = { tasks: dose("LIFECYCLE_TASKS", 10_000), rounds: dose("LIFECYCLE_ROUNDS", 5), inFlight };
   const missing = await missingPeer();
-  if (missing === undefined) {
-    subjects.push(["bullmq", (directory) => openBullmq(directory, "everysec"), rounds]);
-    subjects.push(["bullmq sync", (directory) => openBullmq(directory, "always"), 1]);
-  }
-  const results = new Map<string, number[]>(subjects.map(([name]) => [name, []]));
-  for (let round = 0; round < rounds; round += 1) {
-    for (const [name, open, most] of subjects) {
-      if (round < most) results.get(name)?.push(await measure(open, tasks));
-    }
-  }
-  console.log(`lifecycle: tasks/s from launch to end, ${inFlight} launchers, ${tasks} tasks a round, stint synced`);
-  console.log(`Node ${process.version}, ${rounds} rounds in turn\n`);
-  console.log("                median      low     high   stint is");
-  const ours = median(results.get("stint") ?? []);
-  for (const [name, rates] of results) {
-    const columns = [median(rates), Math.min(...rates), Math.max(...rates)];
-    const ratio = `${(ours / median(rates)).toFixed(2)} x`;
-    console.log(
-      name.padEnd(13) + columns.map((rate) => Math.round(rate).toString().padStart(9)).join("") + ratio.padStart(11),
-    );
-  }
+  const contenders: readonly Contender[] = [
+    { name: "stint", synced: "each step", open: openStint },
+    { name: "ceiling", synced: "each step", open: ceiling },
+    ...(missing === undefined ? bullmq : []),
+  ];
+  const rates = await measureInTurn(contenders, turns);
+  const title = `lifecycle: ${turns.tasks} tasks a round from launch to end, ${inFlight} launchers`;
+  printRates(
+    title,
+    contenders,
+    rates,
+    contenders.map(({ name }) => name).filter((name) => name !== "stint"),
+  );
   if (missing !== undefined) console.log(`\nbullmq is left out: ${missing}`);
 }
 
-function median(rates: readonly number[]): number {
-  return rates.toSorted((a, b) => a - b)[rates.length >> 1] ?? 0;
-}
-
-async function measure(open: Open, tasks: number): Promise<number> {
-  const directory = await mkdtemp(join(tmpdir(), "stint-lifecycle-"));
-  try {
-    const subject = await open(directory);
-    let next = 0;
-    const since = performance.now();
-    await Promise.all(
-      Array.from({ length: inFlight }, async () => {
-        while (next < tasks) await subject.bring(`task-${next++}`);
-      }),
-    );
-    const seconds = (performance.now() - since) / 1_000;
-    await subject.close();
-    return tasks / seconds;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
+const bullmq: readonly Contender[] = [
+  { name: "bullmq", synced: "within a second", open: (directory) => openBullmq(directory, "everysec") },
+  { name: "bullmq sync", synced: "each command", open: (directory) => openBullmq(directory, "always"), rounds: 1 },
+];
 
 async function openStint(directory: string): Promise<Subject> {
   const store = await openStore(`level:${directory}`);
@@ -91,9 +54,9 @@ async function openStint(directory: string): Promise<Subject> {
     runner: { onTaskRunning: (task) => task.setProgress({ current: 1, total: 1 }) },
   });
   return {
-    bring: (id) =>
+    bring: (task) =>
       new Promise((resolve, reject) => {
-        controller.launchTask(id, { onState: () => resolve() }).catch(reject);
+        controller.launchTask(`task-${task}`, { onState: () => resolve() }).catch(reject);
       }),
     async close() {
       await controller.close();
@@ -146,8 +109,9 @@ async function openBullmq(directory: string, appendfsync: "everysec" | "always")
   const worker = new Worker("bench", (job) => job.updateProgress(1), { connection, concurrency: inFlight });
   worker.on("completed", ({ id }) => ended.get(id)?.());
   return {
-    bring: (id) =>
+    bring: (task) =>
       new Promise((resolve, reject) => {
+        const id = `task-${task}`;
         ended.set(id, () => {
           ended.delete(id);
           resolve();
