@@ -133,6 +133,7 @@ function mix(state: number): number {
   return (mixed ^ (mixed >>> 16)) >>> 0;
 }
 
+/** From the high bits, which the mask leaves out of the first place: else keys that share that would share all. */
 function stepOf(hashed: number): number {
-  return (Math.imul(hashed, 0x9e3779b1) >>> 0) | 1;
+  return ((hashed >>> 17) | (hashed << 15) | 1) >>> 0;
 }

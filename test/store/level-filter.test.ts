@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { silentLog } from "../../src/log.ts";
 import { KeyFilter } from "../../src/store/level-filter.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
@@ -6,6 +7,16 @@ import { bytes, crashCopy, eventually, FaultyDisk, letGoUpTo, makeScratch, until
 
 test("a filter excludes nothing before it is filled", () => {
   expect(new KeyFilter().excludes("a")).toBe(false);
+});
+
+test("a filter that is full takes one key in fifty that it never saw for one it has, at most", async () => {
+  const filter = new KeyFilter();
+  await filter.fill({ failure: undefined, options: { log: silentLog }, iterate: async () => [] as never });
+  for (let i = 0; i < 100_000; i += 1) filter.add(`/tasks/many/task-${i}`);
+  let excluded = 0;
+  for (let i = 0; i < 10_000; i += 1) if (filter.excludes(`/deliveries/many/task-${i}/run`)) excluded += 1;
+  expect(excluded).toBeGreaterThan(9_800);
+  for (let i = 0; i < 100_000; i += 1) if (filter.excludes(`/tasks/many/task-${i}`)) throw new Error(`lost: ${i}`);
 });
 
 test("a new key costs no seek, one that is there is found, whatever its characters", async () => {
