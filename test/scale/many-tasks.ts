@@ -1,36 +1,47 @@
 /**
- * Launches many tasks on the LevelDB store, lists, counts and sweeps them, and prints what it took, as JSON on one line.
- * Run in a process of its own, with --expose-gc: many-tasks.ts DIRECTORY COUNT.
+ * A process that does one thing with many tasks in a LevelDB store, and prints what it took, as JSON on one line:
+ * many-tasks.ts launch DIRECTORY FROM TO | open DIRECTORY | list DIRECTORY | sweep DIRECTORY.
  */
-import { openController, type ControllerOptions } from "../../src/controller/open-controller.ts";
+import { openController } from "../../src/controller/open-controller.ts";
 import type { Controller } from "../../src/controller/controller.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import type { Store } from "../../src/store/store.ts";
 import { StateCompleted } from "../../src/task/state.ts";
+import { heapBytes } from "../support/heap.ts";
 
-const [directory = "", countText = "0"] = process.argv.slice(2);
-const count = Number(countText);
+const [verb = "", directory = "", fromText = "0", toText = "0"] = process.argv.slice(2);
 const launchers = 64;
-const keepAll = { afterEndMs: 24 * 3_600_000 };
+/** Longer than what is put off is put off, which is a second (LevelStoreOptions.roundDelayMs). */
+const settleMs = 1_500;
 
-export interface Figures {
-  readonly count: number;
-  readonly launchMs: number;
-  /** The heap after a collection, when the first half and when all had ended, and what an ended task added to it. */
-  readonly heapAtHalf: number;
-  readonly heapAtAll: number;
-  readonly heapBytesPerEndedTask: number;
+export interface Memory {
+  /** What is held in the heap, and in buffers beside it, once all garbage is gone. */
+  readonly heldBytes: number;
   readonly rssBytes: number;
+}
+
+export interface Launched {
+  readonly launchMs: number;
+  /** After a fifth of the launches, and after all. */
+  readonly warm: Memory;
+  readonly worked: Memory;
+}
+
+export interface Opened extends Memory {
+  readonly openStoreMs: number;
+  readonly openControllerMs: number;
+}
+
+export interface Listed {
   readonly listMs: number;
   readonly pages: number;
   readonly listed: number;
   readonly distinct: number;
   readonly counted: number;
   readonly totalSize: number;
-  readonly openStoreMs: number;
-  readonly openControllerMs: number;
-  readonly heapAfterOpening: number;
-  readonly heapEmpty: number;
+}
+
+export interface Swept {
   readonly sweepMs: number;
   readonly leftAfterSweep: number;
   readonly keysAfterSweep: number;
@@ -43,9 +54,9 @@ interface Open extends AsyncDisposable {
   readonly openControllerMs: number;
 }
 
-async function open(options: Partial<ControllerOptions> = {}): Promise<Open> {
+async function open(afterEndMs = 24 * 3_600_000): Promise<Open> {
   const begun = performance.now();
-  // Small caches, so that what grows with the number of tasks stands out.
+  // Small caches, full before the first measurement, so that what grows with the number of tasks stands out.
   const store = await openLevelStore(directory, {
     cacheMaxEntries: 1_024,
     cacheMaxBytes: 1 << 20,
@@ -53,7 +64,7 @@ async function open(options: Partial<ControllerOptions> = {}): Promise<Open> {
   });
   const opened = performance.now();
   const runner = { onTaskRunning: () => ({ done: true }) };
-  const controller = await openController({ name: "many", store, runner, retention: keepAll, ...options });
+  const controller = await openController({ name: "many", store, runner, retention: { afterEndMs } });
   return {
     store,
     controller,
@@ -66,30 +77,59 @@ async function open(options: Partial<ControllerOptions> = {}): Promise<Open> {
   };
 }
 
+/** What the process holds, once what it does behind the calls is through: for longer than that is put off it has hardly worked. */
+async function memory(): Promise<Memory> {
+  for (let busyMs = Infinity; busyMs > settleMs / 20; ) {
+    const before = process.cpuUsage();
+    await pause(settleMs);
+    const { user, system } = process.cpuUsage(before);
+    busyMs = (user + system) / 1_000;
+  }
+  const rssBytes = process.memoryUsage().rss;
+  const heldBytes = heapBytes() + process.memoryUsage().arrayBuffers;
+  return { heldBytes, rssBytes };
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+async function launch(from: number, to: number): Promise<Launched> {
+  await using opened = await open();
+  const middle = from + Math.floor((to - from) / 5);
+  const begun = performance.now();
+  await launchUpTo(opened.controller, from, middle);
+  const paused = performance.now();
+  const warm = await memory();
+  const resumed = performance.now();
+  await launchUpTo(opened.controller, middle, to);
+  const launchMs = performance.now() - resumed + paused - begun;
+  return { launchMs, warm, worked: await memory() };
+}
+
 async function launchUpTo(controller: Controller, from: number, to: number): Promise<void> {
   let next = from;
-  const launch = async (): Promise<void> => {
+  const launchAll = async (): Promise<void> => {
     while (next < to)
       await controller.launchTask(`task-${String((next += 1)).padStart(8, "0")}`, {
         metadata: { n: next },
         labels: { parity: String(next % 2) },
       });
   };
-  await Promise.all(Array.from({ length: launchers }, launch));
-  while (((await controller.countTasks()).get(StateCompleted) ?? 0n) < BigInt(to))
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await Promise.all(Array.from({ length: launchers }, launchAll));
+  while (((await controller.countTasks()).get(StateCompleted) ?? 0n) < BigInt(to)) await pause(10);
 }
 
-/** The heap in use once everything that nobody holds is gone. */
-async function heapUsed(): Promise<number> {
-  for (let i = 0; i < 4; i += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    globalThis.gc?.();
-  }
-  return process.memoryUsage().heapUsed;
+async function openAndSettle(): Promise<Opened> {
+  await using opened = await open();
+  const { openStoreMs, openControllerMs } = opened;
+  return { openStoreMs, openControllerMs, ...(await memory()) };
 }
 
-async function list(controller: Controller): Promise<Pick<Figures, "pages" | "listed" | "distinct" | "totalSize">> {
+async function list(): Promise<Listed> {
+  await using opened = await open();
+  const { controller } = opened;
+  const begun = performance.now();
   const ids = new Set<string>();
   let listed = 0;
   let pages = 0;
@@ -103,46 +143,25 @@ async function list(controller: Controller): Promise<Pick<Figures, "pages" | "li
     totalSize = page.totalSize ?? -1n;
     pageToken = page.nextPageToken;
   } while (pageToken !== "");
-  return { pages, listed, distinct: ids.size, totalSize: Number(totalSize) };
+  const listMs = performance.now() - begun;
+  const counted = Number((await controller.countTasks()).get(StateCompleted) ?? 0n);
+  return { listMs, pages, listed, distinct: ids.size, counted, totalSize: Number(totalSize) };
 }
 
-async function measure(): Promise<Figures> {
-  const figures: Record<string, number> = { count };
-  {
-    await using opened = await open();
-    const { controller } = opened;
-    figures["heapEmpty"] = await heapUsed();
-    const begun = performance.now();
-    await launchUpTo(controller, 0, count / 2);
-    figures["launchMs"] = performance.now() - begun;
-    figures["heapAtHalf"] = await heapUsed();
-    const again = performance.now();
-    await launchUpTo(controller, count / 2, count);
-    figures["launchMs"] += performance.now() - again;
-    figures["heapAtAll"] = await heapUsed();
-    figures["heapBytesPerEndedTask"] = (figures["heapAtAll"] - figures["heapAtHalf"]) / (count / 2);
-    figures["rssBytes"] = process.memoryUsage().rss;
-    const listing = performance.now();
-    Object.assign(figures, await list(controller));
-    figures["listMs"] = performance.now() - listing;
-    figures["counted"] = Number((await controller.countTasks()).get(StateCompleted) ?? 0n);
-  }
-  {
-    await using opened = await open();
-    figures["openStoreMs"] = opened.openStoreMs;
-    figures["openControllerMs"] = opened.openControllerMs;
-    figures["heapAfterOpening"] = await heapUsed();
-  }
-  {
-    const sweeping = performance.now();
-    await using opened = await open({ retention: { afterEndMs: 0 } });
-    while ((await opened.controller.countTasks()).size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
-    figures["sweepMs"] = performance.now() - sweeping;
-    figures["leftAfterSweep"] = (await opened.controller.queryTasks()).tasks.length;
-    const keys = await opened.store.scan({ prefix: "/", limit: 100 });
-    figures["keysAfterSweep"] = keys.filter(({ key }) => !key.startsWith("/counts/")).length;
-  }
-  return figures as unknown as Figures;
+async function sweep(): Promise<Swept> {
+  const begun = performance.now();
+  await using opened = await open(0);
+  while ((await opened.controller.countTasks()).size > 0) await pause(20);
+  const sweepMs = performance.now() - begun;
+  const leftAfterSweep = (await opened.controller.queryTasks()).tasks.length;
+  const keys = await opened.store.scan({ prefix: "/", limit: 100 });
+  return { sweepMs, leftAfterSweep, keysAfterSweep: keys.filter(({ key }) => !key.startsWith("/counts/")).length };
 }
 
-process.stdout.write(`${JSON.stringify(await measure())}\n`);
+const verbs: Record<string, () => Promise<unknown>> = {
+  launch: () => launch(Number(fromText), Number(toText)),
+  open: openAndSettle,
+  list,
+  sweep,
+};
+process.stdout.write(`${JSON.stringify(await verbs[verb]?.())}\n`);
