@@ -12,6 +12,20 @@ export type PhaseName = "pending" | "running";
 /** How long each phase may take, in ms; Infinity is for ever. */
 export type PhaseTimeouts = Readonly<Record<PhaseName, number>>;
 
+/**
+ * What a phase is rejected with that cannot go on where it is. `lost`: the runner is not there any more, or gave the task up. `left`: it
+ * may be, and the controller closes. The message says why, as a transition's reason.
+ */
+export class SeatLost extends Error {
+  readonly kind: "lost" | "left";
+
+  constructor(kind: "lost" | "left", why: string) {
+    super(why);
+    this.name = "SeatLost";
+    this.kind = kind;
+  }
+}
+
 /** How a phase settled. */
 export interface Settled {
   readonly phase: PhaseName;

@@ -85,6 +85,21 @@ export declare type TaskRecord = Message<"stint.store.v1.TaskRecord"> & {
    * @generated from field: uint32 result_bytes = 1008;
    */
   resultBytes: number;
+
+  /**
+   * Of what a remote runner has said in this attempt, everything up to this
+   * seq is stored; 0 at its beginning.
+   *
+   * @generated from field: uint64 written_seq = 1009;
+   */
+  writtenSeq: bigint;
+
+  /**
+   * The fence under which a remote runner has ended the run; 0 when none has.
+   *
+   * @generated from field: uint64 end_fence = 1010;
+   */
+  endFence: bigint;
 };
 
 /**
@@ -167,6 +182,20 @@ export declare type Lease = Message<"stint.store.v1.Lease"> & {
    * @generated from field: bool alone = 3;
    */
   alone: boolean;
+
+  /**
+   * The instance that has it; empty for one in the server's own process.
+   *
+   * @generated from field: string instance_id = 4;
+   */
+  instanceId: string;
+
+  /**
+   * The name of that runner.
+   *
+   * @generated from field: string runner = 5;
+   */
+  runner: string;
 };
 
 /**
@@ -235,6 +264,13 @@ export declare type ControllerRecord = Message<"stint.store.v1.ControllerRecord"
    * @generated from field: int32 runner_kind = 1;
    */
   runnerKind: number;
+
+  /**
+   * The configuration names it. One that it names no longer is retired.
+   *
+   * @generated from field: bool configured = 2;
+   */
+  configured: boolean;
 };
 
 /**
