@@ -29,12 +29,13 @@ Launch leads to Pending from every state; the diagram shows it as the beginning.
 ## When a signal was aborted
 
 Why a runner's signal was aborted decides what its outcome means (src/task/abort.ts). An *abort throw* is the signal's reason,
-an error whose chain of causes ends in it, or an error named AbortError.
+an error whose chain of causes ends in it, or an error named AbortError. *Lost*: a remote runner is not there any more, or gave the task up.
 
-${table(["reason", "returned", "abort throw", "other throw"], Object.entries(abortTable).map(abortRow))}
+${table(["reason", "returned", "abort throw", "other throw", "lost"], Object.entries(abortTable).map(abortRow))}
 
 *Left*: nothing is written, and the task is resumed when the controller is next opened. *Discarded*: nothing that this run
-does counts any more.
+does counts any more. *Resumed*: Resume, at once. A remote runner that goes on while its controller closes is left, whatever it was told: the
+next opening takes its run up where it is.
 
 ## What a new run keeps
 
@@ -64,6 +65,7 @@ const verdicts = {
   cancel: "Canceled",
   fail: "Failed",
   "fail-timeout": "Failed, DEADLINE_EXCEEDED",
+  resume: "resumed",
   leave: "left",
   discard: "discarded",
 };
@@ -71,7 +73,7 @@ const verdicts = {
 function abortRow([kind, row]) {
   return [
     kind === "none" ? "not aborted" : kind,
-    ...["returned", "aborted", "threw"].map((outcome) => verdicts[row[outcome]]),
+    ...["returned", "aborted", "threw", "lost"].map((outcome) => verdicts[row[outcome]]),
   ];
 }
 

@@ -20,20 +20,27 @@ export class AbortReason extends Error {
   }
 }
 
-/** How a phase settled: it returned, it threw because it was aborted, or it threw something else. */
-export type PhaseOutcome = "returned" | "aborted" | "threw";
+/**
+ * How a phase settled: it returned, it threw because it was aborted, or it threw something else. Or it did not, and is over
+ * all the same: `lost`, as its remote runner is not there any more or gave the task up; `left`, as the controller closes
+ * and its remote runner goes on.
+ */
+export type PhaseOutcome = "returned" | "aborted" | "threw" | "lost" | "left";
 
-/** What becomes of the task. `leave`: nothing is written and it is resumed; `discard`: nothing is written by this run. */
-export type Verdict = "start" | "complete" | "cancel" | "fail" | "fail-timeout" | "leave" | "discard";
+/**
+ * What becomes of the task. `resume`: it is offered again, one attempt more. `leave`: nothing is written and it is resumed at the next
+ * opening, or taken up there; `discard`: nothing is written by this run.
+ */
+export type Verdict = "start" | "complete" | "cancel" | "fail" | "fail-timeout" | "resume" | "leave" | "discard";
 
 /** For each reason, the verdict over onTaskRunning by its outcome. */
 export const abortTable: Readonly<Record<AbortKind | "none", Readonly<Record<PhaseOutcome, Verdict>>>> = {
-  CANCEL: { returned: "complete", aborted: "cancel", threw: "fail" },
-  SHUTDOWN: { returned: "complete", aborted: "leave", threw: "leave" },
-  RESTART: { returned: "discard", aborted: "discard", threw: "discard" },
-  LOST_FENCE: { returned: "discard", aborted: "discard", threw: "discard" },
-  TIMEOUT: { returned: "complete", aborted: "fail-timeout", threw: "fail" },
-  none: { returned: "complete", aborted: "fail", threw: "fail" },
+  CANCEL: { returned: "complete", aborted: "cancel", threw: "fail", lost: "cancel", left: "leave" },
+  SHUTDOWN: { returned: "complete", aborted: "leave", threw: "leave", lost: "leave", left: "leave" },
+  RESTART: { returned: "discard", aborted: "discard", threw: "discard", lost: "discard", left: "leave" },
+  LOST_FENCE: { returned: "discard", aborted: "discard", threw: "discard", lost: "discard", left: "leave" },
+  TIMEOUT: { returned: "complete", aborted: "fail-timeout", threw: "fail", lost: "fail-timeout", left: "leave" },
+  none: { returned: "complete", aborted: "fail", threw: "fail", lost: "resume", left: "leave" },
 };
 
 /**

@@ -3,40 +3,55 @@
  * for nothing, reads no clock and keeps nothing.
  *
  * 1. `state` changes only together with a new last transition that equals it, and only as `transitionTable` says.
- * 2. A run that has ended changes no more; what is rejected changes nothing.
+ * 2. A run that has ended changes no more, but for the count and the log of writes that were refused; what is rejected changes nothing.
  * 3. A launch makes a new run (relaunch.ts); every other event stays within the run.
  */
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Progress, type TaskError, TaskCancelSchema } from "#gen/core/v1/core_pb.js";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
-import { isActive, nextState, type Trigger } from "./state.ts";
+import { isActive, isEnded, nextState, type Trigger } from "./state.ts";
 import { type Task, withTransition } from "./task.ts";
 
+/** Of what a remote runner says: where it is in the order of all that it says in the attempt. */
+export interface Said {
+  readonly seq?: bigint | undefined;
+}
+
+/** Of an end: the fence under which a remote runner has said it. */
+export interface EndSaid extends Said {
+  readonly fence?: bigint | undefined;
+}
+
+/** Log entries that were added, and the oldest that were dropped for them. */
+export interface LogCounts {
+  readonly added: number;
+  readonly addedBytes: number;
+  readonly dropped: number;
+  readonly droppedBytes: number;
+}
+
 export type TaskEvent =
+  /** The run was offered to a runner that has a name. */
+  | { readonly type: "offer"; readonly runner: string }
   /** onTaskPending returned. */
-  | { readonly type: "start" }
+  | (Said & { readonly type: "start" })
   /** onTaskRunning returned; `result` is JSON. */
-  | { readonly type: "end"; readonly result?: string | undefined }
+  | (EndSaid & { readonly type: "end"; readonly result?: string | undefined })
   /** The runner threw, or the controller gives the task up. */
-  | { readonly type: "error"; readonly error: TaskError; readonly reason?: string }
+  | (EndSaid & { readonly type: "error"; readonly error: TaskError; readonly reason?: string })
   /** Somebody asks for the task's end. */
   | { readonly type: "request-cancel"; readonly requestedBy: string; readonly reason: string }
   /** The runner's signal was fired because of that. */
   | { readonly type: "deliver-cancel" }
   /** The task ends because of that. */
-  | { readonly type: "cancel" }
+  | (EndSaid & { readonly type: "cancel" })
   /** The attempt is over without an end. `died`: the process died in it. */
   | { readonly type: "resume"; readonly reason: string; readonly died: boolean }
-  | { readonly type: "progress"; readonly progress: Progress }
-  /** Log entries were added, and the oldest dropped. */
-  | {
-      readonly type: "logs";
-      readonly added: number;
-      readonly addedBytes: number;
-      readonly dropped: number;
-      readonly droppedBytes: number;
-    };
+  | (Said & { readonly type: "progress"; readonly progress: Progress })
+  | (Said & LogCounts & { readonly type: "logs" })
+  /** So many writes under a fence that is void were refused, which `log` tells of, if it is given. */
+  | { readonly type: "reject-writes"; readonly count: number; readonly log?: LogCounts | undefined };
 
 export type ApplyOutcome =
   | { readonly kind: "applied"; readonly task: Task }
@@ -59,6 +74,7 @@ export function apply(
   limits: TaskLimits = defaultTaskLimits,
 ): ApplyOutcome {
   const { state } = task.status;
+  if (event.type === "reject-writes" && isEnded(state)) return applied(applyChange(task, event, nowMs));
   if (!isActive(state)) return { kind: "rejected", reason: `${event.type} does not apply to a run that is not alive` };
 
   const trigger = triggers[event.type];
@@ -91,6 +107,8 @@ function applyChange(task: Task, event: TaskEvent, nowMs: number): Task {
   const { cancel } = task.status;
   const now = timestampFromMs(nowMs);
   switch (event.type) {
+    case "offer":
+      return changed(task, nowMs, { runner: event.runner });
     case "request-cancel":
       if (cancel !== undefined) return task;
       return changed(task, nowMs, {
@@ -100,23 +118,42 @@ function applyChange(task: Task, event: TaskEvent, nowMs: number): Task {
       if (cancel === undefined || cancel.deliveredAt !== undefined) return task;
       return changed(task, nowMs, { cancel: { ...cancel, deliveredAt: now } });
     case "progress":
-      return changed(task, nowMs, { progress: event.progress, crashCount: 0 }, { attemptProgressed: true });
-    case "logs":
       return changed(
         task,
         nowMs,
-        {
-          logCount: task.status.logCount + BigInt(event.added),
-          logsDropped: task.status.logsDropped + BigInt(event.dropped),
-        },
-        {
-          logLastSeq: task.record.logLastSeq + BigInt(event.added),
-          logBytes: task.record.logBytes + BigInt(event.addedBytes - event.droppedBytes),
-        },
+        { progress: event.progress, crashCount: 0 },
+        { attemptProgressed: true, ...said(task, event) },
       );
+    case "logs":
+      return withLogs(changed(task, nowMs, {}, said(task, event)), event);
+    case "reject-writes": {
+      const rejectedWrites = task.status.rejectedWrites + BigInt(event.count);
+      const counted = changed(task, nowMs, { rejectedWrites });
+      return event.log === undefined ? counted : withLogs(counted, event.log);
+    }
     default:
       return task;
   }
+}
+
+function withLogs({ status, record }: Task, counts: LogCounts): Task {
+  return {
+    status: {
+      ...status,
+      logCount: status.logCount + BigInt(counts.added),
+      logsDropped: status.logsDropped + BigInt(counts.dropped),
+    },
+    record: {
+      ...record,
+      logLastSeq: record.logLastSeq + BigInt(counts.added),
+      logBytes: record.logBytes + BigInt(counts.addedBytes - counts.droppedBytes),
+    },
+  };
+}
+
+/** How far what the runner said is on disk with the event. */
+function said({ record }: Task, { seq, fence }: EndSaid): Pick<Task["record"], "writtenSeq" | "endFence"> {
+  return { writtenSeq: seq ?? record.writtenSeq, endFence: fence ?? record.endFence };
 }
 
 /** What changes beside the state in a transition. */
@@ -126,24 +163,31 @@ function prepareTransition(task: Task, event: TaskEvent, nowMs: number): Task {
   const cancel = status.cancel === undefined ? undefined : { ...status.cancel, acknowledgedAt: now };
   switch (event.type) {
     case "start":
-      return { status: { ...status, startTime: status.startTime ?? now }, record };
+      return {
+        status: { ...status, startTime: status.startTime ?? now },
+        record: { ...record, ...said(task, event) },
+      };
     case "end":
-      return { status: { ...status, result: event.result, endTime: now, cancel }, record };
+      return withEnd(task, event, { result: event.result, endTime: now, cancel });
     case "error":
-      return { status: { ...status, error: event.error, endTime: now, cancel }, record };
+      return withEnd(task, event, { error: event.error, endTime: now, cancel });
     case "cancel":
-      return { status: { ...status, endTime: now, cancel }, record };
+      return withEnd(task, event, { endTime: now, cancel });
     case "resume": {
       const crashCount =
         event.died && !record.attemptProgressed ? status.crashCount + 1 : event.died ? 0 : status.crashCount;
       return {
         status: { ...status, attempt: status.attempt + 1, crashCount, runner: "" },
-        record: { ...record, attemptProgressed: false },
+        record: { ...record, attemptProgressed: false, writtenSeq: 0n },
       };
     }
     default:
       return task;
   }
+}
+
+function withEnd(task: Task, event: EndSaid, status: Partial<Task["status"]>): Task {
+  return { status: { ...task.status, ...status }, record: { ...task.record, ...said(task, event) } };
 }
 
 /** After how many deaths in a row without progress a task may only start alone. */

@@ -8,33 +8,33 @@ import {
   type Verdict,
 } from "../../src/task/abort.ts";
 
-type Row = [kind: AbortKind | undefined, returned: Verdict, aborted: Verdict, threw: Verdict];
+type Row = [kind: AbortKind | undefined, returned: Verdict, aborted: Verdict, threw: Verdict, lost: Verdict];
 
 // "Why a signal was aborted decides what its outcome means", written out by hand (docs/state-machine.md has it as the code does).
 const runningRows: readonly Row[] = [
-  ["CANCEL", "complete", "cancel", "fail"],
-  ["SHUTDOWN", "complete", "leave", "leave"],
-  ["RESTART", "discard", "discard", "discard"],
-  ["LOST_FENCE", "discard", "discard", "discard"],
-  ["TIMEOUT", "complete", "fail-timeout", "fail"],
-  [undefined, "complete", "fail", "fail"],
+  ["CANCEL", "complete", "cancel", "fail", "cancel"],
+  ["SHUTDOWN", "complete", "leave", "leave", "leave"],
+  ["RESTART", "discard", "discard", "discard", "discard"],
+  ["LOST_FENCE", "discard", "discard", "discard", "discard"],
+  ["TIMEOUT", "complete", "fail-timeout", "fail", "fail-timeout"],
+  [undefined, "complete", "fail", "fail", "resume"],
 ];
 // onTaskPending's return does not finish the work: it leads on, or to where the task was told to go.
 const pendingRows: readonly Row[] = [
-  ["CANCEL", "cancel", "cancel", "fail"],
-  ["SHUTDOWN", "leave", "leave", "leave"],
-  ["RESTART", "discard", "discard", "discard"],
-  ["LOST_FENCE", "discard", "discard", "discard"],
-  ["TIMEOUT", "start", "fail-timeout", "fail"],
-  [undefined, "start", "fail", "fail"],
+  ["CANCEL", "cancel", "cancel", "fail", "cancel"],
+  ["SHUTDOWN", "leave", "leave", "leave", "leave"],
+  ["RESTART", "discard", "discard", "discard", "discard"],
+  ["LOST_FENCE", "discard", "discard", "discard", "discard"],
+  ["TIMEOUT", "start", "fail-timeout", "fail", "fail-timeout"],
+  [undefined, "start", "fail", "fail", "resume"],
 ];
 
 describe("what the outcome of a phase means", () => {
-  test.each(runningRows)("when onTaskRunning was aborted by %s", (kind, returned, aborted, threw) => {
-    expect(verdicts("running", kind)).toEqual({ returned, aborted, threw });
+  test.each(runningRows)("when onTaskRunning was aborted by %s", (kind, returned, aborted, threw, lost) => {
+    expect(verdicts("running", kind)).toEqual({ returned, aborted, threw, lost, left: "leave" });
   });
-  test.each(pendingRows)("when onTaskPending was aborted by %s", (kind, returned, aborted, threw) => {
-    expect(verdicts("pending", kind)).toEqual({ returned, aborted, threw });
+  test.each(pendingRows)("when onTaskPending was aborted by %s", (kind, returned, aborted, threw, lost) => {
+    expect(verdicts("pending", kind)).toEqual({ returned, aborted, threw, lost, left: "leave" });
   });
 });
 
@@ -43,6 +43,8 @@ function verdicts(phase: "pending" | "running", kind: AbortKind | undefined): Re
     returned: judge(phase, kind, "returned"),
     aborted: judge(phase, kind, "aborted"),
     threw: judge(phase, kind, "threw"),
+    lost: judge(phase, kind, "lost"),
+    left: judge(phase, kind, "left"),
   };
 }
 

@@ -38,6 +38,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       droppedBytes: fc.constant(0),
     }),
   },
+  fc.constant<Step>({ type: "offer", runner: "host-7" }),
+  fc.record({
+    type: fc.constant("reject-writes" as const),
+    count: fc.integer({ min: 1, max: 9 }),
+    log: fc.constantFrom(undefined, { added: 1, addedBytes: 9, dropped: 0, droppedBytes: 0 }),
+  }),
   {
     weight: 2,
     arbitrary: fc.option(fc.constant("{}"), { nil: undefined }).map((metadata): Step => ({ type: "launch", metadata })),
@@ -54,11 +60,17 @@ interface Model {
   progressed: boolean;
   logs: number;
   lastSeq: number;
+  rejected: number;
+  runner: string;
 }
 
+const inEachActive = ["error", "cancel", "resume", "request-cancel", "deliver-cancel", "progress", "logs", "offer"];
 const legal: Record<string, readonly string[]> = {
-  Pending: ["start", "error", "cancel", "resume", "request-cancel", "deliver-cancel", "progress", "logs"],
-  Running: ["end", "error", "cancel", "resume", "request-cancel", "deliver-cancel", "progress", "logs"],
+  Pending: [...inEachActive, "start", "reject-writes"],
+  Running: [...inEachActive, "end", "reject-writes"],
+  Completed: ["reject-writes"],
+  Failed: ["reject-writes"],
+  Canceled: ["reject-writes"],
 };
 const leadsTo: Record<string, Model["state"]> = {
   start: "Running",
@@ -80,6 +92,8 @@ function follow(model: Model, event: Step): void {
       crashes: 0,
       progressed: false,
       logs: keepsLogs ? model.logs : 0,
+      rejected: 0,
+      runner: "",
     });
     return;
   }
@@ -93,11 +107,18 @@ function follow(model: Model, event: Step): void {
     model.attempt += 1;
     if (event.died) model.crashes = model.progressed ? 0 : model.crashes + 1;
     model.progressed = false;
+    model.runner = "";
   }
+  if (event.type === "offer") model.runner = event.runner;
   if (event.type === "progress") Object.assign(model, { progressed: true, crashes: 0 });
   if (event.type === "logs") {
     model.logs += event.added;
     model.lastSeq += event.added;
+  }
+  if (event.type === "reject-writes") {
+    model.rejected += event.count;
+    model.logs += event.log?.added ?? 0;
+    model.lastSeq += event.log?.added ?? 0;
   }
 }
 
@@ -115,6 +136,8 @@ test("every sequence of events leads where the contract says, and breaks no inva
         progressed: false,
         logs: 0,
         lastSeq: 0,
+        rejected: 0,
+        runner: "",
       };
       const launch = { labels: {}, owner: "", queueNumber: 1n };
       let { task } = relaunch(undefined, { ...launch, runId: "run-1", metadata: undefined }, sampleMs, limits);
@@ -129,7 +152,9 @@ test("every sequence of events leads where the contract says, and breaks no inva
           const outcome = apply(task, event, nowMs, limits);
           if (outcome.kind === "applied") task = outcome.task;
           else expect(isEnded(before.status.state) || leadsTo[event.type] !== undefined).toBe(true);
-          if (isEnded(before.status.state)) expect(outcome.kind).toBe("rejected");
+          if (isEnded(before.status.state)) {
+            expect(outcome.kind).toBe(event.type === "reject-writes" ? "applied" : "rejected");
+          }
         }
         expect(before).toEqual(frozen);
         check(task, model, before);
@@ -147,9 +172,10 @@ test("every sequence of events leads where the contract says, and breaks no inva
       "Pending by resume",
       "Pending by launch",
       "Running by start",
+      "Completed by reject-writes",
     ]),
   );
-});
+}, 60_000);
 
 function check({ status, record }: Task, model: Model, before: Task): void {
   expect(stateName(status.state)).toBe(model.state);
@@ -164,6 +190,8 @@ function check({ status, record }: Task, model: Model, before: Task): void {
   expect(Number(status.logCount)).toBe(model.logs);
   expect(Number(record.logLastSeq)).toBe(model.lastSeq);
   expect(Number(record.logLastSeq - firstLogSeq({ status, record }) + 1n)).toBe(model.logs);
+  expect(Number(status.rejectedWrites)).toBe(model.rejected);
+  expect(status.runner).toBe(model.runner);
   expect(status.endTime !== undefined).toBe(isEnded(status.state));
   expect(status.error !== undefined).toBe(model.state === "Failed");
   if (status.result !== undefined) expect(model.state).toBe("Completed");
