@@ -1,5 +1,13 @@
 /** The rules that the proto has for requests, its buf.validate options, and what to say where one is broken. */
-import { create, type DescMessage, type DescService, getOption, hasOption, type Message } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescOneof,
+  type DescService,
+  getOption,
+  hasOption,
+  type Message,
+} from "@bufbuild/protobuf";
 import type { Path } from "@bufbuild/protobuf/reflect";
 import { createValidator, type Violation } from "@bufbuild/protovalidate";
 import { field as fieldRules } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
@@ -75,7 +83,7 @@ function matchPattern(pattern: string, text: string): boolean {
 function pathText(path: Path): string {
   let text = "";
   for (const part of path) {
-    if (part.kind === "field") text += text === "" ? part.name : `.${part.name}`;
+    if (part.kind === "field" || part.kind === "oneof") text += text === "" ? part.name : `.${part.name}`;
     else if (part.kind === "list_sub") text += `[${part.index}]`;
     else if (part.kind === "map_sub") text += `[${keyText(String(part.key))}]`;
   }
@@ -95,11 +103,16 @@ function valueAt(message: object, path: Path): unknown {
   let value: unknown = message;
   for (const part of path) {
     const inside = value as Record<PropertyKey, unknown>;
-    if (part.kind === "field") value = inside[part.localName];
+    if (part.kind === "field") value = part.oneof === undefined ? inside[part.localName] : chosenOf(inside, part.oneof);
     else if (part.kind === "list_sub") value = inside[part.index];
     else if (part.kind === "map_sub") value = inside[String(part.key)];
   }
   return value;
+}
+
+/** The value of the one member of a oneof that is set. */
+function chosenOf(message: Readonly<Record<PropertyKey, unknown>>, oneof: DescOneof): unknown {
+  return (message[oneof.localName] as { readonly value?: unknown }).value;
 }
 
 /** What the rule says, and what was sent instead, cut. */

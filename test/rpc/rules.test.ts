@@ -5,6 +5,7 @@ import {
   LaunchTaskRequestSchema,
   ListTasksRequestSchema,
 } from "#gen/stint/v1/controller_pb.js";
+import { RunRequestSchema } from "#gen/stint/v1/runner_pb.js";
 import { checkRules } from "../../src/rpc/rules.ts";
 
 const good = { controller: "countdown", taskId: "a" };
@@ -59,5 +60,23 @@ test("of too many labels or states none is looked at, and the other fields are",
     ["states", "must be at most 16 states, and are 1000"],
     ["labels", "must be at most 64 labels, and are 1000"],
     ["controller", 'must be 1 to 63 lower case letters, digits and - with a letter or digit first, not "X"'],
+  ]);
+});
+
+test("a complaint about a member of a oneof has its value", () => {
+  const accept = { taskId: "\u001b[2J", fence: 1n, phase: 9 as never };
+  const request = create(RunRequestSchema, { message: { case: "accept", value: accept } });
+  expect(checkRules(RunRequestSchema, request)).toEqual([
+    {
+      field: "accept.task_id",
+      description: 'must be 1 to 128 letters, digits and ._:@- with a letter or digit first, not "\\u001b[2J"',
+    },
+    { field: "accept.phase", description: expect.stringContaining("not 9") },
+  ]);
+});
+
+test("a complaint that a oneof is not set names it", () => {
+  expect(checkRules(RunRequestSchema, create(RunRequestSchema))).toEqual([
+    { field: "message", description: "exactly one field is required in oneof" },
   ]);
 });
