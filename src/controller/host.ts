@@ -10,7 +10,7 @@
  *    settles with SeatLost.
  * 4. After `close` every phase on a remote seat settles with SeatLost "left": closing ends no run that goes on elsewhere.
  */
-import type { Progress, TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { Progress, TaskCancel, TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { PhaseName } from "./phase.ts";
 import type { ActiveTask, TaskContext } from "./task-runner.ts";
 
@@ -85,6 +85,8 @@ export interface HeldLease {
 export interface HostedTask extends ActiveTask {
   /** The highest seq that is on disk under this attempt; 0n when there is none. */
   readonly writtenSeq: bigint;
+  /** Who asked for its cancel, as far as that is known just now; undefined when nobody did. */
+  readonly cancel: TaskCancel | undefined;
   /** The status as it is now: metadata and result in full, and no log entries. Waits while the store fails. */
   loadStatus(): Promise<TaskStatus>;
   /**

@@ -6,8 +6,16 @@
  *    before all of them. Each method returns at once, throws nothing, and does nothing after `close` or the end of the stream.
  * 2. A link is told nothing of a run before the commit that it tells of.
  */
-import type { RunnerHello, RunnerKeepalive, RunnerWelcome, RunRequest } from "#gen/stint/v1/runner_pb.js";
-import type { TaskAbort, TaskOffer, TaskWritten } from "#gen/stint/v1/runner_pb.js";
+import type {
+  RunnerHello,
+  RunnerKeepalive,
+  RunnerWelcome,
+  RunRequest,
+  TaskAbort,
+  TaskOffer,
+  TaskWritten,
+} from "#gen/stint/v1/runner_pb.js";
+import type { Controller } from "./controller.ts";
 import type { ControllerError } from "./error.ts";
 
 /** The way to a runner: what the service makes of its stream. */
@@ -68,6 +76,11 @@ export interface RemoteRunners {
    * STORE_UNAVAILABLE).
    */
   attach(hello: RunnerHello, link: RunnerLink): Attachment;
+}
+
+/** A controller whose tasks are run by whoever connects; see openRemoteController. */
+export interface RemoteController extends Controller {
+  readonly runners: RemoteRunners;
 }
 
 /** What a controller with remote runners is opened with beside the rest. */

@@ -1,0 +1,38 @@
+/** What a remote runner is told when it is to stop: sent again and again until it is answered. */
+import type { AbortKind } from "../task/abort.ts";
+
+export class RemoteAbort {
+  readonly kind: AbortKind;
+  readonly #send: (kind: AbortKind) => void;
+  readonly #everyMs: number;
+  #sentMs: number;
+  #isAnswered = false;
+
+  /** Sends it, and again whenever `everyMs` have passed at a tick. */
+  constructor(kind: AbortKind, options: { nowMs: number; everyMs: number; send: (kind: AbortKind) => void }) {
+    this.kind = kind;
+    this.#send = options.send;
+    this.#everyMs = options.everyMs;
+    this.#sentMs = options.nowMs;
+    this.#send(kind);
+  }
+
+  get isAnswered(): boolean {
+    return this.#isAnswered;
+  }
+
+  answered(): void {
+    this.#isAnswered = true;
+  }
+
+  /** On a new stream: the old one may have lost it. */
+  sendAgain(nowMs: number): void {
+    if (this.#isAnswered) return;
+    this.#sentMs = nowMs;
+    this.#send(this.kind);
+  }
+
+  tick(nowMs: number): void {
+    if (nowMs - this.#sentMs >= this.#everyMs) this.sendAgain(nowMs);
+  }
+}

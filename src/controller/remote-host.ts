@@ -1,0 +1,238 @@
+/**
+ * All the remote runners of a controller, as its host: hands out their seats, and counts the time of their leases.
+ *
+ * 1. An offer is on disk before it is sent, and a runner is told nothing about a run before the commit that it tells of.
+ * 2. The oldest task goes to the runner with the most free capacity in proportion; between equals, to the one that was given a seat
+ *    the longest time ago. So one of little capacity gets its share beside one of much.
+ * 3. A lease is judged over only after a tick in which the sockets could be read (remote-lease.ts), and never while the server does not
+ *    serve or its store fails.
+ * 4. Closing changes no lease: what a runner has it has after the next opening, for its whole time again.
+ */
+import type { PhaseEnd, RunnerHello, RunRequest, TaskWrite } from "#gen/stint/v1/runner_pb.js";
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { storeUnavailable } from "./commit.ts";
+import { ControllerError, invalidArgument } from "./error.ts";
+import type { EndToTell, HeldLease, Host, Seat } from "./host.ts";
+import { type InstancePorts, RemoteInstance } from "./remote-instance.ts";
+import { type Tick, Ticker } from "./remote-lease.ts";
+import type { Attachment, Detachment, RemoteOptions, RemoteRunners, RunnerLink } from "./remote-link.ts";
+import type { RefusedMessage } from "./remote-run.ts";
+import type { StoreGuard } from "./store-guard.ts";
+
+/** What the host needs of the controller that it is of, whose parts are made after it. */
+export interface RemoteHostPorts {
+  isOnDisk(said: TaskWrite | PhaseEnd): Promise<boolean | undefined>;
+  noteRejected(refused: RefusedMessage, runner: string): Promise<void> | undefined;
+  /** Ends that were kept can be told from now on. */
+  onTeller(): void;
+}
+
+export interface RemoteHostOptions extends RemoteOptions {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly guard: StoreGuard;
+  readonly activeMax: number;
+}
+
+/** The version of the protocol (docs/protocol.md) that is spoken. */
+const protocolVersion = 1;
+
+export class RemoteHost implements Host, RemoteRunners {
+  readonly kind = "remote";
+  readonly isIsolated = true;
+  readonly #options: RemoteHostOptions;
+  readonly #instances = new Map<string, RemoteInstance>();
+  readonly #ticker: Ticker;
+  #ports: RemoteHostPorts | undefined;
+  #onSeat: () => void = () => {};
+  #seatings = 0;
+  #couldTell = false;
+  #isOpen = false;
+  #isClosed = false;
+
+  constructor(options: RemoteHostOptions) {
+    this.#options = options;
+    const { leaseMs, clock, guard } = options;
+    const isServing = (): boolean => this.#isOpen && guard.healthy && (options.isServing?.() ?? true);
+    this.#ticker = new Ticker({ leaseMs, clock, isServing, onTick: (tick) => this.#tick(tick) });
+  }
+
+  get connected(): number {
+    return this.#connected().length;
+  }
+
+  get known(): number {
+    return this.#instances.size;
+  }
+
+  get canTell(): boolean {
+    const all = [...this.#instances.values()];
+    if (all.some((each) => each.listens)) return true;
+    // That nobody wants to know can be said as soon as somebody is there.
+    return this.connected > 0 && !all.some((each) => each.wantsCompleted === true);
+  }
+
+  /** Called once, before anything else. */
+  bind(ports: RemoteHostPorts): void {
+    this.#ports = ports;
+  }
+
+  /** The controller is open: leases run from now on. */
+  open(): void {
+    this.#isOpen = true;
+  }
+
+  whatIsWaitedFor(): string {
+    const connected = this.#connected();
+    if (connected.length === 0) return "a runner: none is connected to this controller";
+    const places = connected.reduce((sum, { capacity }) => sum + capacity, 0);
+    const runners = connected.length === 1 ? "runner that is" : `${connected.length} runners that are`;
+    return `one of the ${places} places of the ${runners} connected`;
+  }
+
+  takeSeat(): Seat | undefined {
+    let best: RemoteInstance | undefined;
+    let bestPart = 0;
+    let seated = 0;
+    for (const instance of this.#instances.values()) {
+      const { freePart } = instance;
+      seated += instance.seated;
+      if (freePart < bestPart || freePart === 0) continue;
+      if (best !== undefined && freePart === bestPart && instance.seatedAt > best.seatedAt) continue;
+      best = instance;
+      bestPart = freePart;
+    }
+    if (best === undefined || this.#isClosed || seated >= this.#options.activeMax) return undefined;
+    best.seatedAt = this.#seatings += 1;
+    return best.takeSeat("reserved");
+  }
+
+  recall({ instanceId, runner }: HeldLease): Seat | undefined {
+    if (this.#isClosed || instanceId === "") return undefined;
+    const instance = this.#instances.get(instanceId) ?? this.#add({ instanceId, runner });
+    return instance.takeSeat("recalled");
+  }
+
+  onSeat(listener: () => void): void {
+    this.#onSeat = listener;
+  }
+
+  keepsEnd({ attempt, seat }: { readonly attempt: number; readonly seat: Seat | undefined }): boolean {
+    // A run that was never offered is in its first attempt still.
+    if (seat === undefined && attempt <= 1) return false;
+    return this.connected === 0 || [...this.#instances.values()].some((each) => each.wantsCompleted === true);
+  }
+
+  async tellEnd(end: EndToTell): Promise<"told" | "kept"> {
+    while (!this.#isClosed) {
+      const listener = this.#listenerFor(end.seat);
+      if (listener === undefined) return this.canTell ? "told" : "kept";
+      if ((await listener.tell(end)) === "told") return "told";
+    }
+    return "kept";
+  }
+
+  /** The one that had the run, or else the one that is told the fewest just now. */
+  #listenerFor(seat: Seat | undefined): RemoteInstance | undefined {
+    const own = seat === undefined ? undefined : this.#instances.get(seat.instanceId);
+    if (own?.listens === true) return own;
+    const listening = [...this.#instances.values()].filter((each) => each.listens);
+    return listening.sort((a, b) => a.tellings - b.tellings)[0];
+  }
+
+  attach(hello: RunnerHello, link: RunnerLink): Attachment {
+    this.#checkHello(hello);
+    const instance = this.#instances.get(hello.instanceId) ?? this.#add(hello);
+    const welcome = instance.attach({ ...hello, protocolVersion }, link);
+    this.#changed();
+    this.#onSeat();
+    const isCurrent = (): boolean => instance.link === link;
+    return {
+      welcome,
+      receive: (message: RunRequest) => (isCurrent() ? instance.receive(message) : undefined),
+      holdBack: (isHeldBack: boolean) => {
+        if (isCurrent()) instance.holdBack(isHeldBack);
+      },
+      detach: (how: Detachment) => {
+        if (instance.detach(link, how)) this.#remove(instance);
+        this.#changed();
+      },
+    };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#ticker.stop();
+    const error = this.#closedError();
+    for (const instance of this.#instances.values()) instance.close(error);
+  }
+
+  #checkHello({ instanceId, capacity, protocolVersion: version }: RunnerHello): void {
+    const { guard, runnerCapacityMax, runnersMax } = this.#options;
+    if (this.#isClosed) throw this.#closedError();
+    if (version !== protocolVersion) {
+      throw new ControllerError(
+        "FAILED_PRECONDITION",
+        `the runner speaks version ${version} of the protocol, and this server version ${protocolVersion}`,
+      );
+    }
+    if (capacity < 1 || capacity > runnerCapacityMax) {
+      throw invalidArgument([{ field: "hello.capacity", description: `must be from 1 to ${runnerCapacityMax}` }]);
+    }
+    if (!guard.healthy) throw storeUnavailable(guard.failure);
+    if (this.#instances.has(instanceId) || this.#instances.size < runnersMax) return;
+    throw new ControllerError("RESOURCE_EXHAUSTED", `this controller has ${runnersMax} runners, which is the limit`, {
+      reason: "LIMIT",
+      metadata: { limit: "runners_max", value: String(runnersMax) },
+      retryDelayMs: 5_000,
+    });
+  }
+
+  #closedError(): ControllerError {
+    return new ControllerError("UNAVAILABLE", `the controller "${this.#options.name}" closes; try again`, {
+      reason: "DRAINING",
+      retryDelayMs: 1_000,
+    });
+  }
+
+  #connected(): RemoteInstance[] {
+    return [...this.#instances.values()].filter(({ link }) => link !== undefined);
+  }
+
+  #add(name: { readonly instanceId: string; readonly runner: string }): RemoteInstance {
+    const { leaseMs, clock, log } = this.#options;
+    const ports: InstancePorts = {
+      leaseMs,
+      nowMs: () => clock.mono(),
+      onSeat: () => this.#onSeat(),
+      onHeard: () => this.#changed(),
+      isOnDisk: async (said) => this.#ports?.isOnDisk(said),
+      noteRejected: (refused, runner) => this.#ports?.noteRejected(refused, runner),
+      warn: (fields, message) => log.warn(fields, message),
+    };
+    const instance = new RemoteInstance(name, ports);
+    this.#instances.set(name.instanceId, instance);
+    this.#ticker.start();
+    return instance;
+  }
+
+  #remove(instance: RemoteInstance): void {
+    if (this.#instances.get(instance.instanceId) === instance) this.#instances.delete(instance.instanceId);
+    if (this.#instances.size === 0) this.#ticker.stop();
+  }
+
+  #tick(tick: Tick): void {
+    for (const instance of [...this.#instances.values()]) if (instance.tick(tick)) this.#remove(instance);
+    this.#changed();
+  }
+
+  /** A runner has come or gone, or is heard again. */
+  #changed(): void {
+    const { canTell } = this;
+    const isNew = canTell && !this.#couldTell;
+    this.#couldTell = canTell;
+    if (isNew) this.#ports?.onTeller();
+  }
+}

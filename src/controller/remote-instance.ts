@@ -1,0 +1,322 @@
+/**
+ * A process that runs tasks of a controller: what it has, the time that its lease has left, and its stream, if there is one.
+ *
+ *   attached <-> detached -> gone
+ *
+ * 1. A fence is held by one instance, and a run is in `#seats` from the moment it gets its seat until it is released.
+ * 2. It has at most one link; the newest wins, and what an older one still brings is not looked at.
+ * 3. The lease is the instance's: every message renews it, and when it is over all its runs are lost. The link stays; who was paused comes
+ *    back on it.
+ * 4. Its lease stands still while it is not read from.
+ * 5. As many new offers are under way as it has shown to take: one at first, twice as many with each that it accepts; after one that
+ *    lapsed none for a pause, and then one. While it is silent for more than half of its lease, drains or has no link, none.
+ */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  AbortReason,
+  type HeldTask,
+  HeldTaskSchema,
+  type PhaseEnd,
+  type RunnerHello,
+  type RunnerWelcome,
+  RunnerWelcomeSchema,
+  type RunRequest,
+  TaskAbortSchema,
+  type TaskWrite,
+} from "#gen/stint/v1/runner_pb.js";
+import { ControllerError } from "./error.ts";
+import type { EndToTell, Release } from "./host.ts";
+import { OfferWindow } from "./offer-window.ts";
+import { type InboxOwner, receive } from "./remote-inbox.ts";
+import { Countdown, type Tick } from "./remote-lease.ts";
+import type { Detachment, RunnerLink } from "./remote-link.ts";
+import { type RefusedMessage, RemoteRun, type RunHolder } from "./remote-run.ts";
+import { RemoteTelling } from "./remote-telling.ts";
+
+/** What an instance needs of the host that it belongs to. */
+export interface InstancePorts {
+  readonly leaseMs: number;
+  nowMs(): number;
+  /** It may be offered something that it could not be before. */
+  onSeat(): void;
+  /** It is heard again, after it was not. */
+  onHeard(): void;
+  /** Whether what is said under a fence that no run has is on disk; undefined where that cannot be said any more. */
+  isOnDisk(said: TaskWrite | PhaseEnd): Promise<boolean | undefined>;
+  /** Keeps what was refused to be seen; resolves when there is room for more. Never rejects. */
+  noteRejected(refused: RefusedMessage, runner: string): Promise<void> | undefined;
+  warn(fields: object, message: string): void;
+}
+
+/** Of the lease: an instance that was silent for longer gets no offers. */
+const freshPart = 0.5;
+
+export class RemoteInstance implements RunHolder, InboxOwner {
+  readonly instanceId: string;
+  readonly keepaliveMs: number;
+  readonly offerTimeoutMs: number;
+  /** When it was given a seat last, as a number that rises. */
+  seatedAt = 0;
+
+  readonly #ports: InstancePorts;
+  readonly #lease: Countdown;
+  readonly #window: OfferWindow;
+  readonly #seats = new Set<RemoteRun>();
+  /** Those whose first offer was not accepted yet. */
+  readonly #unaccepted = new Set<RemoteRun>();
+  readonly #runs = new Map<bigint, RemoteRun>();
+  readonly #tellings = new Map<bigint, RemoteTelling>();
+  #runner: string;
+  #link: RunnerLink | undefined;
+  #capacity = 0;
+  #wantsCompleted: boolean | undefined;
+  #isDraining = false;
+  #isHeldBack = false;
+  #isLapsed = false;
+
+  constructor(name: { readonly instanceId: string; readonly runner: string }, ports: InstancePorts) {
+    this.instanceId = name.instanceId;
+    this.#runner = name.runner;
+    this.#ports = ports;
+    this.keepaliveMs = ports.leaseMs / 3;
+    this.offerTimeoutMs = ports.leaseMs / 3;
+    this.#lease = new Countdown(ports.leaseMs, ports.nowMs());
+    this.#window = new OfferWindow(this.offerTimeoutMs);
+  }
+
+  get runner(): string {
+    return this.#runner;
+  }
+
+  get link(): RunnerLink | undefined {
+    return this.#link;
+  }
+
+  get capacity(): number {
+    return this.#capacity;
+  }
+
+  /** How many runs are on its seats. */
+  get seated(): number {
+    return this.#seats.size;
+  }
+
+  /** Of how many ends it is told just now. */
+  get tellings(): number {
+    return this.#tellings.size;
+  }
+
+  /** It asked to be told of ends; undefined while it has not said hello in this opening. */
+  get wantsCompleted(): boolean | undefined {
+    return this.#wantsCompleted;
+  }
+
+  /** It can be told of ends just now. */
+  get listens(): boolean {
+    return this.#link !== undefined && this.#wantsCompleted === true && !this.#isLapsed && !this.#isDraining;
+  }
+
+  /** The part of its capacity that is free, if it can be offered something just now; 0 otherwise. */
+  get freePart(): number {
+    if (this.#link === undefined || this.#isDraining || this.#isHeldBack || !this.#isFresh) return 0;
+    if (this.#unaccepted.size >= this.#window.size) return 0;
+    return Math.max(0, this.#capacity - this.#seats.size) / this.#capacity;
+  }
+
+  get #isFresh(): boolean {
+    return !this.#isLapsed && this.#lease.leftMs >= this.#ports.leaseMs * freshPart;
+  }
+
+  nowMs(): number {
+    return this.#ports.nowMs();
+  }
+
+  takeSeat(state: "reserved" | "recalled"): RemoteRun {
+    const run = new RemoteRun(this, state);
+    this.#seats.add(run);
+    if (state === "reserved") this.#unaccepted.add(run);
+    return run;
+  }
+
+  /** A stream says hello. What both sides have goes on; what one has alone is lost. */
+  attach(hello: RunnerHello, link: RunnerLink): RunnerWelcome {
+    this.#link?.close(
+      new ControllerError("ABORTED", "the same instance has opened a newer stream", { reason: "CONFLICT" }),
+    );
+    this.#endTellings();
+    this.#link = link;
+    this.#runner = hello.runner;
+    this.#capacity = hello.capacity;
+    this.#wantsCompleted = hello.wantsCompleted;
+    this.#isHeldBack = false;
+    this.#renew();
+    return create(RunnerWelcomeSchema, {
+      lease: durationFromMs(this.#ports.leaseMs),
+      keepalive: durationFromMs(Math.round(this.keepaliveMs)),
+      offerTimeout: durationFromMs(Math.round(this.offerTimeoutMs)),
+      held: this.#reconcile(hello.held, link),
+      protocolVersion: hello.protocolVersion,
+    });
+  }
+
+  #reconcile(listed: readonly HeldTask[], link: RunnerLink): HeldTask[] {
+    const phases = new Map(listed.map((held) => [held.fence, held]));
+    for (const [fence, run] of [...this.#runs]) {
+      const held = phases.get(fence);
+      run.reattached(held?.taskId === run.taskId ? held.phase : undefined);
+    }
+    return listed.flatMap(({ taskId, fence }) => {
+      const run = this.#runs.get(fence);
+      if (run?.taskId === taskId) {
+        return [create(HeldTaskSchema, { taskId, fence, phase: run.phase, writtenSeq: run.answeredSeq })];
+      }
+      link.abort(create(TaskAbortSchema, { taskId, fence, reason: AbortReason.LOST_FENCE }));
+      return [];
+    });
+  }
+
+  /** The stream `link` is over. True when the instance is to be forgotten. */
+  detach(link: RunnerLink, how: Detachment): boolean {
+    if (this.#link !== link) return false;
+    this.#link = undefined;
+    this.#isHeldBack = false;
+    this.#endTellings();
+    if (how === "invalid") this.#lapse("resumed: the runner broke the protocol");
+    return how === "invalid" || (how === "finished" && this.#seats.size === 0);
+  }
+
+  /** The service stops to read from it, or reads again. */
+  holdBack(isHeldBack: boolean): void {
+    if (this.#isHeldBack === isHeldBack) return;
+    this.#isHeldBack = isHeldBack;
+    if (isHeldBack) return;
+    this.#lease.spare();
+    for (const run of this.#seats) run.spare();
+    for (const telling of this.#tellings.values()) telling.spare();
+    this.#ports.onSeat();
+  }
+
+  /** True when the instance is to be forgotten. */
+  tick(noticed: Tick): boolean {
+    const tick = this.#isHeldBack ? { ...noticed, maxMs: 0 } : noticed;
+    if (this.#window.tick(tick)) this.#ports.onSeat();
+    if (this.#lease.count(tick)) {
+      this.#lapse("resumed: the lease of its runner is over");
+      if (this.#link === undefined) return true;
+    }
+    for (const run of this.#seats) run.tick(tick);
+    for (const telling of this.#tellings.values()) telling.tick(tick);
+    return false;
+  }
+
+  /** See Attachment.receive. */
+  receive(message: RunRequest): Promise<void> | undefined {
+    this.#renew();
+    return receive(this, message);
+  }
+
+  /** Tells of an end, on the link that it has. */
+  async tell(end: EndToTell): Promise<"told" | "gone"> {
+    const link = this.#link;
+    if (link === undefined) return "gone";
+    const telling = new RemoteTelling(end, { link, nowMs: this.nowMs() });
+    this.#tellings.set(telling.fence, telling);
+    try {
+      const outcome = await telling.outcome;
+      if (outcome !== "late") return outcome;
+      this.#ports.warn(
+        { taskId: telling.taskId, runner: this.#runner },
+        "a runner took too long to be told of an end; it counts as told",
+      );
+      return "told";
+    } finally {
+      if (this.#tellings.get(telling.fence) === telling) this.#tellings.delete(telling.fence);
+    }
+  }
+
+  /** The controller closes: what it has it keeps. */
+  close(error: ControllerError): void {
+    for (const run of [...this.#seats]) run.lose("left", "the controller closes");
+    this.#endTellings();
+    this.#link?.close(error);
+    this.#link = undefined;
+  }
+
+  hold(run: RemoteRun, fence: bigint): void {
+    this.#runs.set(fence, run);
+  }
+
+  drop(run: RemoteRun, fence: bigint): void {
+    if (this.#runs.get(fence) === run) this.#runs.delete(fence);
+  }
+
+  accepted(run: RemoteRun): void {
+    this.#unaccepted.delete(run);
+    this.#window.accepted();
+    this.#ports.onSeat();
+  }
+
+  offerLapsed(fence: bigint): void {
+    this.#window.lapsed(fence, this.nowMs());
+  }
+
+  released(run: RemoteRun, how: Release): void {
+    this.#seats.delete(run);
+    this.#unaccepted.delete(run);
+    if (how !== "unused" && how !== "left") this.#ports.onSeat();
+  }
+
+  refuse(refused: RefusedMessage): Promise<void> | undefined {
+    const { taskId, fence, seq, error } = refused;
+    this.#link?.refuse({ taskId, fence, seq, error });
+    return refused.said && this.#ports.noteRejected(refused, this.#runner);
+  }
+
+  drain(): void {
+    this.#isDraining = true;
+    for (const run of [...this.#unaccepted]) run.lose("lost", "resumed: the runner takes no more tasks");
+  }
+
+  findRun({ taskId, fence }: { readonly taskId: string; readonly fence: bigint }): RemoteRun | undefined {
+    const run = this.#runs.get(fence);
+    return run?.taskId === taskId ? run : undefined;
+  }
+
+  findTelling({ taskId, fence }: { readonly taskId: string; readonly fence: bigint }): RemoteTelling | undefined {
+    const telling = this.#tellings.get(fence);
+    return telling?.taskId === taskId ? telling : undefined;
+  }
+
+  acceptedLate(fence: bigint): void {
+    if (this.#window.acceptedLate(fence)) this.#ports.onSeat();
+  }
+
+  isOnDisk(said: TaskWrite | PhaseEnd): Promise<boolean | undefined> {
+    return this.#ports.isOnDisk(said);
+  }
+
+  toldFailed({ taskId }: RemoteTelling, message: string): void {
+    this.#ports.warn({ taskId, runner: this.#runner, error: message }, "a runner failed when it was told of an end");
+  }
+
+  #renew(): void {
+    const wasFresh = this.#isFresh;
+    const wasLapsed = this.#isLapsed;
+    this.#lease.renew(this.nowMs());
+    this.#isLapsed = false;
+    if (!wasFresh) this.#ports.onSeat();
+    if (wasLapsed) this.#ports.onHeard();
+  }
+
+  #lapse(why: string): void {
+    this.#isLapsed = true;
+    for (const run of [...this.#seats]) run.lose("lost", why);
+    this.#endTellings();
+  }
+
+  #endTellings(): void {
+    for (const telling of [...this.#tellings.values()]) telling.gone();
+    this.#tellings.clear();
+  }
+}

@@ -1,0 +1,339 @@
+/**
+ * A run on a seat of a remote runner.
+ *
+ *   reserved -> offered -> accepted -> settled -> over       (settled -> offered, for the next phase)
+ *   recalled -> accepted ...                                 after a restart: what the runner had before
+ *
+ * `settled`: how the phase ended is known, and is being committed. From each state it may be lost, and released.
+ *
+ * 1. It is offered after its lease is on disk: `runPhase` is called after that.
+ * 2. An offer is accepted by `accept`, `write` or `end`; before, it is not the runner's, and it is given up after a time.
+ * 3. Each seq counts once. What was said under one is answered when it is on disk whole, and a repeat of it then, too.
+ * 4. An abort is told until it is answered, by `aborted` or by the end.
+ * 5. An end is answered when what it led to is on disk: by then comes the next phase, or the release.
+ * 6. A lost one takes nothing more from its runner, who is told so when it is released.
+ */
+import { create } from "@bufbuild/protobuf";
+import {
+  type PhaseEnd,
+  RunPhase,
+  type TaskOffer,
+  TaskOfferSchema,
+  type TaskWrite,
+  TaskWrittenSchema,
+} from "#gen/stint/v1/runner_pb.js";
+import { onAbort } from "../async/signals.ts";
+import { type AbortKind, AbortReason } from "../task/abort.ts";
+import { ControllerError } from "./error.ts";
+import type { HostedTask, Release, Seat } from "./host.ts";
+import { type PhaseName, SeatLost } from "./phase.ts";
+import { RemoteAbort } from "./remote-abort.ts";
+import { outcomeOf } from "./remote-end.ts";
+import { Countdown, type Tick } from "./remote-lease.ts";
+import type { RunnerLink } from "./remote-link.ts";
+import { RemoteSeqs } from "./remote-seqs.ts";
+import { abortMessage, afterEnd, complaintOf, staleFence, wrongPhase } from "./remote-words.ts";
+import type { TaskContext } from "./task-runner.ts";
+
+/** What a run needs of the instance that has it. */
+export interface RunHolder {
+  readonly runner: string;
+  readonly instanceId: string;
+  /** Its stream; undefined while it has none. */
+  readonly link: RunnerLink | undefined;
+  /** How often an abort is told, and how long an offer holds, in ms. */
+  readonly keepaliveMs: number;
+  readonly offerTimeoutMs: number;
+  nowMs(): number;
+  /** What is said under the fence is for the run from now on. */
+  hold(run: RemoteRun, fence: bigint): void;
+  /** It is no more. */
+  drop(run: RemoteRun, fence: bigint): void;
+  /** The runner has taken the offer. */
+  accepted(run: RemoteRun): void;
+  /** It has not, in time. */
+  offerLapsed(fence: bigint): void;
+  released(run: RemoteRun, how: Release): void;
+  /** The promise is open while there is no room for more that was refused. */
+  refuse(refused: RefusedMessage): Promise<void> | undefined;
+}
+
+/** A message of a runner that was refused. */
+export interface RefusedMessage {
+  readonly taskId: string;
+  readonly fence: bigint;
+  /** 0 where it is not known. */
+  readonly attempt: number;
+  readonly seq: bigint;
+  readonly error: ControllerError;
+  /** What it was, where it is to be kept. */
+  readonly said?: TaskWrite | PhaseEnd | undefined;
+}
+
+type RunState = "reserved" | "recalled" | "offered" | "accepted" | "settled" | "over";
+
+const wirePhases = { pending: RunPhase.PENDING, running: RunPhase.RUNNING } as const;
+
+export class RemoteRun implements Seat {
+  readonly #holder: RunHolder;
+  #state: RunState;
+  /** Why its runner has it no more. */
+  #lost: SeatLost | undefined;
+  #phase: PhaseName = "pending";
+  #task: HostedTask | undefined;
+  #context: TaskContext | undefined;
+  #settle: { resolve: (value: unknown) => void; reject: (why: unknown) => void } | undefined;
+  #seqs = new RemoteSeqs(0n);
+  #endSeq = 0n;
+  #end: PhaseEnd | undefined;
+  #onEndAnswered: () => void = () => {};
+  #offerTime: Countdown | undefined;
+  #abort: RemoteAbort | undefined;
+  #offSignal: () => void = () => {};
+  #onTold: Array<() => void> = [];
+
+  constructor(holder: RunHolder, state: "reserved" | "recalled") {
+    this.#holder = holder;
+    this.#state = state;
+  }
+
+  get runner(): string {
+    return this.#holder.runner;
+  }
+
+  get instanceId(): string {
+    return this.#holder.instanceId;
+  }
+
+  get endSeq(): bigint {
+    return this.#endSeq;
+  }
+
+  get taskId(): string {
+    return this.#task?.taskId ?? "";
+  }
+
+  get phase(): RunPhase {
+    return wirePhases[this.#phase];
+  }
+
+  /** Its first offer is under way: sent or about to be, and not accepted. */
+  get isNew(): boolean {
+    return this.#state === "reserved" || (this.#state === "offered" && this.#phase === "pending");
+  }
+
+  /** Up to where what was said is on disk, or was refused. */
+  get answeredSeq(): bigint {
+    return this.#seqs.answered;
+  }
+
+  runPhase(phase: PhaseName, task: HostedTask, context: TaskContext): Promise<unknown> {
+    const isFirst = this.#context === undefined;
+    this.#phase = phase;
+    this.#task = task;
+    this.#context = context;
+    if (isFirst) this.#seqs = new RemoteSeqs(task.writtenSeq);
+    this.#answerEnd();
+    this.#endSeq = 0n;
+    if (this.#lost !== undefined) {
+      this.#state = "accepted";
+      return Promise.reject(this.#lost);
+    }
+    if (isFirst) this.#holder.hold(this, context.fence);
+    const settled = new Promise<unknown>((resolve, reject) => (this.#settle = { resolve, reject }));
+    if (this.#state === "recalled") this.#state = "accepted";
+    else this.#offer();
+    this.#offSignal();
+    this.#offSignal = onAbort(context.signal, () => this.#aborted(context.signal.reason));
+    return settled;
+  }
+
+  told(): Promise<void> {
+    if (this.#abort?.isAnswered !== false || this.#state === "over") return Promise.resolve();
+    return new Promise((resolve) => this.#onTold.push(resolve));
+  }
+
+  release(how: Release): void {
+    if (this.#state === "over") return;
+    const before = this.#state;
+    this.#state = "over";
+    this.#offSignal();
+    if (this.#context !== undefined) this.#holder.drop(this, this.#context.fence);
+    if (how === "left") this.#settle?.reject(new SeatLost("left", "the controller closes"));
+    else if (before === "settled" && how !== "void") this.#answerEnd();
+    else if (this.#context !== undefined && how !== "unused") {
+      if (this.#end !== undefined) this.#refuse(this.#endSeq, staleFence(this.taskId, this.#context.fence), this.#end);
+      this.#sendAbort("LOST_FENCE");
+      this.#settle?.reject(new SeatLost("lost", "the run was lost"));
+    }
+    this.#onEndAnswered();
+    this.#abortAnswered();
+    this.#holder.released(this, how);
+  }
+
+  /** Its runner has it no more, or the controller closes. An end that is being committed stands; then it is the next phase that is lost. */
+  lose(kind: "lost" | "left", why: string): void {
+    if (this.#state === "over" || this.#lost !== undefined) return;
+    this.#lost = new SeatLost(kind, why);
+    if (this.#context === undefined || this.#state === "settled") return;
+    this.#holder.drop(this, this.#context.fence);
+    this.#settle?.reject(this.#lost);
+  }
+
+  /** Its runner has a new stream, and says that it has the run in `phase`; undefined: it does not say that it has it. */
+  reattached(phase: RunPhase | undefined): void {
+    if (this.#context === undefined) return;
+    if (phase === undefined) return this.lose("lost", "resumed: the runner came back without the task");
+    if (phase !== RunPhase.PENDING && phase !== this.phase) {
+      return this.lose("lost", "resumed: the runner came back with another phase of the task");
+    }
+    if (phase !== this.phase && this.#state !== "settled") this.#offer();
+    else this.#accept();
+    this.#abort?.sendAgain(this.#holder.nowMs());
+  }
+
+  tick(tick: Tick): void {
+    this.#abort?.tick(tick.nowMs);
+    if (this.#state !== "offered" || this.#lost !== undefined) return;
+    // The runner has accepted the task already when its second phase is offered; while it has no stream its lease is what counts.
+    if (this.#phase === "running" && this.#holder.link === undefined) return;
+    if (this.#offerTime?.count(tick) !== true) return;
+    this.#holder.offerLapsed(this.#context?.fence ?? 0n);
+    this.lose("lost", "resumed: the offer was not accepted in time");
+  }
+
+  /** Time in which its runner could not be heard counts for nothing. */
+  spare(): void {
+    this.#offerTime?.spare();
+  }
+
+  accept(phase: RunPhase): void {
+    if (phase === this.phase) this.#accept();
+    else if (phase !== RunPhase.PENDING) this.#refuse(0n, wrongPhase("accept", this.phase));
+  }
+
+  aborted(): void {
+    this.#abortAnswered();
+  }
+
+  /** A promise is open until what was said is on disk, or refused. */
+  write(said: TaskWrite): Promise<void> | undefined {
+    if (!this.#begin(said.seq)) return undefined;
+    const { seq, progress, entries } = said;
+    if (this.#state === "settled") return this.#refuse(seq, afterEnd());
+    this.#accept();
+    const complaint = complaintOf(said);
+    if (complaint !== undefined) return this.#refuse(seq, complaint);
+    return this.#task?.write({ seq, progress, entries }).then(
+      () => this.#answer(seq),
+      (error: unknown) => this.#refuse(seq, error, said),
+    );
+  }
+
+  /** As `write`. */
+  end(said: PhaseEnd): Promise<void> | undefined {
+    if (!this.#begin(said.seq)) return undefined;
+    if (this.#state === "settled") return this.#refuse(said.seq, afterEnd());
+    if (said.phase !== this.phase) return this.#refuse(said.seq, wrongPhase("end", this.phase));
+    this.#accept();
+    this.#state = "settled";
+    this.#endSeq = said.seq;
+    this.#end = said;
+    this.#abortAnswered();
+    try {
+      this.#settle?.resolve(outcomeOf(said, this.#context?.signal));
+    } catch (thrown) {
+      this.#settle?.reject(thrown);
+    }
+    return new Promise((resolve) => (this.#onEndAnswered = resolve));
+  }
+
+  #offer(): void {
+    const phase = this.#phase;
+    this.#state = "offered";
+    this.#offerTime = new Countdown(this.#holder.offerTimeoutMs, this.#holder.nowMs());
+    this.#holder.link?.offer(() => this.#loadOffer(phase));
+  }
+
+  /** The offer, when it is about to be sent; by then it may have lapsed. */
+  async #loadOffer(phase: PhaseName): Promise<TaskOffer | undefined> {
+    const isOffered = (): boolean => this.#state === "offered" && this.#phase === phase && this.#lost === undefined;
+    if (!isOffered() || this.#task === undefined || this.#context === undefined) return undefined;
+    const { runId, attempt, fence } = this.#context;
+    const status = await this.#task.loadStatus();
+    if (!isOffered()) return undefined;
+    return create(TaskOfferSchema, { taskId: this.taskId, runId, phase: wirePhases[phase], status, attempt, fence });
+  }
+
+  #accept(): void {
+    if (this.#state !== "offered") return;
+    this.#state = "accepted";
+    this.#holder.accepted(this);
+    // An abort that went out before the offer told the runner nothing.
+    this.#abort?.sendAgain(this.#holder.nowMs());
+  }
+
+  #aborted(reason: unknown): void {
+    const kind = reason instanceof AbortReason ? reason.kind : "LOST_FENCE";
+    if (this.#state === "settled" || kind === "SHUTDOWN") return;
+    if (kind === "LOST_FENCE") return this.lose("lost", "the run was lost");
+    this.#abort = new RemoteAbort(kind, {
+      nowMs: this.#holder.nowMs(),
+      everyMs: this.#holder.keepaliveMs,
+      send: (each) => this.#sendAbort(each),
+    });
+  }
+
+  #abortAnswered(): void {
+    this.#abort?.answered();
+    for (const tell of this.#onTold.splice(0)) tell();
+  }
+
+  #sendAbort(kind: AbortKind): void {
+    if (this.#task === undefined || this.#context === undefined) return;
+    this.#holder.link?.abort(abortMessage(this.#task, this.#context.fence, kind));
+  }
+
+  /** False for a repeat: it is answered as the first was, or when that will be. */
+  #begin(seq: bigint): boolean {
+    if (this.#seqs.begin(seq)) return true;
+    if (seq <= this.#seqs.answered) this.#sendWritten();
+    return false;
+  }
+
+  #answer(seq: bigint): void {
+    this.#seqs.end(seq);
+    this.#sendWritten();
+  }
+
+  #answerEnd(): void {
+    if (this.#end === undefined) return;
+    this.#end = undefined;
+    this.#answer(this.#endSeq);
+    this.#onEndAnswered();
+  }
+
+  #sendWritten(): void {
+    if (this.#context === undefined) return;
+    const { taskId } = this;
+    const { fence } = this.#context;
+    this.#holder.link?.written(create(TaskWrittenSchema, { taskId, fence, seq: this.#seqs.answered }));
+  }
+
+  #refuse(seq: bigint, error: unknown, said?: TaskWrite | PhaseEnd): undefined {
+    // Whatever else it is, such as a controller that closes: the runner says it again.
+    if (!(error instanceof ControllerError) || error.code === "UNAVAILABLE" || this.#context === undefined) return;
+    this.#seqs.end(seq);
+    const { fence, attempt } = this.#context;
+    const isStale = error.details.reason === "STALE_FENCE";
+    const refused = isStale ? staleFence(this.taskId, fence) : error;
+    void this.#holder.refuse({
+      taskId: this.taskId,
+      fence,
+      attempt,
+      seq,
+      error: refused,
+      said: isStale ? said : undefined,
+    });
+  }
+}

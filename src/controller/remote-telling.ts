@@ -1,0 +1,82 @@
+/**
+ * An end that a remote runner is told of: the offer of its phase COMPLETED. It counts as told when the runner has ended the
+ * phase, however, or when that took too long; not when the runner's stream is gone before.
+ */
+import { create } from "@bufbuild/protobuf";
+import {
+  type PhaseEnd,
+  RunPhase,
+  type TaskOffer,
+  TaskOfferSchema,
+  TaskWrittenSchema,
+} from "#gen/stint/v1/runner_pb.js";
+import { completedTimeoutMs } from "./deliveries.ts";
+import type { EndToTell } from "./host.ts";
+import { Countdown, type Tick } from "./remote-lease.ts";
+import type { RunnerLink } from "./remote-link.ts";
+
+export class RemoteTelling {
+  /** Settles when the end was told, or cannot be on this stream any more. */
+  readonly outcome: Promise<"told" | "late" | "gone">;
+  readonly #end: EndToTell;
+  readonly #link: RunnerLink;
+  readonly #time: Countdown;
+  #settle: (outcome: "told" | "late" | "gone") => void = () => {};
+  #isOver = false;
+
+  /** Offers it on the link. */
+  constructor(end: EndToTell, options: { link: RunnerLink; nowMs: number }) {
+    this.#end = end;
+    this.#link = options.link;
+    this.#time = new Countdown(completedTimeoutMs, options.nowMs);
+    this.outcome = new Promise((resolve) => (this.#settle = resolve));
+    this.#link.offer(() => this.#loadOffer());
+  }
+
+  get taskId(): string {
+    return this.#end.task.taskId;
+  }
+
+  get fence(): bigint {
+    return this.#end.endRevision;
+  }
+
+  /** The runner has ended the phase. */
+  end({ taskId, fence, seq }: PhaseEnd): void {
+    this.#link.written(create(TaskWrittenSchema, { taskId, fence, seq }));
+    this.#finish("told");
+  }
+
+  /** The stream is over, or the controller closes. */
+  gone(): void {
+    this.#finish("gone");
+  }
+
+  tick(tick: Tick): void {
+    if (this.#time.count(tick)) this.#finish("late");
+  }
+
+  spare(): void {
+    this.#time.spare();
+  }
+
+  #finish(outcome: "told" | "late" | "gone"): void {
+    this.#isOver = true;
+    this.#settle(outcome);
+  }
+
+  async #loadOffer(): Promise<TaskOffer | undefined> {
+    if (this.#isOver) return undefined;
+    const { task, status, endRevision } = this.#end;
+    const whole = await task.loadStatus();
+    const { runId, attempt } = status;
+    return create(TaskOfferSchema, {
+      taskId: task.taskId,
+      runId,
+      phase: RunPhase.COMPLETED,
+      status: whole,
+      attempt,
+      fence: endRevision,
+    });
+  }
+}
