@@ -9,6 +9,7 @@
  * 4. Closing changes no lease: what a runner has it has after the next opening, for its whole time again.
  */
 import type { PhaseEnd, RunnerHello, RunRequest, TaskWrite } from "#gen/stint/v1/runner_pb.js";
+import { RecentMap } from "../async/recent-map.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { storeUnavailable } from "./commit.ts";
@@ -45,6 +46,8 @@ export class RemoteHost implements Host, RemoteRunners {
   readonly #options: RemoteHostOptions;
   readonly #instances = new Map<string, RemoteInstance>();
   readonly #ticker: Ticker;
+  /** Which attempt had a fence that is void, for people. */
+  readonly #attempts = new RecentMap<bigint, number>({ maxEntries: 20_000, maxWeight: Infinity, weigh: () => 1 });
   #ports: RemoteHostPorts | undefined;
   #onSeat: () => void = () => {};
   #seatings = 0;
@@ -209,7 +212,11 @@ export class RemoteHost implements Host, RemoteRunners {
       onSeat: () => this.#onSeat(),
       onHeard: () => this.#changed(),
       isOnDisk: async (said) => this.#ports?.isOnDisk(said),
-      noteRejected: (refused, runner) => this.#ports?.noteRejected(refused, runner),
+      onDrop: ({ attempt }, fence) => this.#attempts.set(fence, attempt),
+      noteRejected: (refused, runner) => {
+        const attempt = refused.attempt > 0 ? refused.attempt : (this.#attempts.get(refused.fence) ?? 0);
+        return this.#ports?.noteRejected({ ...refused, attempt }, runner);
+      },
       warn: (fields, message) => log.warn(fields, message),
     };
     const instance = new RemoteInstance(name, ports);

@@ -44,6 +44,8 @@ export interface InstancePorts {
   onHeard(): void;
   /** Whether what is said under a fence that no run has is on disk; undefined where that cannot be said any more. */
   isOnDisk(said: TaskWrite | PhaseEnd): Promise<boolean | undefined>;
+  /** A run is under its fence no more. */
+  onDrop(run: RemoteRun, fence: bigint): void;
   /** Keeps what was refused to be seen; resolves when there is room for more. Never rejects. */
   noteRejected(refused: RefusedMessage, runner: string): Promise<void> | undefined;
   warn(fields: object, message: string): void;
@@ -248,7 +250,9 @@ export class RemoteInstance implements RunHolder, InboxOwner {
   }
 
   drop(run: RemoteRun, fence: bigint): void {
-    if (this.#runs.get(fence) === run) this.#runs.delete(fence);
+    if (this.#runs.get(fence) !== run) return;
+    this.#runs.delete(fence);
+    this.#ports.onDrop(run, fence);
   }
 
   accepted(run: RemoteRun): void {

@@ -113,6 +113,10 @@ export class RemoteRun implements Seat {
     return this.#task?.taskId ?? "";
   }
 
+  get attempt(): number {
+    return this.#context?.attempt ?? 0;
+  }
+
   get phase(): RunPhase {
     return wirePhases[this.#phase];
   }

@@ -1,6 +1,6 @@
 /** Seats of a remote host without a controller: the test decides when what is said is on disk, and when a phase's end is. */
 import { create } from "@bufbuild/protobuf";
-import { ProgressSchema, type TaskCancel, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { ProgressSchema, type TaskCancel, TaskState, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import type { PhaseEnd, TaskWrite } from "#gen/stint/v1/runner_pb.js";
 import type { HostedTask, RunWrite, Seat } from "../../src/controller/host.ts";
 import { JsonText } from "../../src/json-text.ts";
@@ -47,6 +47,14 @@ export class HostWorld {
     if (seat === undefined) return undefined;
     this.#fences += 1n;
     return new HostedRun(seat, { taskId, fence: this.#fences });
+  }
+
+  /** Tells of the end of a task, whose commit had the revision. */
+  tell(taskId: string, revision: bigint, seat?: Seat): Promise<"told" | "kept"> {
+    const status = create(TaskStatusSchema, { runId: "r", attempt: 2, state: TaskState.Completed });
+    const run = { taskId, writtenSeq: 0n, cancel: undefined, loadStatus: async () => status };
+    const task = run as Partial<HostedTask> as HostedTask;
+    return this.host.tellEnd({ task, status, fence: 1n, endRevision: revision, seat });
   }
 
   /** As after a restart of the server. */
