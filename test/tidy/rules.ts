@@ -225,6 +225,8 @@ export const longFiles: Readonly<Record<string, string>> = {
   "test/controller/list-logs.test.ts": "the cases of one call",
   "test/controller/query.test.ts": "the cases of one call",
   "test/controller/watch.test.ts": "the cases of one call",
+  "test/controller/remote-instance.test.ts": "the life of an instance, case by case",
+  "test/controller/remote-run.test.ts": "the life of a remote run, case by case",
   "test/controller/restart.test.ts": "the cases of one rule, in its order",
   "test/rpc/calls.test.ts": "the calls, one after the other",
   "test/runner/exec-runner.test.ts": "one table of commands",
