@@ -51,7 +51,8 @@ function handled<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-function progressOf(init: ProgressInit, limits: TaskLimits): Progress {
+/** The progress that `init` means. Throws INVALID_ARGUMENT. */
+export function progressOf(init: ProgressInit, limits: TaskLimits): Progress {
   const violations: FieldViolation[] = [];
   const current = unsignedOf("progress.current", init?.current, violations);
   const total = unsignedOf("progress.total", init?.total ?? 0n, violations);

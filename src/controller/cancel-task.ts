@@ -88,13 +88,7 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
   else if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
   actor.intent = undefined;
   core.hub.wake(actor.taskId);
-  ownRun.abort("CANCEL");
-  // What the status shows of it follows by itself; nobody waits for that.
-  void actor
-    .serialize(() => runs.recordCancelDelivered(actor, ownRun))
-    .catch((error: unknown) =>
-      core.log.warn({ err: error, taskId: actor.taskId }, "a cancel's delivery was not recorded"),
-    );
+  runs.cancel(actor, ownRun);
   return runId;
 }
 

@@ -5,9 +5,9 @@ import type { ControllerError } from "./error.ts";
 import type { Random } from "../random.ts";
 import type { Store } from "../store/store.ts";
 import type { TaskLimits } from "../task/limits.ts";
+import type { Host } from "./host.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { StoreGuard } from "./store-guard.ts";
-import type { TaskRunner } from "./task-runner.ts";
 import type { WatchHub } from "./watch-hub.ts";
 
 /** What a controller holds in memory and for how many, beside what a task may hold. */
@@ -25,10 +25,7 @@ export interface Core {
   readonly name: string;
   readonly store: Store;
   readonly guard: StoreGuard;
-  /** undefined: nobody runs its tasks, which wait. */
-  readonly runner: TaskRunner | undefined;
-  /** The runner has an onTaskCompleted. Looked at once: what reading it throws must not be in the way of an end. */
-  readonly tellsEnds: boolean;
+  readonly host: Host;
   /** Nothing names it any more: it keeps its tasks, and launches none. */
   readonly isRetired: boolean;
   /** Why no new run is taken just now; undefined while they are. What makes none is answered all the same. */
@@ -44,3 +41,6 @@ export interface Core {
   /** Over when it has closed: from then on it writes nothing, starts nothing and calls nobody. */
   readonly lifetime: Lifetime;
 }
+
+/** What a host is made with. */
+export type HostCore = Omit<Core, "host">;

@@ -1,8 +1,8 @@
 /**
- * Hands tasks to the runner: at most `concurrency` at a time, the oldest first.
+ * Gives the seats of the host to tasks, the oldest first.
  *
- * 1. A place is reserved before the commit that offers a task, and given back when the run has let go or the commit failed.
- * 2. A launch takes a place directly only when nobody waits.
+ * 1. A seat is taken before the commit that offers a task on it, and released when the run has let go or the commit failed.
+ * 2. A launch takes a seat directly only when nobody waits.
  * 3. Of the suspects of a crash loop one is offered at a time; the others are held until it has made progress or is gone.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -14,19 +14,20 @@ import { StatePending } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
 import type { Core } from "./core.ts";
+import type { Release, Seat } from "./host.ts";
+import type { Offer } from "./run.ts";
+import { applyEvents } from "./run-writer.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { WaitingLine, type WaitingTask } from "./waiting-line.ts";
 
-/** Starts the run of a task whose offer is on disk under `fence`. */
-export type StartRun = (actor: TaskActor, fence: bigint) => void;
+/** Starts the run of a task whose offer is on disk. */
+export type StartRun = (actor: TaskActor, offer: Offer) => void;
 
 export class Dispatcher {
   readonly #core: Core;
   readonly #actors: Actors;
   readonly #start: StartRun;
   readonly #line: WaitingLine;
-  readonly #concurrency: number;
-  #free: number;
   #nextNumber: bigint;
   #waiting = 0;
   #held: WaitingTask[] = [];
@@ -35,19 +36,14 @@ export class Dispatcher {
   #isPumping = false;
   #isPumpWanted = false;
 
-  constructor(core: Core, actors: Actors, options: { concurrency: number; start: StartRun }) {
+  constructor(core: Core, actors: Actors, start: StartRun) {
     this.#core = core;
     this.#actors = actors;
-    this.#start = options.start;
+    this.#start = start;
     this.#line = new WaitingLine(core);
-    this.#concurrency = options.concurrency;
-    this.#free = options.concurrency;
+    core.host.onSeat(() => this.pump());
     // Places in the queue rise over restarts too, as far as the clock does; seedWaiting covers what the clock does not.
     this.#nextNumber = BigInt(Math.max(0, Math.floor(core.clock.wall()))) * 1_000n;
-  }
-
-  get concurrency(): number {
-    return this.#concurrency;
   }
 
   /** How many tasks wait. */
@@ -67,18 +63,23 @@ export class Dispatcher {
     return this.#nextNumber;
   }
 
-  /** Takes a place for a task that is just being launched, if nobody waits. */
-  tryReserve(): boolean {
-    if (!this.#isOpen || this.#core.closing.aborted || this.#free <= 0 || !this.#line.isEmpty) return false;
-    this.#free -= 1;
-    return true;
+  /** Takes a seat for a task that is just being launched, if nobody waits. */
+  tryReserve(): Seat | undefined {
+    if (!this.#isOpen || this.#core.closing.aborted || !this.#line.isEmpty) return undefined;
+    return this.#core.host.takeSeat();
   }
 
-  /** Gives a place back. */
-  release(taskId: string): void {
-    this.#free += 1;
-    if (this.#suspect === taskId) this.#freeSuspect();
+  /** Gives a seat back that a launch has reserved in vain. */
+  giveBack(seat: Seat): void {
+    seat.release("unused");
     this.pump();
+  }
+
+  /** The run of the task has let go of its seat. */
+  release(taskId: string, seat: Seat, how: Release): void {
+    if (this.#suspect === taskId) this.#freeSuspect();
+    // The host calls pump.
+    seat.release(how);
   }
 
   /** The task is no suspect any more. */
@@ -111,7 +112,7 @@ export class Dispatcher {
     this.pump();
   }
 
-  /** Offers as many as there are places. */
+  /** Offers as many as there are seats. */
   pump(): void {
     this.#isPumpWanted = true;
     if (this.#isPumping || !this.#isOpen) return;
@@ -134,46 +135,41 @@ export class Dispatcher {
   }
 
   async #offerFree(): Promise<void> {
-    while (this.#free > 0 && !this.#core.closing.aborted) {
-      // The place is taken before the wait, so that no launch takes it meanwhile.
-      this.#free -= 1;
-      const task = await this.#takeOldest();
-      if (task === undefined) {
-        this.#free += 1;
-        return;
-      }
-      void this.#offer(task);
+    while (!this.#core.closing.aborted) {
+      // The seat is taken before the wait, so that no launch takes it meanwhile.
+      const seat = this.#core.host.takeSeat();
+      if (seat === undefined) return;
+      const task = await this.#takeOldest(seat);
+      if (task === undefined) return seat.release("unused");
+      void this.#offer(task, seat);
     }
   }
 
-  async #takeOldest(): Promise<WaitingTask | undefined> {
+  async #takeOldest(seat: Seat): Promise<WaitingTask | undefined> {
     if (this.#suspect === undefined && this.#held.length > 0) return this.#held.shift();
     try {
       return await this.#line.take();
     } catch (error) {
-      this.#free += 1;
+      seat.release("unused");
       throw error;
     }
   }
 
-  async #offer(waiting: WaitingTask): Promise<void> {
+  async #offer(waiting: WaitingTask, seat: Seat): Promise<void> {
     let isOffered = false;
     try {
       isOffered = await this.#actors.use(waiting.taskId, (actor) =>
-        actor.serialize(() => this.#offerTurn(actor, waiting)),
+        actor.serialize(() => this.#offerTurn(actor, waiting, seat)),
       );
     } catch (error) {
       if (!this.#core.closing.aborted) {
         this.#core.log.error({ err: error, taskId: waiting.taskId }, "a task could not be offered; it is left waiting");
       }
     }
-    if (!isOffered) {
-      this.#free += 1;
-      this.pump();
-    }
+    if (!isOffered) this.giveBack(seat);
   }
 
-  async #offerTurn(actor: TaskActor, waiting: WaitingTask): Promise<boolean> {
+  async #offerTurn(actor: TaskActor, waiting: WaitingTask, seat: Seat): Promise<boolean> {
     const { task } = await actor.load("until-done");
     if (this.#core.closing.aborted || !isStillWaiting(actor, task, waiting)) return false;
     const suspect = isSuspect(task);
@@ -182,23 +178,25 @@ export class Dispatcher {
       return false;
     }
     if (suspect) this.#suspect = actor.taskId;
-    const fence = await this.#commitOffer(actor, task, suspect);
+    const fence = await this.#commitOffer(actor, task, { alone: suspect, seat });
     if (fence === undefined) {
       if (suspect) this.#freeSuspect();
       this.#line.push(waiting);
       return false;
     }
     this.#waiting -= 1;
-    this.#start(actor, fence);
+    this.#start(actor, { fence, seat });
     return true;
   }
 
-  async #commitOffer(actor: TaskActor, task: Task, alone: boolean): Promise<bigint | undefined> {
+  /** Where the runner has a name the status has it too, so that the offer is a version of the task. */
+  async #commitOffer(actor: TaskActor, task: Task, terms: LeaseTerms): Promise<bigint | undefined> {
+    const lease = leaseChange(this.#core.name, actor.taskId, task, terms);
+    const { runner } = terms.seat;
     try {
-      return await actor.writeBeside([leaseChange(this.#core.name, actor.taskId, task, alone)], {
-        waits: false,
-        mode: "until-done",
-      });
+      if (runner === "") return await actor.writeBeside([lease], { waits: false, mode: "until-done" });
+      const offered = applyEvents(this.#core, task, [{ type: "offer", runner }]);
+      return await actor.write(offered, { waits: false, extra: [lease], mode: "until-done" });
     } catch (error) {
       if (error instanceof StoreError && error.code === "CONFLICT") return undefined;
       throw error;
@@ -210,10 +208,18 @@ export class Dispatcher {
   }
 }
 
+/** What an attempt is offered under. */
+export interface LeaseTerms {
+  /** It is the only suspect of a crash loop that runs. */
+  readonly alone: boolean;
+  readonly seat: Seat;
+}
+
 /** The entry that says that the attempt was offered. */
-export function leaseChange(controller: string, taskId: string, task: Task, alone: boolean): Change {
+export function leaseChange(controller: string, taskId: string, task: Task, { alone, seat }: LeaseTerms): Change {
   const { runId, attempt } = task.status;
-  const value = toBinary(LeaseSchema, create(LeaseSchema, { runId, attempt, alone }));
+  const { instanceId, runner } = seat;
+  const value = toBinary(LeaseSchema, create(LeaseSchema, { runId, attempt, alone, instanceId, runner }));
   return { type: "index", key: leaseKey(controller, taskId, runId, attempt), value };
 }
 

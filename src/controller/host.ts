@@ -34,7 +34,7 @@ export interface Host {
   readonly canTell: boolean;
   /**
    * Tells of an end that is kept. `told`: it was, or counts as that, or nobody wants to know. `kept`: the controller closes, or
-   * nobody is there. Never rejects.
+   * nobody is there. Rejects only once the controller has closed.
    */
   tellEnd(end: EndToTell): Promise<"told" | "kept">;
   /** The controller closes: no more seats, and nothing more is told. See invariant 4. */
@@ -81,17 +81,20 @@ export interface HeldLease {
   readonly runner: string;
 }
 
-/** What a host knows of a task that is on one of its seats. */
-export interface HostedTask extends ActiveTask {
+/** What a host is given of a task that is on one of its seats, or has ended. */
+export interface HostedTask {
+  readonly taskId: string;
+  /** The task as a TaskRunner has it; the same object in all phases of a run. */
+  readonly active: ActiveTask;
   /** The highest seq that is on disk under this attempt; 0n when there is none. */
   readonly writtenSeq: bigint;
   /** Who asked for its cancel, as far as that is known just now; undefined when nobody did. */
   readonly cancel: TaskCancel | undefined;
-  /** The status as it is now: metadata and result in full, and no log entries. Waits while the store fails. */
+  /** The status as it is now: metadata and result in full, and no log entries. Waits while the store fails; rejects once the controller is closed or the run was replaced. */
   loadStatus(): Promise<TaskStatus>;
   /**
    * Resolves when the write is on disk. Writes keep their order and each is stored whole, in one commit. What waits is
-   * bounded by who calls it. Rejects with INVALID_ARGUMENT for what cannot be stored, which changes nothing, and as the others of ActiveTask.
+   * bounded by who calls it. Rejects with INVALID_ARGUMENT for what cannot be stored, which changes nothing, and as what ActiveTask has.
    */
   write(write: RunWrite): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { type Clock, sleep, systemClock } from "../clock.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { Lifetime } from "../async/lifetime.ts";
 import { onAbort } from "../async/signals.ts";
 import { type Log, silentLog } from "../log.ts";
@@ -12,20 +12,25 @@ import { Actors } from "./actors.ts";
 import { Callbacks } from "./callbacks.ts";
 import { cancelTask } from "./cancel-task.ts";
 import { closedMeanwhile, once } from "./commit.ts";
+import { closeParts } from "./close-controller.ts";
 import type { Controller } from "./controller.ts";
-import type { ControllerLimits, Core } from "./core.ts";
+import type { ControllerLimits, Core, HostCore } from "./core.ts";
 import { deleteTask } from "./delete-task.ts";
 import { Deliveries } from "./deliveries.ts";
 import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
+import type { Host } from "./host.ts";
 import { launchTask } from "./launch-task.ts";
 import { launchTasks } from "./launch-tasks.ts";
 import { taskLogs } from "./list-logs.ts";
+import { LocalHost } from "./local-host.ts";
+import { createNoHost } from "./no-host.ts";
 import { checkOpen, type Parts } from "./parts.ts";
+import type { PhaseTimeouts } from "./phase.ts";
 import { Quarantine } from "./quarantine.ts";
 import { queryTasks } from "./query.ts";
 import { resume } from "./resume.ts";
 import { type Retention, sweepForever, sweepTasks } from "./retention.ts";
-import { Runs, type RunsParts } from "./runs.ts";
+import { Runs } from "./runs.ts";
 import { createStoreGuard, type StoreGuard } from "./store-guard.ts";
 import { countTasks } from "./task-counts.ts";
 import type { TaskRunner } from "./task-runner.ts";
@@ -83,7 +88,12 @@ export const defaultControllerLimits: ControllerLimits = {
  * Throws INVALID_ARGUMENT that names every bad option, FAILED_PRECONDITION where the name is open on the store, UNAVAILABLE where the signal is aborted while the store fails.
  */
 export function openController(options: ControllerOptions): Promise<Controller> {
-  return openCore(options, false);
+  const { runner, concurrency } = options;
+  return openCore(options, {
+    isRetired: false,
+    complaints: (limits) => runnerComplaints(options, limits),
+    createHost: (core) => new LocalHost(core, { runner, concurrency: concurrency ?? core.limits.activeMax }),
+  });
 }
 
 /**
@@ -91,13 +101,27 @@ export function openController(options: ControllerOptions): Promise<Controller> 
  * those that have not ended wait. It refuses launches.
  */
 export function openRetiredController(options: Omit<ControllerOptions, RunnerOption>): Promise<Controller> {
-  return openCore({ ...options, runner: undefined, concurrency: 0 }, true);
+  return openCore(options, {
+    isRetired: true,
+    complaints: () => [],
+    createHost: ({ name }) => createNoHost(name),
+  });
 }
 
 /** What says how tasks are run. */
 type RunnerOption = "runner" | "concurrency" | "pendingTimeoutMs" | "runningTimeoutMs";
 
-type OpenOptions = Omit<ControllerOptions, "runner"> & Pick<Core, "runner">;
+/** Where the runs of a controller take place. */
+export interface Hosting {
+  readonly isRetired: boolean;
+  /** What is wrong with the options that say it. */
+  complaints(limits: ControllerLimits): FieldViolation[];
+  /** Makes the host. `parts` are there when it is made, and not before. */
+  createHost(core: HostCore, parts: () => Parts): Host;
+}
+
+/** What a controller is opened with whatever its host. */
+export type CoreOptions = Omit<ControllerOptions, "runner" | "concurrency">;
 
 /** The names that are open on each store of this process: two of a name would each run the other's tasks. */
 const openNames = new WeakMap<Store, Set<string>>();
@@ -116,17 +140,19 @@ function takeName({ store, name }: { store: Store; name: string }): () => void {
   return () => names.delete(name);
 }
 
-async function openCore(options: OpenOptions, isRetired: boolean): Promise<Controller> {
-  const resolved = resolveOptions(options, isRetired);
-  const giveBackName = takeName(resolved);
+/** Opens a controller whose runs take place on the host that `hosting` makes; see openController. */
+export async function openCore(options: CoreOptions, hosting: Hosting): Promise<Controller> {
+  const resolved = resolveOptions(options, hosting);
+  const giveBackName = takeName(resolved.core);
   const ownGuard = options.guard === undefined;
   const closing = new AbortController();
   // Every watch, wait and delivery listens to it: no number of them is a leak.
   setMaxListeners(0, closing.signal);
   const lifetime = new Lifetime(() => closedMeanwhile());
-  const quarantine = new Quarantine(resolved.log);
-  const core: Core = { ...resolved, closing: closing.signal, lifetime, hub: new WatchHub(), quarantine };
-  const parts = createParts(core, resolved);
+  const quarantine = new Quarantine(resolved.core.log);
+  const hostCore: HostCore = { ...resolved.core, closing: closing.signal, lifetime, hub: new WatchHub(), quarantine };
+  const core: Core = { ...hostCore, host: hosting.createHost(hostCore, () => parts) };
+  const parts = createParts(core, resolved.timeouts);
   const opening = open(parts, resolved.retention);
   // What the controller does of itself, and closing waits for.
   let working: Promise<void> = opening.catch(() => {});
@@ -171,30 +197,40 @@ async function openCore(options: OpenOptions, isRetired: boolean): Promise<Contr
   };
 }
 
-function createParts(core: Core, { concurrency, timeouts }: Pick<RunsParts, "concurrency" | "timeouts">): Parts {
+function createParts(core: Core, timeouts: PhaseTimeouts): Parts {
   const actors = new Actors(core);
   const callbacks = new Callbacks(core.log);
   const trash = new Trash(core);
   const deliveries = new Deliveries(core, callbacks);
-  return { core, actors, callbacks, trash, runs: new Runs(core, { actors, deliveries, trash, concurrency, timeouts }) };
+  return { core, actors, callbacks, trash, runs: new Runs(core, { actors, deliveries, trash, timeouts }) };
 }
 
-function resolveOptions(options: OpenOptions, isRetired: boolean) {
+function runnerComplaints(
+  { runner, concurrency }: ControllerOptions,
+  { activeMax }: ControllerLimits,
+): FieldViolation[] {
+  const violations: FieldViolation[] = [];
+  if (typeof runner?.onTaskRunning !== "function") {
+    violations.push({ field: "runner", description: "must have a function onTaskRunning" });
+  }
+  const isCount = Number.isInteger(concurrency ?? activeMax);
+  if (!isCount || (concurrency ?? activeMax) < 1 || (concurrency ?? activeMax) > activeMax) {
+    violations.push({ field: "concurrency", description: `must be a whole number from 1 to ${activeMax}` });
+  }
+  return violations;
+}
+
+function resolveOptions(options: CoreOptions, hosting: Hosting) {
   const limits: ControllerLimits = { ...defaultControllerLimits, ...options.limits };
   const { clock = systemClock, random = systemRandom, log = silentLog, store } = options;
-  const { concurrency = limits.activeMax, closeGraceMs = 30_000, retention = {} } = options;
+  const { closeGraceMs = 30_000, retention = {}, refuseLaunch = () => undefined } = options;
   const { pendingTimeoutMs = Infinity, runningTimeoutMs = Infinity } = options;
   const violations: FieldViolation[] = [];
   const nameComplaint = checkControllerName(options.name ?? "");
   if (nameComplaint !== undefined) violations.push({ field: "name", description: nameComplaint });
   if (store === undefined)
     violations.push({ field: "store", description: 'must be set: openStore("level:DIR") opens one' });
-  if (!isRetired && typeof options.runner?.onTaskRunning !== "function") {
-    violations.push({ field: "runner", description: "must have a function onTaskRunning" });
-  }
-  if (!Number.isInteger(concurrency) || concurrency < (isRetired ? 0 : 1) || concurrency > limits.activeMax) {
-    violations.push({ field: "concurrency", description: `must be a whole number from 1 to ${limits.activeMax}` });
-  }
+  violations.push(...hosting.complaints(limits));
   if (!(closeGraceMs >= 0)) {
     violations.push({ field: "closeGraceMs", description: "must be a number of ms, not negative" });
   }
@@ -206,12 +242,19 @@ function resolveOptions(options: OpenOptions, isRetired: boolean) {
   }
   if (violations.length > 0) throw invalidArgument(violations);
   const guard = options.guard ?? createStoreGuard({ store, clock, random, log });
-  const { name, runner } = options;
-  const tellsEnds = runner?.onTaskCompleted !== undefined;
-  const parts = { name, store, runner, tellsEnds, isRetired, clock, random, log, limits, guard };
+  const core = {
+    name: options.name,
+    store,
+    isRetired: hosting.isRetired,
+    refuseLaunch,
+    clock,
+    random,
+    log,
+    limits,
+    guard,
+  };
   const timeouts = { pending: pendingTimeoutMs, running: runningTimeoutMs };
-  const { refuseLaunch = () => undefined } = options;
-  return { ...parts, refuseLaunch, concurrency, timeouts, closeGraceMs, retention };
+  return { core, timeouts, closeGraceMs, retention };
 }
 
 async function open(parts: Parts, retention: Retention): Promise<void> {
@@ -227,39 +270,6 @@ async function open(parts: Parts, retention: Retention): Promise<void> {
 async function cleanAtOpening(parts: Parts, upToRevision: bigint): Promise<void> {
   await Promise.all([...parts.actors.all()].map(async (actor) => actor.delivery));
   await sweepTasks(parts, { endedBeforeMs: Number.MAX_SAFE_INTEGER, upToRevision });
-}
-
-/** How long the store has to take that runs are given up. */
-const abandonMs = 2_000;
-
-interface Closing {
-  readonly graceMs: number;
-  readonly ownGuard: boolean;
-  readonly working: Promise<void>;
-}
-
-/**
- * Tells the runners to stop and waits for them, and for what else is under way; after the grace time the
- * rest is left as it is on disk, to be resumed at the next opening.
- */
-async function closeParts(parts: Parts, closing: AbortController, options: Closing): Promise<void> {
-  const { core, actors, runs, trash } = parts;
-  closing.abort();
-  for (const actor of actors.all()) actor.run?.abort("SHUTDOWN");
-  const done = new AbortController();
-  // An end is told after its run is over, and a call under way may still start a run: it is over when nobody holds a task.
-  const all = Promise.all([options.working, actors.idle()])
-    .then(() => trash.settled())
-    .then(() => done.abort());
-  await Promise.race([all, sleep(core.clock, options.graceMs, done.signal)]);
-  if (!done.signal.aborted) core.log.warn({}, `controller "${core.name}": runners that did not stop in time are left`);
-  // What still runs writes no more: its run is over, and a store that fails is waited for no longer.
-  const left = [...actors.all()].flatMap(({ run }) => (run === undefined ? [] : [runs.abandon(run)]));
-  const abandoned = new AbortController();
-  const leaving = Promise.all(left).then(() => abandoned.abort());
-  await Promise.race([leaving, sleep(core.clock, abandonMs, abandoned.signal)]);
-  core.lifetime.end();
-  if (options.ownGuard) core.guard.close();
 }
 
 async function listTasks(parts: Parts): Promise<string[]> {

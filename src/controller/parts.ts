@@ -4,6 +4,7 @@ import type { TaskSnapshot } from "./controller.ts";
 import type { Core } from "./core.ts";
 import { once } from "./commit.ts";
 import { ControllerError, taskNotFound } from "./error.ts";
+import { whyRetired } from "./no-host.ts";
 import type { Runs } from "./runs.ts";
 import type { ActorEntry } from "./task-actor.ts";
 import { foldAll, type Folding, foldStatus, loadTask } from "./task-reader.ts";
@@ -42,10 +43,6 @@ export function checkTakesLaunches({ core }: Parts): void {
   throw new ControllerError("FAILED_PRECONDITION", `${whyRetired(core.name)}; it keeps its tasks, and launches none`);
 }
 
-function whyRetired(name: string): string {
-  return `the configuration no longer names the controller "${name}"`;
-}
-
 /** Throws ABORTED where the task has changed since `ifRevision`. */
 export function checkRevision(entry: ActorEntry, ifRevision: bigint | undefined): void {
   if (ifRevision === undefined || ifRevision === entry.revision) return;
@@ -80,7 +77,5 @@ export async function snapshot(
 /** What a Pending task waits for; empty when it waits for nothing. */
 export function waitingFor(parts: Parts, taskId: string, task: ActorEntry["task"]): string {
   if (task?.status.state !== 1 || parts.actors.peek(taskId)?.run !== undefined) return "";
-  if (parts.core.runner === undefined) return `a runner: ${whyRetired(parts.core.name)}`;
-  const { concurrency } = parts.runs.dispatcher;
-  return `one of the ${concurrency} places of this controller`;
+  return parts.core.host.whatIsWaitedFor();
 }

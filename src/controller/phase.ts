@@ -17,12 +17,21 @@ export type PhaseTimeouts = Readonly<Record<PhaseName, number>>;
  * may be, and the controller closes. The message says why, as a transition's reason.
  */
 export class SeatLost extends Error {
-  readonly kind: "lost" | "left";
+  readonly #kind: "lost" | "left";
 
   constructor(kind: "lost" | "left", why: string) {
     super(why);
     this.name = "SeatLost";
-    this.kind = kind;
+    this.#kind = kind;
+  }
+
+  get kind(): "lost" | "left" {
+    return this.#kind;
+  }
+
+  /** Whether that is what was thrown. Never throws, as `instanceof` does on what a runner may have thrown. */
+  static is(thrown: unknown): thrown is SeatLost {
+    return typeof thrown === "object" && thrown !== null && #kind in thrown;
   }
 }
 
@@ -44,6 +53,7 @@ export async function settlePhase(
   try {
     return { outcome: "returned", value: await call() };
   } catch (thrown) {
+    if (SeatLost.is(thrown)) return { outcome: thrown.kind, value: thrown };
     return { outcome: isAbortThrow(thrown, signal) ? "aborted" : "threw", value: thrown };
   }
 }

@@ -10,7 +10,7 @@ import {
   TaskOfferSchema,
   TaskWrittenSchema,
 } from "#gen/stint/v1/runner_pb.js";
-import { completedTimeoutMs } from "./deliveries.ts";
+import { completedTimeoutMs } from "./local-host.ts";
 import type { EndToTell } from "./host.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { RunnerLink } from "./remote-link.ts";

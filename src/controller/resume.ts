@@ -140,7 +140,7 @@ async function resumeTask(
   const { task } = await actor.load("until-done");
   if (task === undefined) return;
   const { how, extra } = options;
-  const died = how === "died" && core.runner?.isIsolated !== true;
+  const died = how === "died" && !core.host.isIsolated;
   if (task.status.cancel !== undefined)
     return runs.endWithoutRun(actor, task, [{ type: "cancel" }], extra, "until-done");
   const { intent } = actor;
@@ -201,10 +201,9 @@ async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
     if (entry.corrupt !== true && (await untilDone(core, () => core.store.get(entry.key))) === undefined) return 1;
     if (task === undefined || isActive(task.status.state)) return 0;
     if (entry.key !== deliveryKey(core.name, taskId, task.status.runId)) return 0;
-    // It waits for a runner to be told to.
-    if (core.runner === undefined) return 1;
-    if (!core.tellsEnds) return 0;
-    parts.runs.deliver(actor, 0n);
+    // The runner of this process does not want to know; one that is not there yet may.
+    if (!core.host.canTell) return core.host.kind === "local" ? 0 : 1;
+    parts.runs.deliver(actor, { fence: 0n, seat: undefined, isKept: true, revision: entry.revision });
     return 1;
   });
   if (isTold === 0) await commit(core, [{ type: "unindex", key: entry.key }], [], "until-done");

@@ -20,6 +20,15 @@ interface BuiltWrite {
   readonly changes: Change[];
   /** The runner's writes that are in it. */
   readonly batch?: Batch;
+  /** The run waits for a runner after it. */
+  readonly waits?: boolean;
+}
+
+/** What else belongs to the commit of an event. */
+export interface EventOptions {
+  readonly changes?: readonly Change[];
+  /** The run waits for a runner after it. */
+  readonly waits?: boolean;
 }
 
 /** As many as all the entries that may wait need. */
@@ -68,10 +77,11 @@ export class RunWriter {
   }
 
   /** In the actor's turn: commits what the runner has said, then the event, and `changes` with them. False when the run is lost. */
-  writeEvent(actor: TaskActor, run: Run, event: TaskEvent, changes: readonly Change[] = []): Promise<boolean> {
+  writeEvent(actor: TaskActor, run: Run, event: TaskEvent, options: EventOptions = {}): Promise<boolean> {
+    const { changes = [], waits = false } = options;
     return this.#write(actor, run, async (task) => {
       const built = await this.#withWrites(actor, run, task, event);
-      return { ...built, changes: [...built.changes, ...changes] };
+      return { ...built, changes: [...built.changes, ...changes], waits };
     });
   }
 
@@ -116,7 +126,7 @@ export class RunWriter {
       if (built.task === task && built.changes.length === 0) return true;
       try {
         await actor.write(built.task, {
-          waits: false,
+          waits: built.waits ?? false,
           extra: built.changes,
           conditions: [{ key: run.leaseKey, revision: run.fence }],
           mode: "until-done",

@@ -1,17 +1,37 @@
+import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { Clock } from "../clock.ts";
-import { leaseKey } from "../store/keys.ts";
+import { leaseKey, releasedKey } from "../store/keys.ts";
+import type { Change } from "../store/store.ts";
 import { type AbortKind, AbortReason } from "../task/abort.ts";
+import type { EndSaid } from "../task/apply.ts";
+import { StateRunning } from "../task/state.ts";
 import { ControllerError } from "./error.ts";
+import type { Seat } from "./host.ts";
+import type { PhaseName } from "./phase.ts";
 import { RunWrites } from "./run-writes.ts";
 
-/** One attempt of a run, offered to the runner in this process: from the offer's commit until the runner has let go. */
+const noBytes = new Uint8Array(0);
+
+/** What an attempt of a run is offered under. */
+export interface Offer {
+  /** The revision of the offer's commit. */
+  readonly fence: bigint;
+  readonly seat: Seat;
+}
+
+/** One attempt of a run, on a seat of the controller's host: from the offer's commit until the runner has let go. */
 export class Run {
   readonly taskId: string;
   readonly runId: string;
   readonly attempt: number;
   /** The revision of the offer's commit. */
   readonly fence: bigint;
+  readonly seat: Seat;
+  /** The phase that it begins with: one that is taken up may be in its second. */
+  readonly firstPhase: PhaseName;
   readonly leaseKey: string;
+  /** What leaves the run to the next opening, which then knows that it did not die with the process. */
+  readonly releaseChanges: readonly Change[];
   readonly writes = new RunWrites();
   /** A turn that writes `writes` is arranged. */
   isFlushArranged = false;
@@ -25,12 +45,30 @@ export class Run {
   #endTimer: () => void = () => {};
   #isOver = false;
 
-  constructor(controller: string, options: { taskId: string; runId: string; attempt: number; fence: bigint }) {
-    this.taskId = options.taskId;
-    this.runId = options.runId;
-    this.attempt = options.attempt;
+  constructor(controller: string, taskId: string, options: Offer & { readonly status: TaskStatus }) {
+    const { runId, attempt, state } = options.status;
+    this.taskId = taskId;
+    this.runId = runId;
+    this.attempt = attempt;
     this.fence = options.fence;
-    this.leaseKey = leaseKey(controller, options.taskId, options.runId, options.attempt);
+    this.seat = options.seat;
+    this.firstPhase = state === StateRunning ? "running" : "pending";
+    this.leaseKey = leaseKey(controller, taskId, runId, attempt);
+    this.releaseChanges = [
+      { type: "unindex", key: this.leaseKey },
+      { type: "index", key: releasedKey(controller, taskId, runId, attempt), value: noBytes },
+    ];
+  }
+
+  /** The runner is another process, which goes on when this one closes the controller. */
+  get isRemote(): boolean {
+    return this.seat.instanceId !== "";
+  }
+
+  /** What the record of an event has of who said it: the newest phase has ended by that. */
+  get endSaid(): EndSaid {
+    const { endSeq } = this.seat;
+    return endSeq === 0n ? {} : { seq: endSeq, fence: this.fence };
   }
 
   /** The signal of the phase that it is in. */

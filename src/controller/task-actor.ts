@@ -141,7 +141,7 @@ export class TaskActor {
       this.#core.name,
       this.taskId,
       this.#stored,
-      after && chained(entry, after),
+      after && chained(entry, after, this.#stored),
       {
         waitedBefore: this.#waits,
         waitsAfter: options.waits,
@@ -174,8 +174,7 @@ export class TaskActor {
     const { waits = this.#waits } = options;
     const { task } = entry;
     if (task !== undefined && task !== this.#stored) {
-      const isTransition = task.status.transitions.length !== this.#stored?.status.transitions.length;
-      const first = { status: task.status, record: { ...task.record, isTransition } };
+      const first = { status: task.status, record: { ...task.record, isTransition: false } };
       return this.write(first, { ...options, waits, extra: changes });
     }
     const conditions = [
@@ -206,11 +205,14 @@ export class TaskActor {
   }
 }
 
-function chained(entry: ActorEntry, after: Task): Task {
+/** The next version, with the way back to the transition before. What a task was given when it was adopted may be one that is not `stored`. */
+function chained(entry: ActorEntry, after: Task, stored: Task | undefined): Task {
   const before = entry.task;
+  const isAdopted = before !== undefined && before.status.transitions.length !== stored?.status.transitions.length;
   const previousTransitionRevision =
     before === undefined ? 0n : before.record.isTransition ? entry.revision : before.record.previousTransitionRevision;
-  return { status: after.status, record: { ...after.record, previousTransitionRevision } };
+  const isTransition = after.record.isTransition || isAdopted;
+  return { status: after.status, record: { ...after.record, isTransition, previousTransitionRevision } };
 }
 
 /** The invariants of src/task/apply.ts, asserted in production too: a bug must not reach the disk. */

@@ -44,6 +44,8 @@ export interface Launch {
   readonly owner: string;
   /** The place in the queue. */
   readonly queueNumber: bigint;
+  /** The name of the runner that it is offered to at once, if there is one and it has a name. */
+  readonly runner?: string | undefined;
 }
 
 export interface Launched {
@@ -76,6 +78,7 @@ export function relaunch(
     owner: launch.owner,
     createTime: before?.createTime ?? timestampFromMs(nowMs),
     runId: launch.runId,
+    runner: launch.runner ?? "",
     logCount: keepsLogs ? (before?.logCount ?? 0n) : 0n,
     logsDropped: keepsLogs ? (before?.logsDropped ?? 0n) : 0n,
   });

@@ -22,6 +22,7 @@ import { WatchHub } from "../../src/controller/watch-hub.ts";
 import { watchTask } from "../../src/controller/watch-task.ts";
 import { silentLog } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
+import { LocalHost } from "../../src/controller/local-host.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { heapBytes } from "../support/heap.ts";
@@ -135,9 +136,9 @@ async function createParts(closing: AbortSignal, clock: Core["clock"], runner: S
   const lifetime = new Lifetime(() => new Error("closed"));
   const hub = new WatchHub();
   const quarantine = new Quarantine(log);
-  const ports = { store, guard, runner, clock, random, log };
+  const host = new LocalHost({ clock, log, closing, lifetime }, { runner, concurrency: 10 });
+  const ports = { store, guard, host, clock, random, log };
   const state = {
-    tellsEnds: true,
     isRetired: false,
     refuseLaunch: () => undefined,
     limits,
@@ -152,7 +153,7 @@ async function createParts(closing: AbortSignal, clock: Core["clock"], runner: S
   const trash = new Trash(core);
   const deliveries = new Deliveries(core, callbacks);
   const timeouts = { pending: Infinity, running: Infinity };
-  const runs = new Runs(core, { actors, deliveries, trash, concurrency: 10, timeouts });
+  const runs = new Runs(core, { actors, deliveries, trash, timeouts });
   runs.dispatcher.open();
   return { core, actors, callbacks, trash, runs };
 }

@@ -13,7 +13,6 @@ import { defaultTaskLimits } from "../../src/task/limits.ts";
 import {
   allStates,
   isActive,
-  isEnded,
   StateCanceled,
   StateCompleted,
   StateFailed,
@@ -112,80 +111,6 @@ describe("an event", () => {
 
   test("in a state that has no name is rejected", () => {
     for (const event of events) expect(apply(sampleTask(5 as TaskState), event, nowMs).kind).toBe("rejected");
-  });
-});
-
-describe("an offer", () => {
-  test("names the runner, until the run is resumed, and is no transition", () => {
-    const offered = applied(sampleTask(StatePending, {}, { isTransition: true }), { type: "offer", runner: "host-7" });
-    expect([offered.status.runner, offered.status.updateTime, offered.record.isTransition]).toEqual([
-      "host-7",
-      now,
-      false,
-    ]);
-    expect(applied(offered, { type: "start" }).status.runner).toBe("host-7");
-    expect(applied(offered, { type: "resume", reason: "", died: false }).status.runner).toBe("");
-  });
-});
-
-describe("what a remote runner said", () => {
-  const progress = create(ProgressSchema, { current: 1n });
-  const logs = { added: 1, addedBytes: 1, dropped: 0, droppedBytes: 0 };
-  const written = (event: TaskEvent): bigint[] => {
-    const { record } = applied(sampleTask(StateRunning, {}, { writtenSeq: 4n, endFence: 5n }), event);
-    return [record.writtenSeq, record.endFence];
-  };
-
-  test.each<TaskEvent>([
-    { type: "progress", progress, seq: 9n },
-    { type: "logs", ...logs, seq: 9n },
-    { type: "end", seq: 9n },
-    { type: "error", error, seq: 9n },
-    { type: "cancel", seq: 9n },
-  ])("is counted up to where it is on disk: by $type", (event) => {
-    expect(written(event)).toEqual([9n, 5n]);
-    expect(written({ ...event, seq: undefined } as TaskEvent)).toEqual([4n, 5n]);
-  });
-  test("to start the task is counted too", () => {
-    expect(applied(sampleTask(StatePending), { type: "start", seq: 1n }).record.writtenSeq).toBe(1n);
-  });
-  test.each<TaskEvent>([
-    { type: "end", seq: 9n, fence: 77n },
-    { type: "error", error, seq: 9n, fence: 77n },
-    { type: "cancel", seq: 9n, fence: 77n },
-  ])("to end the run, by $type, leaves its fence", (event) => {
-    expect(written(event)).toEqual([9n, 77n]);
-  });
-  test("is counted anew in each attempt", () => {
-    expect(written({ type: "resume", reason: "", died: false })[0]).toBe(0n);
-  });
-});
-
-describe("writes that were refused", () => {
-  const log = { added: 1, addedBytes: 5, dropped: 3, droppedBytes: 9 };
-
-  test.each(allStates.filter((state) => isActive(state) || isEnded(state)))(
-    "of a task in state %d are counted and logged, and nothing else of it changes",
-    (state) => {
-      const task = sampleTask(
-        state,
-        { rejectedWrites: 2n, logCount: 10n, logsDropped: 2n },
-        { logLastSeq: 30n, logBytes: 100n, isTransition: true, attemptProgressed: true, writtenSeq: 3n, endFence: 4n },
-      );
-      const { status, record } = applied(task, { type: "reject-writes", count: 40, log });
-      expect(status).toEqual({
-        ...task.status,
-        rejectedWrites: 42n,
-        logCount: 11n,
-        logsDropped: 5n,
-        updateTime: now,
-      });
-      expect(record).toEqual({ ...task.record, logLastSeq: 31n, logBytes: 96n, isTransition: false });
-    },
-  );
-  test("may be counted without an entry", () => {
-    const { status } = applied(sampleTask(StateCompleted), { type: "reject-writes", count: 1 });
-    expect([status.rejectedWrites, status.logCount]).toEqual([1n, 0n]);
   });
 });
 

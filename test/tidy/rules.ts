@@ -216,7 +216,6 @@ export const hardMaxLines = 450;
 export const longFiles: Readonly<Record<string, string>> = {
   "src/controller/remote-instance.ts": "the life of an instance, and what its runs need of it",
   "src/controller/remote-run.ts": "the life of a remote run, state by state",
-  "src/controller/runs.ts": "the life of a run from offer to end",
   "src/store/level-materializer.ts": "rounds, and the history that goes behind them",
   "src/store/memory.ts": "a whole backend, each call of which is one step",
   "test/controller/bad-runners.test.ts": "one table of bad runners",

@@ -1,0 +1,39 @@
+import { sleep } from "../clock.ts";
+import type { Parts } from "./parts.ts";
+
+/** How long the store has to take that runs are given up. */
+const abandonMs = 2_000;
+
+/** How a controller is closed. */
+export interface Closing {
+  readonly graceMs: number;
+  readonly ownGuard: boolean;
+  /** What the controller does of itself. */
+  readonly working: Promise<void>;
+}
+
+/**
+ * Tells the runners to stop and waits for them, and for what else is under way; after the grace time the
+ * rest is left as it is on disk, to be resumed at the next opening.
+ */
+export async function closeParts(parts: Parts, closing: AbortController, options: Closing): Promise<void> {
+  const { core, actors, runs, trash } = parts;
+  closing.abort();
+  core.host.close();
+  // One on another machine goes on, whatever it was told before.
+  for (const { run } of actors.all()) if (run?.isRemote === false) run.abort("SHUTDOWN");
+  const done = new AbortController();
+  // An end is told after its run is over, and a call under way may still start a run: it is over when nobody holds a task.
+  const all = Promise.all([options.working, actors.idle()])
+    .then(() => trash.settled())
+    .then(() => done.abort());
+  await Promise.race([all, sleep(core.clock, options.graceMs, done.signal)]);
+  if (!done.signal.aborted) core.log.warn({}, `controller "${core.name}": runners that did not stop in time are left`);
+  // What still runs writes no more: its run is over, and a store that fails is waited for no longer.
+  const left = [...actors.all()].flatMap(({ run }) => (run === undefined ? [] : [runs.abandon(run)]));
+  const abandoned = new AbortController();
+  const leaving = Promise.all(left).then(() => abandoned.abort());
+  await Promise.race([leaving, sleep(core.clock, abandonMs, abandoned.signal)]);
+  core.lifetime.end();
+  if (options.ownGuard) core.guard.close();
+}

@@ -1,0 +1,130 @@
+/** Tasks as their hosts have them. */
+import type { Progress, TaskStatus } from "#gen/core/v1/core_pb.js";
+import { cutText } from "../task/limits.ts";
+import type { Task } from "../task/task.ts";
+import { type ActiveTaskPort, createActiveTask, progressOf } from "./active-task.ts";
+import { chunkMaxBytes, entriesBytes } from "./append-logs.ts";
+import { untilDone } from "./commit.ts";
+import type { Core } from "./core.ts";
+import { ControllerError, invalidArgument } from "./error.ts";
+import type { HostedTask, RunWrite } from "./host.ts";
+import { type Run, runIsOver } from "./run.ts";
+import { createLogEntry, type SaidAtOnce } from "./run-writes.ts";
+import type { RunWriter } from "./run-writer.ts";
+import type { TaskActor } from "./task-actor.ts";
+import { foldStatus, loadPayload, loadTask } from "./task-reader.ts";
+
+const withoutLogs = { metadata: true, result: true, logs: 0 };
+
+/** The task of a run. What is said of it is written by `writer`; after the run is over it is refused. */
+export function createHostedTask(core: Core, writer: RunWriter, actor: TaskActor, run: Run): HostedTask {
+  const { taskId } = actor;
+  const write = (say: () => Promise<void>): Promise<void> => {
+    if (run.isOver) return Promise.reject(runIsOver(run));
+    const said = say();
+    writer.arrangeFlush(actor, run);
+    return said;
+  };
+  const port: ActiveTaskPort = {
+    loadMetadata: async () => {
+      core.lifetime.check();
+      const task = actor.known?.task ?? (await actor.serialize(() => actor.load("until-done"))).task;
+      if (task === undefined) throw runIsOver(run);
+      return loadMetadata(core, taskId, task);
+    },
+    getProgress: async (): Promise<Progress | undefined> => {
+      core.lifetime.check();
+      return run.writes.newestProgress ?? actor.known?.task?.status.progress;
+    },
+    setProgress: (progress) => write(() => run.writes.setProgress(progress)),
+    addLogEntry: (level, msg) => write(() => run.writes.addLogEntry(level, msg, core.clock.wall())),
+  };
+  return {
+    taskId,
+    active: createActiveTask(taskId, port, core.limits),
+    get writtenSeq() {
+      return actor.known?.task?.record.writtenSeq ?? 0n;
+    },
+    get cancel() {
+      return actor.known?.task?.status.cancel;
+    },
+    loadStatus: async () => {
+      const status = await loadStatus(core, taskId, run.runId, actor.known);
+      if (status === undefined) throw runIsOver(run);
+      return status;
+    },
+    write: async (said) => {
+      const checked = checkedWrite(core, said);
+      return write(() => run.writes.write(checked));
+    },
+  };
+}
+
+/** A task whose run has ended: it can be read, and writes nothing. */
+export function createEndedTask(core: Core, taskId: string, ended: { task: Task; revision: bigint }): HostedTask {
+  const { task } = ended;
+  const isOver = (): ControllerError =>
+    new ControllerError("FAILED_PRECONDITION", `the run of task "${taskId}" has ended; nothing more is written to it`);
+  const refuse = (): Promise<never> => Promise.reject(isOver());
+  const port: ActiveTaskPort = {
+    loadMetadata: async () => {
+      core.lifetime.check();
+      return loadMetadata(core, taskId, task);
+    },
+    getProgress: async () => {
+      core.lifetime.check();
+      return task.status.progress;
+    },
+    setProgress: refuse,
+    addLogEntry: refuse,
+  };
+  return {
+    taskId,
+    active: createActiveTask(taskId, port, core.limits),
+    writtenSeq: task.record.writtenSeq,
+    cancel: task.status.cancel,
+    loadStatus: async () => {
+      const status = await loadStatus(core, taskId, task.status.runId, ended);
+      if (status === undefined) throw isOver();
+      return status;
+    },
+    write: refuse,
+  };
+}
+
+async function loadMetadata(core: Core, taskId: string, task: Task): Promise<string> {
+  if (task.record.metadataBytes === 0) return task.status.metadata;
+  return (await untilDone(core, () => loadPayload(core, taskId, "metadata"))) ?? "";
+}
+
+/** The status of the run as it is now, in `known` if that is given; undefined when another run has taken its place. */
+async function loadStatus(
+  core: Core,
+  taskId: string,
+  runId: string,
+  known: { readonly task: Task | undefined; readonly revision: bigint } | undefined,
+): Promise<TaskStatus | undefined> {
+  core.lifetime.check();
+  let version = known;
+  for (;;) {
+    version ??= await untilDone(core, () => loadTask(core, taskId));
+    const { task, revision } = version ?? { task: undefined, revision: 0n };
+    if (task?.status.runId !== runId) return undefined;
+    const status = await untilDone(core, () => foldStatus(core, taskId, { task, revision }, withoutLogs));
+    if (status !== undefined) return status;
+    // A newer version has taken away a payload: look at that.
+    version = undefined;
+  }
+}
+
+/** What can be stored of a write. Throws INVALID_ARGUMENT. */
+function checkedWrite({ clock, limits }: Core, { seq, progress, entries }: RunWrite): SaidAtOnce {
+  const nowMs = clock.wall();
+  const cut = entries.map(({ level, msg }) => createLogEntry(level, cutText(msg, limits.logEntryMaxBytes), nowMs));
+  const bytes = entriesBytes(cut);
+  if (bytes > chunkMaxBytes) {
+    const description = `must have at most ${chunkMaxBytes} bytes of text in all, and have ${bytes}`;
+    throw invalidArgument([{ field: "entries", description }]);
+  }
+  return { seq, progress: progress && progressOf(progress, limits), entries: cut };
+}

@@ -1,0 +1,58 @@
+import type { Clock } from "../clock.ts";
+import type { Log } from "../log.ts";
+import { judge } from "../task/abort.ts";
+import type { HostedTask } from "./host.ts";
+import { type PhaseName, type PhaseTimeouts, settlePhase, type Settled } from "./phase.ts";
+import type { Run } from "./run.ts";
+import type { RunWriter } from "./run-writer.ts";
+import type { TaskActor } from "./task-actor.ts";
+
+interface PhaseCore {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Runs the phases of runs, on the seats that they have. */
+export class RunPhases {
+  readonly #core: PhaseCore;
+  readonly #writer: RunWriter;
+  readonly #timeouts: PhaseTimeouts;
+
+  constructor(core: PhaseCore, writer: RunWriter, timeouts: PhaseTimeouts) {
+    this.#core = core;
+    this.#writer = writer;
+    this.#timeouts = timeouts;
+  }
+
+  /** How the last phase of the run settled, or undefined when the run was lost in between. */
+  async run(actor: TaskActor, run: Run, task: HostedTask): Promise<Settled | undefined> {
+    if (run.firstPhase === "running") return this.#runPhase("running", run, task);
+    const pending = await this.#runPhase("pending", run, task);
+    const goesOn = await actor.serialize(async () => {
+      await this.#writer.flushDown(actor, run);
+      if (pending.outcome === "returned") run.forgetTimeout();
+      if (judge("pending", run.kind, pending.outcome) !== "start") return false;
+      return this.#writer.writeEvent(actor, run, { type: "start", seq: run.endSaid.seq });
+    });
+    if (run.isOver) return undefined;
+    return goesOn ? this.#runPhase("running", run, task) : pending;
+  }
+
+  /** Runs a phase until it settles. It is told to stop when it takes too long, but not given up: a run must not overlap with the next. */
+  async #runPhase(phase: PhaseName, run: Run, task: HostedTask): Promise<Settled> {
+    const { clock, log } = this.#core;
+    const { signal, taskId, attempt, runId, fence } = run;
+    const timeoutMs = this.#timeouts[phase];
+    run.beginPhase(clock, timeoutMs, () => {
+      if (signal.aborted) return;
+      log.warn({ taskId, runId, phase, timeoutMs }, "a phase takes too long, and is told to stop");
+      run.abort("TIMEOUT");
+    });
+    try {
+      const call = (): unknown => run.seat.runPhase(phase, task, { signal, attempt, runId, fence });
+      return { phase, timeoutMs, ...(await settlePhase(signal, call)) };
+    } finally {
+      run.endPhase();
+    }
+  }
+}
