@@ -1,17 +1,19 @@
 /**
  * Opening a controller: makes of what the last process left what is to become of it, before anything is offered.
  *
- * 1. A run that was offered and has not ended goes back to Pending with one attempt more, in its old place in the queue;
+ * 1. A run that a remote runner may still have is taken up as it is: it goes on, or its host says that it is lost. What is
+ *    asked of it on disk (a cancel, a stored launch) its runner is told.
+ * 2. Any other run that was offered and has not ended goes back to Pending with one attempt more, in its old place in the queue;
  *    unless a cancel is stored (it ends as Canceled), a launch is stored (that takes its place), or it is the one that kills the process (CRASH_LOOP), which
  *    no task of an isolated runner is.
- * 2. A run that was never offered waits on as it is.
- * 3. An end that the runner was not told of is told; where there is no runner, it is kept.
- * 4. A stored launch whose run before has ended takes place after the runner was told of that end.
- * 5. Each step is one commit, so that a crash in the middle of opening leaves only less to do.
+ * 3. A run that was never offered waits on as it is.
+ * 4. An end that the runner was not told of is told; where nobody is there to be told, it is kept.
+ * 5. A stored launch whose run before has ended takes place after the runner was told of that end.
+ * 6. Each step is one commit, so that a crash in the middle of opening leaves only less to do.
  */
-import { fromBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { Code } from "#gen/google/rpc/code_pb.js";
-import { LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
+import { type Lease, LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
 import {
   deliveryKey,
   leaseKey,
@@ -31,6 +33,7 @@ import { commit, untilDone } from "./commit.ts";
 import { createTaskError } from "./describe-error.ts";
 import { ControllerError } from "./error.ts";
 import { decodeIntent } from "./intent.ts";
+import type { Seat } from "./host.ts";
 import type { Parts } from "./parts.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { readCounts } from "./task-counts.ts";
@@ -53,11 +56,11 @@ async function resumeAll(parts: Parts): Promise<void> {
   const left = { resumed: 0, told: 0 };
   // Not `+= await`: many are under way, and each would add to what there was before it began.
   await forEachEntry(parts, "leases", async (entry) => {
-    const resumed = await resumeOffered(parts, entry, "died");
+    const resumed = await resumeLeased(parts, entry);
     left.resumed += resumed;
   });
   await forEachEntry(parts, "released", async (entry) => {
-    const resumed = await resumeOffered(parts, entry, "stopped");
+    const resumed = await resumeOffered(parts, entry, { how: "stopped" });
     left.resumed += resumed;
   });
   left.resumed += await resumeRunning(parts);
@@ -83,11 +86,22 @@ async function loadIntents(parts: Parts): Promise<void> {
   });
 }
 
+/** A task whose attempt has a lease; 1 when it was resumed or ended. */
+async function resumeLeased(parts: Parts, entry: Entry): Promise<number> {
+  const lease = decodeLease(entry);
+  // An attempt in another process did not die with this one.
+  if (lease.instanceId === "") return resumeOffered(parts, entry, { how: "died", lease });
+  return resumeOffered(parts, entry, { how: "stopped", lease });
+}
+
 /** A task whose attempt was offered before; 1 when it was resumed or ended. */
-async function resumeOffered(parts: Parts, entry: Entry, how: keyof typeof reasons): Promise<number> {
-  const { core } = parts;
-  const alone = how === "died" && wasAlone(entry);
-  const keyOf = how === "died" ? leaseKey : releasedKey;
+async function resumeOffered(
+  parts: Parts,
+  entry: Entry,
+  { how, lease }: { how: keyof typeof reasons; lease?: Lease },
+): Promise<number> {
+  const { core, runs } = parts;
+  const keyOf = lease === undefined ? releasedKey : leaseKey;
   return withTask(parts, listedTaskId(entry.key), async (actor) => {
     const { task } = await actor.load("until-done");
     const gone: Change = { type: "unindex", key: entry.key };
@@ -100,17 +114,32 @@ async function resumeOffered(parts: Parts, entry: Entry, how: keyof typeof reaso
       return 0;
     }
     actor.offered();
-    await resumeTask(parts, actor, { how, alone, extra: [gone] });
+    const seat = lease && recall(parts, { entry, lease, taskId: actor.taskId });
+    if (seat !== undefined) {
+      runs.takeUp(actor, { fence: entry.revision, seat });
+      return 0;
+    }
+    await resumeTask(parts, actor, { how, alone: lease?.alone === true, extra: [gone] });
     return 1;
   });
 }
 
-/** Whether no other suspect of a crash loop ran; a lease that is damaged accuses nobody. */
-function wasAlone(lease: Entry): boolean {
+/** The seat of a run that another process may still have. */
+function recall(
+  { core }: Parts,
+  { entry, lease, taskId }: { entry: Entry; lease: Lease; taskId: string },
+): Seat | undefined {
+  const { runId, attempt, instanceId, runner } = lease;
+  if (instanceId === "") return undefined;
+  return core.host.recall({ taskId, runId, attempt, fence: entry.revision, instanceId, runner });
+}
+
+/** A lease that is damaged accuses nobody, and is nobody's. */
+function decodeLease(entry: Entry): Lease {
   try {
-    return fromBinary(LeaseSchema, lease.value).alone;
+    return fromBinary(LeaseSchema, entry.value);
   } catch {
-    return false;
+    return create(LeaseSchema);
   }
 }
 
@@ -122,7 +151,7 @@ async function resumeRunning(parts: Parts): Promise<number> {
   await forEachKey(parts, prefix, async (entry) => {
     await withTask(parts, parseIndexKey(entry.key).taskId, async (actor) => {
       const { task } = await actor.load("until-done");
-      if (task?.status.state !== StateRunning) return 0;
+      if (task?.status.state !== StateRunning || actor.run !== undefined) return 0;
       await resumeTask(parts, actor, { how: "stopped", alone: false, extra: [] });
       count += 1;
       return 1;
@@ -165,14 +194,14 @@ function crashLoop(crashCount: number): ReturnType<typeof createTaskError> {
   );
 }
 
-/** Launches whose run before has ended already. */
+/** Launches whose run before has ended already; the others wait for theirs, which was taken up. */
 async function launchIntents(parts: Parts): Promise<void> {
   for (const actor of [...parts.actors.all()]) {
     const { intent } = actor;
     if (intent === undefined) continue;
     await withTask(parts, actor.taskId, async () => {
       await actor.load("until-done");
-      if (actor.intent !== intent || actor.delivery !== undefined) return 0;
+      if (actor.intent !== intent || actor.delivery !== undefined || actor.run !== undefined) return 0;
       await parts.runs.launchIntent(actor, intent, []);
       return 1;
     });
@@ -180,13 +209,17 @@ async function launchIntents(parts: Parts): Promise<void> {
 }
 
 async function seedWaiting(parts: Parts): Promise<void> {
-  const { core, runs } = parts;
+  const { core, runs, actors } = parts;
   const [last] = await untilDone(core, () =>
     core.store.scan({ prefix: listPrefix("waiting", core.name), limit: 1, reverse: true }),
   );
   const counts = await untilDone(core, () => readCounts(core));
+  // What is Pending waits, but for the runs that were taken up.
+  const offered = [...actors.all()].filter(
+    ({ run, known }) => run !== undefined && known?.task?.status.state === StatePending,
+  );
   runs.dispatcher.seedWaiting(
-    Number(counts.get(StatePending) ?? 0n),
+    Number(counts.get(StatePending) ?? 0n) - offered.length,
     last ? parseWaitingKey(last.key).queueNumber : 0n,
   );
 }

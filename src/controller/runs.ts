@@ -156,7 +156,6 @@ export class Runs {
 
   /** In the actor's turn, at the opening: goes on with the run of the task, which was offered before and may still be with its runner. */
   takeUp(actor: TaskActor, offer: Offer): void {
-    actor.offered();
     const run = this.#start(actor, offer);
     if (run === undefined) return;
     if (actor.known?.task?.status.cancel !== undefined) this.cancel(actor, run);

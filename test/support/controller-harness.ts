@@ -3,7 +3,13 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { Controller, LaunchOptions, QueryOptions, TaskPage } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
-import { type ControllerOptions, openController, openRetiredController } from "../../src/controller/open-controller.ts";
+import {
+  type ControllerOptions,
+  type Hosting,
+  openController,
+  openCore,
+  openRetiredController,
+} from "../../src/controller/open-controller.ts";
 import type { Log } from "../../src/log.ts";
 import { decodeTask, type StoredTask } from "../../src/store/codec.ts";
 import { taskKey } from "../../src/store/keys.ts";
@@ -24,6 +30,8 @@ export type HarnessOptions = Partial<ControllerOptions> & {
   readonly wrap?: ((store: Store) => Store) | undefined;
   /** Opens it as one that nothing names any more, without a runner. */
   readonly retired?: boolean | undefined;
+  /** Opens it with another host than this process. */
+  readonly hosting?: Hosting | undefined;
 };
 
 export class Harness implements AsyncDisposable {
@@ -55,7 +63,7 @@ export class Harness implements AsyncDisposable {
 
   /** Opens a controller, in a process of its own. */
   async open(options: HarnessOptions = {}): Promise<Controller> {
-    const { wrap, retired = false, ...rest } = { runner: this.runner, ...this.options, ...options };
+    const { wrap, hosting, retired = false, ...rest } = { runner: this.runner, ...this.options, ...options };
     this.#handle = new CutStore(wrap?.(this.disk) ?? this.disk);
     const shared = {
       name: controllerName,
@@ -66,7 +74,8 @@ export class Harness implements AsyncDisposable {
       retention: keepAll,
       ...rest,
     };
-    this.#controller = retired ? await openRetiredController(shared) : await openController(shared);
+    if (hosting !== undefined) this.#controller = await openCore(shared, hosting);
+    else this.#controller = retired ? await openRetiredController(shared) : await openController(shared);
     return this.#controller;
   }
 
