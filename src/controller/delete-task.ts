@@ -7,6 +7,7 @@ import { type Task, timestampMs } from "../task/task.ts";
 import { type CommitMode, untilDone } from "./commit.ts";
 import { deleteDamaged } from "./delete-damaged.ts";
 import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
+import { tellsKeptEnd } from "./kept-ends.ts";
 import { checkOpen, checkRevision, type Parts } from "./parts.ts";
 import { afterDelivery, endUntold, type TaskActor } from "./task-actor.ts";
 import { trashChange } from "./trash.ts";
@@ -37,7 +38,7 @@ async function deleteTurn(
       `task "${taskId}" is ${is}; only a task that has ended can be deleted`,
     );
   }
-  if (actor.delivery !== undefined) return endUntold;
+  if (actor.delivery !== undefined || (await tellsKeptEnd(parts, actor))) return endUntold;
   await remove(parts, actor, "once");
 }
 

@@ -15,7 +15,7 @@ import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
 import type { Core } from "./core.ts";
 import type { Release, Seat } from "./host.ts";
-import type { Offer } from "./run.ts";
+import type { Offer, Run } from "./run.ts";
 import { applyEvents } from "./run-writer.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { WaitingLine, type WaitingTask } from "./waiting-line.ts";
@@ -76,10 +76,10 @@ export class Dispatcher {
   }
 
   /** The run of the task has let go of its seat. */
-  release(taskId: string, seat: Seat, how: Release): void {
-    if (this.#suspect === taskId) this.#freeSuspect();
+  release(run: Run, how: Release): void {
+    if (this.#suspect === run.taskId) this.#freeSuspect();
     // The host calls pump.
-    seat.release(how);
+    run.releaseSeat(how);
   }
 
   /** The task is no suspect any more. */

@@ -7,6 +7,7 @@ import type { LaunchedRun, LaunchedTask, LaunchOptions, LaunchOutcome } from "./
 import { afterEffect } from "./commit.ts";
 import { ControllerError, taskNotFound } from "./error.ts";
 import { createIntent } from "./intent.ts";
+import { tellsKeptEnd } from "./kept-ends.ts";
 import { type ResolvedLaunch, resolveLaunch } from "./launch-options.ts";
 import { checkOpen, checkRevision, checkTakesLaunches, type Parts, snapshot } from "./parts.ts";
 import { findRequest, requestChanges, type UsedRequest } from "./requests.ts";
@@ -91,7 +92,8 @@ async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch
       return newRun(parts, actor, launch, "restarted");
     default:
       // The runner is told of an end before the id has a new run.
-      return actor.delivery === undefined ? newRun(parts, actor, launch, "launched") : endUntold;
+      if (actor.delivery !== undefined || (await tellsKeptEnd(parts, actor))) return endUntold;
+      return newRun(parts, actor, launch, "launched");
   }
 }
 

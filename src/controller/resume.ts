@@ -224,7 +224,8 @@ async function seedWaiting(parts: Parts): Promise<void> {
   );
 }
 
-async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
+/** Tells of the end that an entry of the deliveries is for, unless nobody is there, or that is under way. */
+export async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
   const { core } = parts;
   const taskId = listedTaskId(entry.key);
   const isTold = await withTask(parts, taskId, async (actor) => {

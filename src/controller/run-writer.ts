@@ -89,6 +89,8 @@ export class RunWriter {
   lose(run: Run): void {
     run.abort("LOST_FENCE");
     run.end();
+    // Its signal may have been fired before: the seat of a runner that does not stop must not hold the task.
+    if (run.isRemote) run.releaseSeat("void");
     this.#core.log.warn({ taskId: run.taskId, runId: run.runId, attempt: run.attempt }, "a run lost its fence");
   }
 

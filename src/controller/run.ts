@@ -6,7 +6,7 @@ import { type AbortKind, AbortReason } from "../task/abort.ts";
 import type { EndSaid } from "../task/apply.ts";
 import { StateRunning } from "../task/state.ts";
 import { ControllerError } from "./error.ts";
-import type { Seat } from "./host.ts";
+import type { Release, Seat } from "./host.ts";
 import type { PhaseName } from "./phase.ts";
 import { RunWrites } from "./run-writes.ts";
 
@@ -44,6 +44,7 @@ export class Run {
   #kindAfterTimeout: AbortKind | undefined;
   #endTimer: () => void = () => {};
   #isOver = false;
+  #isReleased = false;
 
   constructor(controller: string, taskId: string, options: Offer & { readonly status: TaskStatus }) {
     const { runId, attempt, state } = options.status;
@@ -130,6 +131,13 @@ export class Run {
   end(): void {
     this.#isOver = true;
     this.endPhase();
+  }
+
+  /** Gives the seat back. Only the first call counts. */
+  releaseSeat(how: Release): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    this.seat.release(how);
   }
 }
 

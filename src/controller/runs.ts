@@ -205,7 +205,7 @@ export class Runs {
       if (how === "again") this.dispatcher.enqueue(waiting);
       else this.dispatcher.requeue(waiting);
     }
-    this.dispatcher.release(actor.taskId, run.seat, how);
+    this.dispatcher.release(run, how);
   }
 
   /** In the actor's turn: does what the outcome of the last phase means. */

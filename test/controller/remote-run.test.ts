@@ -6,7 +6,7 @@ import { TaskErrorSchema } from "#gen/core/v1/core_pb.js";
 import { AbortReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { ControllerError } from "../../src/controller/error.ts";
 import { observed } from "../support/controller-harness.ts";
-import { createHostWorld, HostedRun, type HostWorld, leaseMs } from "../support/fake-hosted-task.ts";
+import { createHostWorld, type HostedRun, type HostWorld, leaseMs } from "../support/fake-hosted-task.ts";
 import { FakeLink, helloOf, heldOf } from "../support/fake-link.ts";
 
 async function offered(taskId = "a"): Promise<{ world: HostWorld; link: FakeLink; run: HostedRun }> {

@@ -10,6 +10,8 @@ import {
   openCore,
   openRetiredController,
 } from "../../src/controller/open-controller.ts";
+import { openRemoteController } from "../../src/controller/open-remote-controller.ts";
+import type { RemoteController, RemoteOptions, RemoteRunners } from "../../src/controller/remote-link.ts";
 import type { Log } from "../../src/log.ts";
 import { decodeTask, type StoredTask } from "../../src/store/codec.ts";
 import { taskKey } from "../../src/store/keys.ts";
@@ -32,6 +34,8 @@ export type HarnessOptions = Partial<ControllerOptions> & {
   readonly retired?: boolean | undefined;
   /** Opens it with another host than this process. */
   readonly hosting?: Hosting | undefined;
+  /** Opens it as one whose tasks are run by those who connect. */
+  readonly remote?: RemoteOptions | undefined;
 };
 
 export class Harness implements AsyncDisposable {
@@ -42,7 +46,7 @@ export class Harness implements AsyncDisposable {
   readonly disk: Store;
   readonly options: HarnessOptions;
   #handle: CutStore | undefined;
-  #controller: Controller | undefined;
+  #controller: Controller | RemoteController | undefined;
   #ids = 0;
 
   constructor(disk: Store, options: HarnessOptions) {
@@ -55,6 +59,13 @@ export class Harness implements AsyncDisposable {
     return this.#controller;
   }
 
+  /** Where runners of a remote controller connect. */
+  get runners(): RemoteRunners {
+    const { controller } = this;
+    if (!("runners" in controller)) throw new Error("the controller is not remote");
+    return (controller as RemoteController).runners;
+  }
+
   /** The process's own handle on the store. */
   get handle(): CutStore {
     if (this.#handle === undefined) throw new Error("no controller was opened");
@@ -63,7 +74,8 @@ export class Harness implements AsyncDisposable {
 
   /** Opens a controller, in a process of its own. */
   async open(options: HarnessOptions = {}): Promise<Controller> {
-    const { wrap, hosting, retired = false, ...rest } = { runner: this.runner, ...this.options, ...options };
+    const all = { runner: this.runner, ...this.options, ...options };
+    const { wrap, hosting, remote, retired = false, ...rest } = all;
     this.#handle = new CutStore(wrap?.(this.disk) ?? this.disk);
     const shared = {
       name: controllerName,
@@ -75,6 +87,7 @@ export class Harness implements AsyncDisposable {
       ...rest,
     };
     if (hosting !== undefined) this.#controller = await openCore(shared, hosting);
+    else if (remote !== undefined) this.#controller = await openRemoteController({ ...shared, remote });
     else this.#controller = retired ? await openRetiredController(shared) : await openController(shared);
     return this.#controller;
   }

@@ -7,6 +7,7 @@ import {
   RunPhase,
   RunRequestSchema,
   type RunnerHello,
+  type TaskAbort,
   type TaskOffer,
 } from "#gen/stint/v1/runner_pb.js";
 import type { ControllerError } from "../../src/controller/error.ts";
@@ -28,12 +29,14 @@ export class FakeLink implements RunnerLink {
   /** What it was told, in order: "offer a PENDING 5", "written a 5 1", "refused a 5 1 STALE_FENCE", "abort a 5 CANCEL", "keepalive 1", "closed ABORTED". */
   readonly told: string[] = [];
   readonly offers: TaskOffer[] = [];
+  readonly aborts: TaskAbort[] = [];
   readonly refusals: Refusal[] = [];
   closedWith: ControllerError | undefined;
   /** The runner does not read: what it is offered stays in the queue. */
   isStuck = false;
   #attachment: Attachment | undefined;
-  #seq = 0n;
+  /** The last seq under each fence. */
+  readonly #seqs = new Map<bigint, bigint>();
 
   get attachment(): Attachment {
     if (this.#attachment === undefined) throw new Error("the link was not attached");
@@ -60,7 +63,9 @@ export class FakeLink implements RunnerLink {
     this.told.push(`keepalive ${answer.number}`);
   }
 
-  abort({ taskId, fence, reason }: { taskId: string; fence: bigint; reason: AbortReason }): void {
+  abort(abort: TaskAbort): void {
+    const { taskId, fence, reason } = abort;
+    this.aborts.push(abort);
     this.told.push(`abort ${taskId} ${fence} ${AbortReason[reason]}`);
   }
 
@@ -104,7 +109,7 @@ export class FakeLink implements RunnerLink {
   /** With the next seq, unless one is given. */
   write(of: Of, write: { current?: number; entries?: string[]; seq?: bigint }): Promise<void> | undefined {
     const { taskId, fence } = of;
-    const seq = write.seq ?? (this.#seq += 1n);
+    const seq = write.seq ?? this.#nextSeq(fence);
     const progress = write.current === undefined ? undefined : { current: BigInt(write.current) };
     const entries = (write.entries ?? []).map((msg) => ({ msg, level: 0 }));
     return this.say({ case: "write", value: { taskId, fence, seq, progress, entries } });
@@ -117,7 +122,13 @@ export class FakeLink implements RunnerLink {
     seq?: bigint,
   ): Promise<void> | undefined {
     const { taskId, fence } = of;
-    return this.say({ case: "end", value: { taskId, fence, seq: seq ?? (this.#seq += 1n), phase, outcome } });
+    return this.say({ case: "end", value: { taskId, fence, seq: seq ?? this.#nextSeq(fence), phase, outcome } });
+  }
+
+  #nextSeq(fence: bigint): bigint {
+    const seq = (this.#seqs.get(fence) ?? 0n) + 1n;
+    this.#seqs.set(fence, seq);
+    return seq;
   }
 
   aborted({ taskId, fence }: Of, reason = AbortReason.CANCEL): void {

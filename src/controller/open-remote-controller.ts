@@ -1,0 +1,85 @@
+/** Opening a controller whose tasks are run by the runners that connect to it. */
+import type { PhaseEnd, TaskWrite } from "#gen/stint/v1/runner_pb.js";
+import { RunPhase } from "#gen/stint/v1/runner_pb.js";
+import { checkTaskId } from "../task/ids.ts";
+import type { HostCore } from "./core.ts";
+import { ControllerError, type FieldViolation } from "./error.ts";
+import { KeptEnds } from "./kept-ends.ts";
+import { type CoreOptions, openCore } from "./open-controller.ts";
+import type { Parts } from "./parts.ts";
+import { RejectedWrites } from "./rejected-writes.ts";
+import { RemoteHost } from "./remote-host.ts";
+import type { RemoteController, RemoteOptions } from "./remote-link.ts";
+
+/** What a controller with remote runners is opened with. */
+export interface RemoteControllerOptions extends CoreOptions {
+  readonly remote: RemoteOptions;
+}
+
+/**
+ * Opens a controller whose tasks are run by those who connect (docs/protocol.md): `runners.attach` takes their streams. Tasks that
+ * they had are theirs until their leases, which begin anew, are over. Otherwise as openController.
+ */
+export async function openRemoteController(options: RemoteControllerOptions): Promise<RemoteController> {
+  const hosts: RemoteHost[] = [];
+  const controller = await openCore(options, {
+    isRetired: false,
+    complaints: () => complaintsOf(options.remote),
+    createHost: (core, parts) => {
+      const host = createRemoteHost(core, parts, options.remote);
+      hosts.push(host);
+      return host;
+    },
+  });
+  const [runners] = hosts;
+  if (runners === undefined) throw new Error("an open controller has a host");
+  runners.open();
+  return { ...controller, runners };
+}
+
+function complaintsOf(options: RemoteOptions): FieldViolation[] {
+  const { leaseMs, runnersMax, runnerCapacityMax } = options;
+  return Object.entries({ leaseMs, runnersMax, runnerCapacityMax }).flatMap(([name, value]) =>
+    value > 0 ? [] : [{ field: `remote.${name}`, description: "must be a number, more than 0" }],
+  );
+}
+
+function createRemoteHost(core: HostCore, parts: () => Parts, remote: RemoteOptions): RemoteHost {
+  const { name, clock, log, guard, limits } = core;
+  const host = new RemoteHost({ ...remote, name, clock, log, guard, activeMax: limits.activeMax });
+  let rejected: RejectedWrites | undefined;
+  let kept: KeptEnds | undefined;
+  host.bind({
+    isOnDisk: (said) => isOnDisk(parts(), said),
+    noteRejected: (refused, runner) => {
+      rejected ??= new RejectedWrites(parts().core, parts().actors);
+      return rejected.note(refused, runner);
+    },
+    onTeller: () => {
+      kept ??= new KeptEnds(parts());
+      kept.tell();
+    },
+  });
+  return host;
+}
+
+/**
+ * Whether what a runner says under a fence that none of its runs has is on disk, as it was said before and the answer was lost;
+ * undefined where the controller has closed. Looked at in the task's turn, so after what is being committed.
+ */
+async function isOnDisk({ actors, core }: Parts, said: TaskWrite | PhaseEnd): Promise<boolean | undefined> {
+  if (said.$typeName === "stint.v1.PhaseEnd") {
+    // That it was told of an end, or has given a task up: it has it no more, which is what it says.
+    if (said.phase === RunPhase.COMPLETED || said.outcome.case === "released") return true;
+  }
+  if (checkTaskId(said.taskId) !== undefined) return false;
+  try {
+    const { task } = await actors.use(said.taskId, (actor) => actor.serialize(() => actor.load("until-done")));
+    return task !== undefined && task.record.endFence === said.fence && said.seq <= task.record.writtenSeq;
+  } catch (error) {
+    if (core.lifetime.isOver) return undefined;
+    if (error instanceof ControllerError && error.code === "DATA_LOSS") return false;
+    core.log.warn({ err: error, taskId: said.taskId }, "what a runner said again could not be looked up");
+    return undefined;
+  }
+}

@@ -1,0 +1,94 @@
+import { describe, expect, test } from "vitest";
+import { create } from "@bufbuild/protobuf";
+import { TaskErrorSchema } from "#gen/core/v1/core_pb.js";
+import { RunPhase, type TaskOffer } from "#gen/stint/v1/runner_pb.js";
+import type { Harness } from "../support/controller-harness.ts";
+import type { FakeLink } from "../support/fake-link.ts";
+import { connect, leaseMs, offerOf, openRemoteHarness, passAlive, runningOn } from "../support/remote-harness.ts";
+
+describe("a write under a void fence", () => {
+  async function paused(): Promise<{ h: Harness; link: FakeLink; other: FakeLink; old: TaskOffer; now: TaskOffer }> {
+    const h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const old = await runningOn(h, link, "a");
+    const other = connect(h, "two");
+    await passAlive(h, leaseMs * 1.2, other);
+    const now = await offerOf(h, other, "a", RunPhase.PENDING);
+    void other.accept(now);
+    link.take();
+    return { h, link, other, old, now };
+  }
+
+  test("changes nothing, is refused, counted, and kept to be seen", async () => {
+    const { h, link, old } = await paused();
+    await using _ = h;
+    const before = await h.controller.taskStatus("a");
+    await link.write(old, { current: 99, entries: ["late"] });
+    await link.end(old, RunPhase.RUNNING, { case: "done", value: { result: "1" } });
+    expect(link.take()).toEqual([`refused a ${old.fence} 2 STALE_FENCE`, `refused a ${old.fence} 3 STALE_FENCE`]);
+    expect((await h.controller.taskStatus("a")).rejectedWrites).toBe(0n);
+    await h.clock.advance(1_000);
+    const status = await h.controller.taskStatus("a");
+    expect(status).toMatchObject({ state: before.state, attempt: 2, rejectedWrites: 2n, result: undefined });
+    expect([status.progress, status.transitions.length]).toEqual([before.progress, before.transitions.length]);
+    expect(status.logs.map(({ msg, level }) => [msg, level])).toEqual([
+      [
+        `refused of runner one (fence ${old.fence}, attempt 1), which has the task no more: done with 1 (and 1 more before it)`,
+        4,
+      ],
+    ]);
+  });
+
+  test("of a task that has ended is counted, and nothing else of that changes", async () => {
+    const { h, link, other, old, now } = await paused();
+    await using _ = h;
+    void other.end(now, RunPhase.PENDING, {
+      case: "failed",
+      value: { error: create(TaskErrorSchema, { message: "no" }) },
+    });
+    await h.settle();
+    const before = await h.controller.readTask("a");
+    for (let i = 0; i < 3; i += 1) await link.write(old, { current: i });
+    await h.clock.advance(1_000);
+    const after = await h.controller.readTask("a");
+    expect(after.revision).toBeGreaterThan(before.revision);
+    expect(after.status).toMatchObject({ state: 4, rejectedWrites: 3n, endTime: before.status.endTime });
+    expect(after.status.logs.at(-1)?.msg).toContain("progress 2 (and 2 more before it)");
+  });
+
+  test("is counted beyond the hundredth, and has no log entry then; what was said is cut to 1 KiB", async () => {
+    const { h, link, old } = await paused();
+    await using _ = h;
+    for (let i = 0; i < 99; i += 1) await link.write(old, { current: i });
+    await h.clock.advance(1_000);
+    await link.write(old, { entries: ["x".repeat(5_000)] });
+    await h.clock.advance(1_000);
+    await link.write(old, { current: 1 });
+    await h.clock.advance(1_000);
+    const status = await h.controller.taskStatus("a");
+    expect([status.rejectedWrites, status.logCount]).toEqual([101n, 2n]);
+    expect(Buffer.byteLength(status.logs.at(-1)?.msg ?? "")).toBeLessThanOrEqual(1_100);
+  });
+
+  test("is counted before the controller has closed", async () => {
+    const { h, link, old } = await paused();
+    await using _ = h;
+    await link.write(old, { current: 1 });
+    await h.close();
+    expect((await h.stored("a"))?.status.rejectedWrites).toBe(1n);
+    await h.open();
+  });
+
+  test("of a task that is not there, or a guessed fence, is refused and changes nothing", async () => {
+    const { h, link, now } = await paused();
+    await using _ = h;
+    await link.write({ taskId: "z", fence: 1n }, { current: 1 });
+    await link.write({ taskId: "a", fence: now.fence }, { current: 66 });
+    await link.write({ taskId: "not/an id", fence: 1n }, { current: 1 });
+    await h.clock.advance(1_000);
+    expect(link.take().map((each) => each.split(" ").at(-1))).toEqual(Array(3).fill("STALE_FENCE"));
+    const { rejectedWrites, progress } = await h.controller.taskStatus("a");
+    expect([rejectedWrites, progress]).toEqual([1n, undefined]);
+    expect(await h.keys("/tasks/")).toHaveLength(1);
+  });
+});

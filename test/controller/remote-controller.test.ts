@@ -1,0 +1,243 @@
+import { describe, expect, test } from "vitest";
+import { create } from "@bufbuild/protobuf";
+import { TaskErrorSchema } from "#gen/core/v1/core_pb.js";
+import { AbortReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
+import { refusal } from "../support/controller-harness.ts";
+import { FaultPlan, FaultStore } from "../support/fault-store.ts";
+import { heldOf } from "../support/fake-link.ts";
+import { connect, leaseMs, offerOf, openRemoteHarness, passAlive, runningOn } from "../support/remote-harness.ts";
+
+describe("a task of a remote runner", () => {
+  test("goes from its launch to its end, and its status shows who has it", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    await h.launch("a", { metadata: { n: 1 } });
+    const pending = await offerOf(h, link, "a", RunPhase.PENDING);
+    expect(pending).toMatchObject({ attempt: 1, status: { metadata: '{"n":1}', runner: "one", state: 1 } });
+    void link.accept(pending);
+    void link.end(pending, RunPhase.PENDING);
+    const running = await offerOf(h, link, "a", RunPhase.RUNNING);
+    expect([running.fence, running.runId, running.status?.state]).toEqual([pending.fence, pending.runId, 2]);
+    void link.accept(running, RunPhase.RUNNING);
+    void link.write(running, { current: 3, entries: ["x", "y"] });
+    await h.settle();
+    expect(link.take().at(-1)).toBe(`written a ${running.fence} 2`);
+    expect(await h.controller.taskStatus("a")).toMatchObject({
+      runner: "one",
+      progress: { current: 3n },
+      logCount: 2n,
+    });
+    void link.end(running, RunPhase.RUNNING, { case: "done", value: { result: '{"sum": 1.0}' } });
+    await h.settle();
+    expect(link.take()).toEqual([`written a ${running.fence} 3`]);
+    const status = await h.controller.taskStatus("a");
+    expect(status).toMatchObject({ state: 3, result: '{"sum": 1.0}', attempt: 1, rejectedWrites: 0n });
+    expect(await h.transitions("a")).toEqual(["Pending", "Running", "Completed"]);
+  });
+
+  test("fails with what its runner says", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    const error = create(TaskErrorSchema, { code: 5, message: "no such file", reason: "EXIT_CODE" });
+    void link.end(offer, RunPhase.RUNNING, { case: "failed", value: { error } });
+    await h.settle();
+    expect((await h.controller.taskStatus("a")).error).toMatchObject({
+      code: 5,
+      reason: "EXIT_CODE",
+      message: "no such file",
+    });
+  });
+
+  test("that is launched anew is told to stop, and its next run begins when it has", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    await h.launch("a");
+    expect(link.take()).toEqual([`abort a ${offer.fence} RESTART`]);
+    void link.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} });
+    const next = await offerOf(h, link, "a", RunPhase.PENDING);
+    expect([next.runId === offer.runId, next.attempt, next.fence > offer.fence]).toEqual([false, 1, true]);
+  });
+
+  test("that takes too long is told so, and is Failed when its runner stops", async () => {
+    await using h = await openRemoteHarness({ runningTimeoutMs: 5_000 });
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    await h.clock.advance(5_000);
+    expect(link.take()).toEqual([`abort a ${offer.fence} TIMEOUT`]);
+    void link.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} });
+    await h.settle();
+    expect((await h.controller.taskStatus("a")).error).toMatchObject({ reason: "TIMEOUT" });
+  });
+
+  test("that was written past the controller is lost at once, though its runner was told to stop before and does not", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    await h.controller.cancelTask("a");
+    await h.disk.commit([{ type: "unindex", key: (await h.keys("/leases/"))[0] ?? "" }], []);
+    await link.write(offer, { current: 1 });
+    await h.settle();
+    expect(link.take().slice(1)).toEqual([
+      `abort a ${offer.fence} LOST_FENCE`,
+      `refused a ${offer.fence} 2 STALE_FENCE`,
+    ]);
+    // Now nobody has it, on disk either: the next opening brings it into order.
+    await h.reopen();
+  });
+});
+
+describe("waiting", () => {
+  test("goes on while no runner is connected, and the status says for what", async () => {
+    await using h = await openRemoteHarness();
+    await h.launch("a");
+    expect((await h.controller.taskStatus("a")).waitingFor).toBe("a runner: none is connected to this controller");
+    const link = connect(h, "one", { capacity: 1 });
+    await offerOf(h, link, "a", RunPhase.PENDING);
+    await h.launch("b");
+    expect((await h.controller.taskStatus("a")).waitingFor).toBe("");
+    expect((await h.controller.taskStatus("b")).waitingFor).toBe("one of the 1 places of the runner that is connected");
+  });
+
+  test("is in order: the oldest is offered first, and one that comes back to the line has its old place", async () => {
+    await using h = await openRemoteHarness();
+    for (const id of ["a", "b", "c"]) await h.launch(id);
+    const link = connect(h, "one", { capacity: 1 });
+    const offer = await offerOf(h, link, "a", RunPhase.PENDING);
+    void link.accept(offer);
+    void link.end(offer, RunPhase.PENDING, { case: "released", value: {} });
+    await h.settle();
+    expect(link.offers.map(({ taskId, attempt }) => `${taskId} ${attempt}`)).toEqual(["a 1", "a 2"]);
+    expect(await h.transitions("a")).toEqual(["Pending", "Pending: resumed: the runner gave the task up"]);
+  });
+});
+
+describe("an offer that is not accepted", () => {
+  test("holds no capacity: the task goes to another, an attempt later", async () => {
+    await using h = await openRemoteHarness();
+    const stuck = connect(h, "stuck");
+    await h.launch("a");
+    const first = await offerOf(h, stuck, "a", RunPhase.PENDING);
+    const well = connect(h, "well");
+    await passAlive(h, leaseMs / 2, stuck, well);
+    const second = await offerOf(h, well, "a", RunPhase.PENDING);
+    expect([second.attempt, second.fence > first.fence, second.status?.runner]).toEqual([2, true, "well"]);
+    expect(await h.transitions("a")).toEqual(["Pending", "Pending: resumed: the offer was not accepted in time"]);
+    void stuck.accept(first);
+    await h.settle();
+    expect(stuck.take().at(-1)).toBe(`refused a ${first.fence} 0 STALE_FENCE`);
+    expect((await h.controller.taskStatus("a")).rejectedWrites).toBe(0n);
+  });
+});
+
+describe("a runner that is gone", () => {
+  test("and comes back within its lease goes on, without a transition", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    void link.write(offer, { current: 1 });
+    link.attachment.detach("broken");
+    await h.clock.advance(leaseMs * 0.9);
+    const next = connect(h, "one", { held: heldOf(offer, RunPhase.RUNNING) });
+    expect(next.held).toEqual([`a ${offer.fence} RUNNING 2`]);
+    void next.write(offer, { current: 1, seq: 2n });
+    void next.write(offer, { current: 2, entries: ["x"], seq: 3n });
+    void next.end(offer, RunPhase.RUNNING, { case: "done", value: {} }, 4n);
+    await h.settle();
+    const status = await h.controller.taskStatus("a");
+    expect([status.state, status.attempt, status.progress?.current, status.logCount]).toEqual([3, 1, 2n, 1n]);
+    expect(await h.transitions("a")).toEqual(["Pending", "Running", "Completed"]);
+  });
+
+  test("for longer has its tasks offered to another within 1.5 leases, with progress and log, an attempt later", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    void link.write(offer, { current: 7, entries: ["first"] });
+    await h.settle();
+    const other = connect(h, "two");
+    const goneAt = h.clock.mono();
+    link.attachment.detach("broken");
+    await passAlive(h, leaseMs * 1.2, other);
+    const again = await offerOf(h, other, "a", RunPhase.PENDING);
+    expect(h.clock.mono() - goneAt).toBeLessThan(1.5 * leaseMs);
+    expect(again).toMatchObject({ attempt: 2, status: { progress: { current: 7n }, runner: "two", logCount: 1n } });
+    expect(again.fence).toBeGreaterThan(offer.fence);
+    expect(await h.transitions("a")).toEqual([
+      "Pending",
+      "Running",
+      "Pending: resumed: the lease of its runner is over",
+    ]);
+    void other.accept(again);
+    void other.write(again, { current: 8, seq: 1n });
+    await h.settle();
+    expect((await h.controller.taskStatus("a")).progress?.current).toBe(8n);
+  });
+
+  test("ends a task that was to be canceled, and begins the run that was to replace one", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    await runningOn(h, link, "a");
+    await runningOn(h, link, "b");
+    await h.controller.cancelTask("a");
+    await h.launch("b", { metadata: { n: 2 } });
+    await h.clock.advance(leaseMs * 1.2);
+    expect(await h.states("a", "b")).toEqual(["Canceled", "Pending"]);
+    expect((await h.controller.taskStatus("b")).metadata).toBe('{"n":2}');
+  });
+});
+
+describe("a cancel", () => {
+  test("is told at once, and the status shows when it was delivered and acknowledged", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    const { stage } = await h.controller.cancelTask("a", { requestedBy: "ann", reason: "enough" });
+    expect([stage, link.take()]).toEqual(["requested", [`abort a ${offer.fence} CANCEL`]]);
+    expect(link.aborts.at(-1)?.cancel).toMatchObject({ requestedBy: "ann", reason: "enough" });
+    await h.settle();
+    expect((await h.controller.taskStatus("a")).cancel?.deliveredAt).toBeUndefined();
+    link.aborted(offer, AbortReason.CANCEL);
+    await h.settle();
+    const { cancel } = await h.controller.taskStatus("a");
+    expect([cancel?.deliveredAt === undefined, cancel?.acknowledgedAt]).toEqual([false, undefined]);
+    void link.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} });
+    await h.settle();
+    expect(await h.controller.taskStatus("a")).toMatchObject({ state: 6 });
+  });
+
+  test("of a task that is being offered reaches its runner", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    await h.launch("a");
+    const offer = await offerOf(h, link, "a", RunPhase.PENDING);
+    await h.controller.cancelTask("a");
+    void link.accept(offer);
+    expect(link.take().at(-1)).toBe(`abort a ${offer.fence} CANCEL`);
+    void link.end(offer, RunPhase.PENDING);
+    await h.settle();
+    expect(await h.state("a")).toBe("Canceled");
+  });
+});
+
+describe("a store that fails", () => {
+  test("costs nobody a task, however long it takes; what was said is stored and answered when it is back", async () => {
+    const plan = new FaultPlan();
+    await using h = await openRemoteHarness({ wrap: (store) => new FaultStore(store, plan) });
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    plan.add({ at: plan.operations + 1, kind: "refused", lasting: true });
+    void link.write(offer, { current: 5 });
+    await h.clock.advance(20 * leaseMs);
+    expect([link.take(), (await refusal(Promise.resolve().then(() => connect(h, "two")))).details.reason]).toEqual([
+      [],
+      "STORE_UNAVAILABLE",
+    ]);
+    plan.heal();
+    await h.clock.advance(leaseMs * 0.9);
+    expect(link.take()).toEqual([`written a ${offer.fence} 2`]);
+    expect(await h.transitions("a")).toEqual(["Pending", "Running"]);
+    expect((await h.controller.taskStatus("a")).progress?.current).toBe(5n);
+  });
+});
