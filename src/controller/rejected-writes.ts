@@ -41,6 +41,7 @@ export class RejectedWrites {
   readonly #actors: Actors;
   /** Of each task of which something waits or is being written. */
   readonly #gathered = new Map<string, Gathered>();
+  /** Those whose task found no room. */
   readonly #whenRoom: Array<() => void> = [];
 
   constructor(core: Core, actors: Actors) {
@@ -83,7 +84,8 @@ export class RejectedWrites {
       log.warn({ err: error, taskId }, "writes of a runner that were refused could not be counted");
     }
     this.#gathered.delete(taskId);
-    this.#whenRoom.shift()?.();
+    // All look again: several may wait with the same task, or the controller closes.
+    for (const lookAgain of this.#whenRoom.splice(0)) lookAgain();
   }
 
   async #write(actor: TaskActor, gathered: Gathered): Promise<void> {

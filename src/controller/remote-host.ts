@@ -63,7 +63,9 @@ export class RemoteHost implements Host, RemoteRunners {
   }
 
   get connected(): number {
-    return this.#connected().length;
+    let count = 0;
+    for (const { link } of this.#instances.values()) if (link !== undefined) count += 1;
+    return count;
   }
 
   get known(): number {
@@ -71,10 +73,15 @@ export class RemoteHost implements Host, RemoteRunners {
   }
 
   get canTell(): boolean {
-    const all = [...this.#instances.values()];
-    if (all.some((each) => each.listens)) return true;
+    for (const { listens } of this.#instances.values()) if (listens) return true;
     // That nobody wants to know can be said as soon as somebody is there.
-    return this.connected > 0 && !all.some((each) => each.wantsCompleted === true);
+    return this.connected > 0 && !this.#isWanted;
+  }
+
+  /** Some runner, if it is connected or not, asked to be told of ends. */
+  get #isWanted(): boolean {
+    for (const { wantsCompleted } of this.#instances.values()) if (wantsCompleted === true) return true;
+    return false;
   }
 
   /** Called once, before anything else. */
@@ -88,10 +95,11 @@ export class RemoteHost implements Host, RemoteRunners {
   }
 
   whatIsWaitedFor(): string {
-    const connected = this.#connected();
-    if (connected.length === 0) return "a runner: none is connected to this controller";
-    const places = connected.reduce((sum, { capacity }) => sum + capacity, 0);
-    const runners = connected.length === 1 ? "runner that is" : `${connected.length} runners that are`;
+    const { connected } = this;
+    if (connected === 0) return "a runner: none is connected to this controller";
+    let places = 0;
+    for (const { link, capacity } of this.#instances.values()) if (link !== undefined) places += capacity;
+    const runners = connected === 1 ? "runner that is" : `${connected} runners that are`;
     return `one of the ${places} places of the ${runners} connected`;
   }
 
@@ -125,7 +133,7 @@ export class RemoteHost implements Host, RemoteRunners {
   keepsEnd({ attempt, seat }: { readonly attempt: number; readonly seat: Seat | undefined }): boolean {
     // A run that was never offered is in its first attempt still.
     if (seat === undefined && attempt <= 1) return false;
-    return this.connected === 0 || [...this.#instances.values()].some((each) => each.wantsCompleted === true);
+    return this.#isWanted || this.connected === 0;
   }
 
   async tellEnd(end: EndToTell): Promise<"told" | "kept"> {
@@ -141,8 +149,11 @@ export class RemoteHost implements Host, RemoteRunners {
   #listenerFor(seat: Seat | undefined): RemoteInstance | undefined {
     const own = seat === undefined ? undefined : this.#instances.get(seat.instanceId);
     if (own?.listens === true) return own;
-    const listening = [...this.#instances.values()].filter((each) => each.listens);
-    return listening.sort((a, b) => a.tellings - b.tellings)[0];
+    let fewest: RemoteInstance | undefined;
+    for (const each of this.#instances.values()) {
+      if (each.listens && each.tellings < (fewest?.tellings ?? Infinity)) fewest = each;
+    }
+    return fewest;
   }
 
   attach(hello: RunnerHello, link: RunnerLink): Attachment {
@@ -198,10 +209,6 @@ export class RemoteHost implements Host, RemoteRunners {
       reason: "DRAINING",
       retryDelayMs: 1_000,
     });
-  }
-
-  #connected(): RemoteInstance[] {
-    return [...this.#instances.values()].filter(({ link }) => link !== undefined);
   }
 
   #add(name: { readonly instanceId: string; readonly runner: string }): RemoteInstance {

@@ -32,7 +32,7 @@ import { outcomeOf } from "./remote-end.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { RunnerLink } from "./remote-link.ts";
 import { RemoteSeqs } from "./remote-seqs.ts";
-import { abortMessage, afterEnd, complaintOf, staleFence, wrongPhase } from "./remote-words.ts";
+import { abortMessage, afterEnd, emptyWrite, staleFence, wrongPhase } from "./remote-words.ts";
 import type { TaskContext } from "./task-runner.ts";
 
 /** What a run needs of the instance that has it. */
@@ -226,8 +226,7 @@ export class RemoteRun implements Seat {
     const { seq, progress, entries } = said;
     if (this.#state === "settled") return this.#refuse(seq, afterEnd());
     this.#accept();
-    const complaint = complaintOf(said);
-    if (complaint !== undefined) return this.#refuse(seq, complaint);
+    if (progress === undefined && entries.length === 0) return this.#refuse(seq, emptyWrite());
     return this.#task?.write({ seq, progress, entries }).then(
       () => this.#answer(seq),
       (error: unknown) => this.#refuse(seq, error, said),

@@ -25,6 +25,8 @@ export class RemoteSeqs {
 
   /** It is on disk, or was refused. */
   end(seq: bigint): void {
-    this.#open = this.#open.filter((each) => each !== seq);
+    // Most are answered in order.
+    if (this.#open[0] === seq) this.#open.shift();
+    else this.#open = this.#open.filter((each) => each !== seq);
   }
 }

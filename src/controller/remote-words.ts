@@ -10,7 +10,6 @@ import {
   type TaskWrite,
 } from "#gen/stint/v1/runner_pb.js";
 import type { AbortKind } from "../task/abort.ts";
-import { byteLength } from "../task/limits.ts";
 import { ControllerError, invalidArgument } from "./error.ts";
 import type { HostedTask } from "./host.ts";
 
@@ -22,21 +21,14 @@ const abortReasons: Readonly<Record<AbortKind, AbortReason>> = {
   // No runner is told that: its run goes on while the server is away.
   SHUTDOWN: AbortReason.UNSPECIFIED,
 };
-/** Of all entries of one write. */
-const textMaxBytes = 128 * 1024;
-
 export function abortMessage(task: HostedTask, fence: bigint, kind: AbortKind): TaskAbort {
   const cancel = kind === "CANCEL" ? task.cancel : undefined;
   return create(TaskAbortSchema, { taskId: task.taskId, fence, reason: abortReasons[kind], cancel });
 }
 
-/** What is wrong with a write beyond the rules of its message, before it is looked at with the limits of tasks. */
-export function complaintOf({ progress, entries }: TaskWrite): ControllerError | undefined {
-  if (progress === undefined && entries.length === 0) return refusal("write", "has neither progress nor entries");
-  const bytes = entries.reduce((sum, { msg }) => sum + byteLength(msg), 0);
-  return bytes > textMaxBytes
-    ? refusal("entries", `must have at most ${textMaxBytes} bytes of text in all, and have ${bytes}`)
-    : undefined;
+/** For a write with nothing in it. */
+export function emptyWrite(): ControllerError {
+  return refusal("write", "must have progress, entries, or both");
 }
 
 /** For what is said between the end of a phase and the offer of the next. */

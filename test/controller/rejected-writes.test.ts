@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { create } from "@bufbuild/protobuf";
 import { TaskErrorSchema } from "#gen/core/v1/core_pb.js";
 import { RunPhase, type TaskOffer } from "#gen/stint/v1/runner_pb.js";
-import type { Harness } from "../support/controller-harness.ts";
+import { type Harness, observed } from "../support/controller-harness.ts";
 import type { FakeLink } from "../support/fake-link.ts";
 import { connect, leaseMs, offerOf, openRemoteHarness, passAlive, runningOn } from "../support/remote-harness.ts";
 
@@ -90,5 +90,21 @@ describe("a write under a void fence", () => {
     const { rejectedWrites, progress } = await h.controller.taskStatus("a");
     expect([rejectedWrites, progress]).toEqual([1n, undefined]);
     expect(await h.keys("/tasks/")).toHaveLength(1);
+  });
+
+  test("waits for room where those of too many tasks are being counted, and nobody waits for ever", async () => {
+    const { h, link, old } = await paused();
+    await using _ = h;
+    const open = Array.from({ length: 1_023 }, (_, i) => link.write({ taskId: `t${i}`, fence: 1n }, { current: 1 }));
+    const writes = [...open, link.write(old, { current: 1 })];
+    await Promise.all(writes);
+    const late = Array.from({ length: 50 }, (_, i) =>
+      observed(link.write({ taskId: `u${i % 2}`, fence: 1n }, { current: i }) ?? Promise.resolve()),
+    );
+    await h.settle();
+    expect(late.map(({ state }) => state())).toEqual(Array(50).fill("waiting"));
+    await h.clock.advance(1_000);
+    expect(late.map(({ state }) => state())).toEqual(Array(50).fill("done"));
+    expect((await h.controller.taskStatus("a")).rejectedWrites).toBe(1n);
   });
 });

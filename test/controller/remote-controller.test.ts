@@ -88,6 +88,36 @@ describe("a task of a remote runner", () => {
   });
 });
 
+describe("a write", () => {
+  test("that is over a limit is refused with why, and the task goes on; a long entry is cut", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    const entries = Array.from({ length: 9 }, () => "x".repeat(16 * 1_024));
+    void link.write(offer, { entries });
+    void link.write(offer, { entries: ["y".repeat(200_000)] });
+    await h.settle();
+    expect(link.take()).toEqual([`refused a ${offer.fence} 2 INVALID_ARGUMENT`, `written a ${offer.fence} 3`]);
+    expect(link.refusals[0]?.error.message).toContain("131072 bytes");
+    const { logs, rejectedWrites } = await h.controller.taskStatus("a");
+    expect([logs.length, Buffer.byteLength(logs[0]?.msg ?? ""), rejectedWrites]).toEqual([1, 16 * 1_024, 0n]);
+  });
+
+  test("of many is stored in few commits, each whole, in order, and all are answered", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    const before = h.disk.revision();
+    for (let i = 0; i < 500; i += 1) void link.write(offer, { current: i, entries: [`e${i}`] });
+    await h.settle();
+    expect(link.take().at(-1)).toBe(`written a ${offer.fence} 501`);
+    expect(h.disk.revision() - before).toBeLessThan(5n);
+    const { entries } = await h.controller.taskLogs("a", { pageSize: 1_000 });
+    expect(entries.map(({ msg }) => msg)).toEqual(Array.from({ length: 500 }, (_, i) => `e${i}`));
+    expect((await h.stored("a"))?.record.writtenSeq).toBe(501n);
+  });
+});
+
 describe("waiting", () => {
   test("goes on while no runner is connected, and the status says for what", async () => {
     await using h = await openRemoteHarness();
