@@ -19,6 +19,7 @@ import {
 } from "../../src/task/state.ts";
 import { controllerName, createHarness, type Harness, observed, openHarness } from "../support/controller-harness.ts";
 import { FaultPlan, FaultStore } from "../support/fault-store.ts";
+import { openHostHarness } from "../support/scripted-host.ts";
 
 /** Puts a status into the store as a program does that knows corev1 only. */
 async function put(h: Harness, taskId: string, status: MessageInitShape<typeof TaskStatusSchema>): Promise<void> {
@@ -71,6 +72,26 @@ describe("a status that a program put into the store", () => {
     expect(status).toMatchObject({ state: 2, runId: phase.context.runId, attempt: phase.context.attempt });
     phase.return();
   });
+
+  test.each([true, false])(
+    "as Pending is offered to a runner that has a name (transitions: %s)",
+    async (hasTransitions) => {
+      await using world = await openHostHarness(1);
+      const { h } = world;
+      await h.close();
+      await put(h, "a", hasTransitions ? went(StatePending) : { state: StatePending });
+      const { revision } = (await h.disk.get(`/tasks/${controllerName}/a`)) ?? { revision: 0n };
+      await h.open();
+      const { phase } = await world.host.seat("a");
+      const { status, record } = (await h.stored("a")) ?? {};
+      expect([status?.runner, status?.transitions.length, record?.isTransition]).toEqual([
+        "host-7",
+        1,
+        !hasTransitions,
+      ]);
+      expect(phase.context.fence).toBeGreaterThan(revision);
+    },
+  );
 
   test.each(["crash", "close"] as const)("as Pending is started again after a %s in its first attempt", async (how) => {
     const h = await createHarness();
