@@ -127,7 +127,7 @@ export class RemoteInstance implements RunHolder, InboxOwner {
   }
 
   get #isFresh(): boolean {
-    return !this.#isLapsed && this.#lease.leftMs >= this.#ports.leaseMs * freshPart;
+    return this.#lease.leftMs >= this.#ports.leaseMs * freshPart;
   }
 
   nowMs(): number {

@@ -42,6 +42,8 @@ describe("a write under a void fence", () => {
   test("of a task that has ended is counted, and nothing else of that changes", async () => {
     const { h, link, other, old, now } = await paused();
     await using _ = h;
+    // What its new runner has said under higher seqs says nothing about those of the old one.
+    for (let i = 0; i < 9; i += 1) void other.write(now, { current: i });
     void other.end(now, RunPhase.PENDING, {
       case: "failed",
       value: { error: create(TaskErrorSchema, { message: "no" }) },
@@ -51,6 +53,7 @@ describe("a write under a void fence", () => {
     for (let i = 0; i < 3; i += 1) await link.write(old, { current: i });
     await h.clock.advance(1_000);
     const after = await h.controller.readTask("a");
+    expect(link.take()).toEqual([2, 3, 4].map((seq) => `refused a ${old.fence} ${seq} STALE_FENCE`));
     expect(after.revision).toBeGreaterThan(before.revision);
     expect(after.status).toMatchObject({ state: 4, rejectedWrites: 3n, endTime: before.status.endTime });
     expect(after.status.logs.at(-1)?.msg).toContain("progress 2 (and 2 more before it)");

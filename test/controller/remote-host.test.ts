@@ -81,6 +81,14 @@ describe("seats", () => {
     const first = offerAll(world, links, 3).map(({ seat }) => seat.runner);
     const second = offerAll(world, links, 3).map(({ seat }) => seat.runner);
     expect([[...first].sort(), second]).toEqual([["a", "b", "c"], first]);
+    // And so they do where each is done before the next is offered.
+    const turns: string[] = [];
+    for (let i = 0; i < 6; i += 1) {
+      const [run] = offerAll(world, links, 1) as [HostedRun];
+      turns.push(run.seat.runner);
+      run.seat.release("ended");
+    }
+    expect([turns.slice(0, 3).sort(), turns.slice(3)]).toEqual([["a", "b", "c"], turns.slice(0, 3)]);
   });
 
   test("of a runner that accepts nothing are one at a time, more and more seldom, and hold up nobody", async () => {

@@ -45,9 +45,12 @@ describe("a run on a remote seat", () => {
     const pending = observed(link.end(run, RunPhase.PENDING) as Promise<void>);
     await nextTurn();
     expect([run.settled, link.take(), pending.state()]).toEqual([["returned undefined"], [], "waiting"]);
+    expect(run.seat.endSeq).toBe(1n);
     run.run("running");
     await nextTurn();
     expect([link.take(), pending.state()]).toEqual([["written a 1 1", "offer a RUNNING 1"], "done"]);
+    // It is the first phase's: the second has none yet.
+    expect(run.seat.endSeq).toBe(0n);
     void link.accept(run, RunPhase.RUNNING);
     void link.write(run, { current: 1, entries: ["x"] });
     expect(run.writes).toMatchObject([{ seq: 2n, progress: { current: 1n }, entries: [{ msg: "x", level: 0 }] }]);
@@ -102,6 +105,14 @@ describe("a run on a remote seat", () => {
       link.beAlive();
     }
     expect(await Promise.all(loads.map((load) => load()))).toEqual([undefined]);
+    link.attachment.detach("broken");
+    const next = new FakeLink();
+    next.offer = (load) => loads.push(load);
+    next.attach(world.host, helloOf("two"));
+    const run = world.offer("b") as HostedRun;
+    const loading = loads.at(-1)?.();
+    run.seat.release("again");
+    expect(await loading).toBeUndefined();
   });
 });
 
@@ -239,6 +250,19 @@ describe("writes", () => {
     await link.write(run, { current: 1, seq: 3n });
     expect(link.take()).toEqual(["written a 1 2", "refused a 1 3 STALE_FENCE"]);
     expect(world.rejected).toHaveLength(1);
+  });
+});
+
+describe("what names a fence", () => {
+  test("and another task than the fence is of, is refused", async () => {
+    const { world, link, run } = await running();
+    const other = { taskId: "b", fence: run.fence };
+    await link.write(other, { current: 1 });
+    await link.end(other, RunPhase.RUNNING);
+    void link.accept(other);
+    link.aborted(other);
+    expect([run.writes, run.settled.length, world.rejected.length]).toEqual([[], 1, 2]);
+    expect(link.take().map((each) => each.split(" ").at(-1))).toEqual(Array(3).fill("STALE_FENCE"));
   });
 });
 

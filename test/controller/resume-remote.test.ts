@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { AbortReason, RunPhase, type TaskOffer } from "#gen/stint/v1/runner_pb.js";
+import type { Entry, ScanOptions, Store } from "../../src/store/store.ts";
 import type { Harness } from "../support/controller-harness.ts";
 import { heldOf } from "../support/fake-link.ts";
 import {
@@ -17,6 +18,21 @@ const ends = [
   ["a crash", (h: Harness) => h.crash()],
   ["a stop", (h: Harness) => h.reopen()],
 ] as const;
+
+/** A store whose entries of deliveries, which an opening reads late, are there when the gate is open. */
+function waitingForDeliveries(store: Store, gate: Promise<void>): Store {
+  async function scan(options: ScanOptions): Promise<Entry[]> {
+    if (options.prefix.startsWith("/deliveries/")) await gate;
+    return store.scan(options);
+  }
+  return new Proxy(store, {
+    get(target, name): unknown {
+      if (name === "scan") return scan;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
 
 describe.each(ends)("after %s, a runner", (_, restart) => {
   test("that comes back goes on with its tasks, in their phases, without a transition", async () => {
@@ -198,6 +214,21 @@ describe("taking up what remote runners had", () => {
     await h.crash();
     await h.clock.advance(10 * leaseMs);
     isServing = true;
+    await h.clock.advance(leaseMs * 0.9);
+    expect(await h.state("a")).toBe("Running");
+    await h.clock.advance(leaseMs * 0.3);
+    expect(await h.state("a")).toBe("Pending");
+  });
+
+  test("waits for the opening, which may take its time", async () => {
+    await using h = await openRemoteHarness();
+    await runningOn(h, connect(h, "one"), "a");
+    let goOn: () => void = () => {};
+    const gate = new Promise<void>((resolve) => (goOn = resolve));
+    const opening = h.crash({ wrap: (store) => waitingForDeliveries(store, gate) });
+    await h.clock.advance(10 * leaseMs);
+    goOn();
+    await opening;
     await h.clock.advance(leaseMs * 0.9);
     expect(await h.state("a")).toBe("Running");
     await h.clock.advance(leaseMs * 0.3);

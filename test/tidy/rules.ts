@@ -223,6 +223,7 @@ export const longFiles: Readonly<Record<string, string>> = {
   "test/controller/faults-world.ts": "one world, whose parts crash together",
   "test/controller/list-logs.test.ts": "the cases of one call",
   "test/controller/query.test.ts": "the cases of one call",
+  "test/controller/resume-remote.test.ts": "the cases of one rule, each after a crash and after a stop",
   "test/controller/watch.test.ts": "the cases of one call",
   "test/controller/remote-instance.test.ts": "the life of an instance, case by case",
   "test/controller/remote-run.test.ts": "the life of a remote run, case by case",
