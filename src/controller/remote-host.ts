@@ -37,6 +37,14 @@ export interface RemoteHostOptions extends RemoteOptions {
   readonly activeMax: number;
 }
 
+/** A run that is under its fence no more. */
+interface PastRun {
+  readonly taskId: string;
+  readonly attempt: number;
+  /** Up to this seq its runner was answered, having ended it; 0n where it was lost. */
+  readonly answered: bigint;
+}
+
 /** The version of the protocol (docs/protocol.md) that is spoken. */
 const protocolVersion = 1;
 
@@ -46,8 +54,8 @@ export class RemoteHost implements Host, RemoteRunners {
   readonly #options: RemoteHostOptions;
   readonly #instances = new Map<string, RemoteInstance>();
   readonly #ticker: Ticker;
-  /** Which attempt had a fence that is void, for people. */
-  readonly #attempts = new RecentMap<bigint, number>({ maxEntries: 20_000, maxWeight: Infinity, weigh: () => 1 });
+  /** The runs that were under fences which no run has any more. */
+  readonly #past = new RecentMap<bigint, PastRun>({ maxEntries: 20_000, maxWeight: Infinity, weigh: () => 1 });
   #ports: RemoteHostPorts | undefined;
   #onSeat: () => void = () => {};
   #seatings = 0;
@@ -218,10 +226,14 @@ export class RemoteHost implements Host, RemoteRunners {
       nowMs: () => clock.mono(),
       onSeat: () => this.#onSeat(),
       onHeard: () => this.#changed(),
-      isOnDisk: async (said) => this.#ports?.isOnDisk(said),
-      onDrop: ({ attempt }, fence) => this.#attempts.set(fence, attempt),
+      isOnDisk: async (said) => {
+        const past = this.#past.get(said.fence);
+        if (past?.taskId === said.taskId && said.seq <= past.answered) return true;
+        return this.#ports?.isOnDisk(said);
+      },
+      onDrop: ({ taskId, attempt }, fence, answered) => this.#past.set(fence, { taskId, attempt, answered }),
       noteRejected: (refused, runner) => {
-        const attempt = refused.attempt > 0 ? refused.attempt : (this.#attempts.get(refused.fence) ?? 0);
+        const attempt = refused.attempt > 0 ? refused.attempt : (this.#past.get(refused.fence)?.attempt ?? 0);
         return this.#ports?.noteRejected({ ...refused, attempt }, runner);
       },
       warn: (fields, message) => log.warn(fields, message),

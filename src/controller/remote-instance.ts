@@ -44,8 +44,8 @@ export interface InstancePorts {
   onHeard(): void;
   /** Whether what is said under a fence that no run has is on disk; undefined where that cannot be said any more. */
   isOnDisk(said: TaskWrite | PhaseEnd): Promise<boolean | undefined>;
-  /** A run is under its fence no more. */
-  onDrop(run: RemoteRun, fence: bigint): void;
+  /** A run is under its fence no more; see RunHolder. */
+  onDrop(run: RemoteRun, fence: bigint, answered: bigint): void;
   /** Keeps what was refused to be seen; resolves when there is room for more. Never rejects. */
   noteRejected(refused: RefusedMessage, runner: string): Promise<void> | undefined;
   warn(fields: object, message: string): void;
@@ -249,10 +249,10 @@ export class RemoteInstance implements RunHolder, InboxOwner {
     this.#runs.set(fence, run);
   }
 
-  drop(run: RemoteRun, fence: bigint): void {
+  drop(run: RemoteRun, fence: bigint, answered: bigint): void {
     if (this.#runs.get(fence) !== run) return;
     this.#runs.delete(fence);
-    this.#ports.onDrop(run, fence);
+    this.#ports.onDrop(run, fence, answered);
   }
 
   accepted(run: RemoteRun): void {

@@ -47,8 +47,8 @@ export interface RunHolder {
   nowMs(): number;
   /** What is said under the fence is for the run from now on. */
   hold(run: RemoteRun, fence: bigint): void;
-  /** It is no more. */
-  drop(run: RemoteRun, fence: bigint): void;
+  /** It is no more. `answered`: up to this seq all was on disk, and its runner has ended it; 0n where it was lost. */
+  drop(run: RemoteRun, fence: bigint, answered: bigint): void;
   /** The runner has taken the offer. */
   accepted(run: RemoteRun): void;
   /** It has not, in time. */
@@ -162,9 +162,10 @@ export class RemoteRun implements Seat {
     const before = this.#state;
     this.#state = "over";
     this.#offSignal();
-    if (this.#context !== undefined) this.#holder.drop(this, this.#context.fence);
+    const isEnded = before === "settled" && (how === "ended" || how === "again");
+    if (this.#context !== undefined) this.#holder.drop(this, this.#context.fence, isEnded ? this.#endSeq : 0n);
     if (how === "left") this.#settle?.reject(new SeatLost("left", "the controller closes"));
-    else if (before === "settled" && how !== "void") this.#answerEnd();
+    else if (isEnded) this.#answerEnd();
     else if (this.#context !== undefined && how !== "unused") {
       if (this.#end !== undefined) this.#refuse(this.#endSeq, staleFence(this.taskId, this.#context.fence), this.#end);
       this.#sendAbort("LOST_FENCE");
@@ -180,7 +181,7 @@ export class RemoteRun implements Seat {
     if (this.#state === "over" || this.#lost !== undefined) return;
     this.#lost = new SeatLost(kind, why);
     if (this.#context === undefined || this.#state === "settled") return;
-    this.#holder.drop(this, this.#context.fence);
+    this.#holder.drop(this, this.#context.fence, 0n);
     this.#settle?.reject(this.#lost);
   }
 

@@ -2,10 +2,9 @@ import { describe, expect, test } from "vitest";
 import { create } from "@bufbuild/protobuf";
 import { TaskErrorSchema } from "#gen/core/v1/core_pb.js";
 import { AbortReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
-import { refusal } from "../support/controller-harness.ts";
+import { createHarness, invalidFields, refusal } from "../support/controller-harness.ts";
 import { FaultPlan, FaultStore } from "../support/fault-store.ts";
-import { heldOf } from "../support/fake-link.ts";
-import { connect, leaseMs, offerOf, openRemoteHarness, passAlive, runningOn } from "../support/remote-harness.ts";
+import { connect, leaseMs, offerOf, openRemoteHarness, runningOn } from "../support/remote-harness.ts";
 
 describe("a task of a remote runner", () => {
   test("goes from its launch to its end, and its status shows who has it", async () => {
@@ -58,6 +57,25 @@ describe("a task of a remote runner", () => {
     void link.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} });
     const next = await offerOf(h, link, "a", RunPhase.PENDING);
     expect([next.runId === offer.runId, next.attempt, next.fence > offer.fence]).toEqual([false, 1, true]);
+  });
+
+  test("that was replaced has its end answered, also again, though nothing on disk tells of it any more", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    await h.launch("a");
+    void link.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} });
+    await h.settle();
+    expect(link.take()).toContain(`written a ${offer.fence} 2`);
+    const next = connect(h, "one");
+    await next.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} }, 2n);
+    await next.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} }, 3n);
+    expect(next.take().filter((each) => each.includes(` ${offer.fence} `))).toEqual([
+      `written a ${offer.fence} 2`,
+      `refused a ${offer.fence} 3 STALE_FENCE`,
+    ]);
+    await h.clock.advance(1_000);
+    expect((await h.controller.taskStatus("a")).rejectedWrites).toBe(1n);
   });
 
   test("that takes too long is told so, and is Failed when its runner stops", async () => {
@@ -118,6 +136,20 @@ describe("a write", () => {
   });
 });
 
+describe("opening", () => {
+  test("names every option that is wrong", async () => {
+    await using h = await createHarness();
+    const remote = { leaseMs: 0, runnersMax: -1, runnerCapacityMax: Number.NaN };
+    const open = h.open({ remote, pendingTimeoutMs: 0 });
+    expect(await invalidFields(open)).toEqual([
+      "remote.leaseMs",
+      "remote.runnersMax",
+      "remote.runnerCapacityMax",
+      "pendingTimeoutMs",
+    ]);
+  });
+});
+
 describe("waiting", () => {
   test("goes on while no runner is connected, and the status says for what", async () => {
     await using h = await openRemoteHarness();
@@ -140,81 +172,6 @@ describe("waiting", () => {
     await h.settle();
     expect(link.offers.map(({ taskId, attempt }) => `${taskId} ${attempt}`)).toEqual(["a 1", "a 2"]);
     expect(await h.transitions("a")).toEqual(["Pending", "Pending: resumed: the runner gave the task up"]);
-  });
-});
-
-describe("an offer that is not accepted", () => {
-  test("holds no capacity: the task goes to another, an attempt later", async () => {
-    await using h = await openRemoteHarness();
-    const stuck = connect(h, "stuck");
-    await h.launch("a");
-    const first = await offerOf(h, stuck, "a", RunPhase.PENDING);
-    const well = connect(h, "well");
-    await passAlive(h, leaseMs / 2, stuck, well);
-    const second = await offerOf(h, well, "a", RunPhase.PENDING);
-    expect([second.attempt, second.fence > first.fence, second.status?.runner]).toEqual([2, true, "well"]);
-    expect(await h.transitions("a")).toEqual(["Pending", "Pending: resumed: the offer was not accepted in time"]);
-    void stuck.accept(first);
-    await h.settle();
-    expect(stuck.take().at(-1)).toBe(`refused a ${first.fence} 0 STALE_FENCE`);
-    expect((await h.controller.taskStatus("a")).rejectedWrites).toBe(0n);
-  });
-});
-
-describe("a runner that is gone", () => {
-  test("and comes back within its lease goes on, without a transition", async () => {
-    await using h = await openRemoteHarness();
-    const link = connect(h, "one");
-    const offer = await runningOn(h, link, "a");
-    void link.write(offer, { current: 1 });
-    link.attachment.detach("broken");
-    await h.clock.advance(leaseMs * 0.9);
-    const next = connect(h, "one", { held: heldOf(offer, RunPhase.RUNNING) });
-    expect(next.held).toEqual([`a ${offer.fence} RUNNING 2`]);
-    void next.write(offer, { current: 1, seq: 2n });
-    void next.write(offer, { current: 2, entries: ["x"], seq: 3n });
-    void next.end(offer, RunPhase.RUNNING, { case: "done", value: {} }, 4n);
-    await h.settle();
-    const status = await h.controller.taskStatus("a");
-    expect([status.state, status.attempt, status.progress?.current, status.logCount]).toEqual([3, 1, 2n, 1n]);
-    expect(await h.transitions("a")).toEqual(["Pending", "Running", "Completed"]);
-  });
-
-  test("for longer has its tasks offered to another within 1.5 leases, with progress and log, an attempt later", async () => {
-    await using h = await openRemoteHarness();
-    const link = connect(h, "one");
-    const offer = await runningOn(h, link, "a");
-    void link.write(offer, { current: 7, entries: ["first"] });
-    await h.settle();
-    const other = connect(h, "two");
-    const goneAt = h.clock.mono();
-    link.attachment.detach("broken");
-    await passAlive(h, leaseMs * 1.2, other);
-    const again = await offerOf(h, other, "a", RunPhase.PENDING);
-    expect(h.clock.mono() - goneAt).toBeLessThan(1.5 * leaseMs);
-    expect(again).toMatchObject({ attempt: 2, status: { progress: { current: 7n }, runner: "two", logCount: 1n } });
-    expect(again.fence).toBeGreaterThan(offer.fence);
-    expect(await h.transitions("a")).toEqual([
-      "Pending",
-      "Running",
-      "Pending: resumed: the lease of its runner is over",
-    ]);
-    void other.accept(again);
-    void other.write(again, { current: 8, seq: 1n });
-    await h.settle();
-    expect((await h.controller.taskStatus("a")).progress?.current).toBe(8n);
-  });
-
-  test("ends a task that was to be canceled, and begins the run that was to replace one", async () => {
-    await using h = await openRemoteHarness();
-    const link = connect(h, "one");
-    await runningOn(h, link, "a");
-    await runningOn(h, link, "b");
-    await h.controller.cancelTask("a");
-    await h.launch("b", { metadata: { n: 2 } });
-    await h.clock.advance(leaseMs * 1.2);
-    expect(await h.states("a", "b")).toEqual(["Canceled", "Pending"]);
-    expect((await h.controller.taskStatus("b")).metadata).toBe('{"n":2}');
   });
 });
 
