@@ -1,5 +1,6 @@
 /** Tasks as their hosts have them. */
 import type { Progress, TaskStatus } from "#gen/core/v1/core_pb.js";
+import { copyProgress } from "../task/copy-status.ts";
 import { cutText } from "../task/limits.ts";
 import type { Task } from "../task/task.ts";
 import { type ActiveTaskPort, createActiveTask, progressOf } from "./active-task.ts";
@@ -29,12 +30,14 @@ export function createHostedTask(core: Core, writer: RunWriter, actor: TaskActor
     loadMetadata: async () => {
       core.lifetime.check();
       const task = actor.known?.task ?? (await actor.serialize(() => actor.load("until-done"))).task;
-      if (task === undefined) throw runIsOver(run);
+      // Of a run that was lost, the task may be another run's by now.
+      if (task === undefined || run.isOver) throw runIsOver(run);
       return loadMetadata(core, taskId, task);
     },
     getProgress: async (): Promise<Progress | undefined> => {
       core.lifetime.check();
-      return run.writes.newestProgress ?? actor.known?.task?.status.progress;
+      if (run.isOver) throw runIsOver(run);
+      return copyProgress(run.writes.newestProgress ?? actor.known?.task?.status.progress);
     },
     setProgress: (progress) => write(() => run.writes.setProgress(progress)),
     addLogEntry: (level, msg) => write(() => run.writes.addLogEntry(level, msg, core.clock.wall())),
@@ -73,7 +76,7 @@ export function createEndedTask(core: Core, taskId: string, ended: { task: Task;
     },
     getProgress: async () => {
       core.lifetime.check();
-      return task.status.progress;
+      return copyProgress(task.status.progress);
     },
     setProgress: refuse,
     addLogEntry: refuse,

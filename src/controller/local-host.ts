@@ -1,6 +1,7 @@
 import { onAbort } from "../async/signals.ts";
 import { sleep } from "../clock.ts";
 import { AbortReason, isAbortThrow } from "../task/abort.ts";
+import { copyError } from "../task/copy-status.ts";
 import type { Core } from "./core.ts";
 import { loggable } from "./describe-error.ts";
 import type { EndToTell, HostedTask, Host, Release, Seat } from "./host.ts";
@@ -86,7 +87,8 @@ export class LocalHost implements Host {
 
   async #callCompleted({ task, status, fence }: EndToTell, signal: AbortSignal): Promise<"told" | "kept"> {
     const { closing, log } = this.#core;
-    const { attempt, runId, state, error } = status;
+    const { attempt, runId, state } = status;
+    const error = copyError(status.error);
     const args = error === undefined ? [] : [error];
     try {
       await this.#runner.onTaskCompleted?.(task.active, state, { signal, attempt, runId, fence }, ...args);

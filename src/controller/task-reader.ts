@@ -3,6 +3,7 @@ import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { decodeLogChunk, decodePayload, decodeTask } from "../store/codec.ts";
 import { logKey, logKeySeq, logPrefix, payloadKey, taskKey } from "../store/keys.ts";
 import { type Entry, StoreError } from "../store/store.ts";
+import { copyStatus } from "../task/copy-status.ts";
 import { byteLength } from "../task/limits.ts";
 import { firstLogSeq, type Task } from "../task/task.ts";
 import type { Core } from "./core.ts";
@@ -99,7 +100,7 @@ export async function foldStatus(
   const logs =
     folding.logs > 0 && inline.length === 0 ? await loadNewestLogs(core, taskId, task, folding.logs) : inline;
   return {
-    ...status,
+    ...copyStatus(status),
     metadata: folding.metadata ? metadata : "",
     result: folding.result ? result : undefined,
     logs,
