@@ -117,7 +117,6 @@ async function newRun(
     conditions: request.conditions,
     mode: "once",
   });
-  actor.intent = undefined;
   return { runId, outcome };
 }
 
@@ -160,7 +159,8 @@ async function useExisting(
   const did = { runId: actor.intent?.runId ?? entry.task?.status.runId ?? "", outcome: "used-existing" as const };
   const generation = entry.task?.record.generation ?? "";
   const request = requestChanges(parts.core, actor.taskId, launch, { ...did, generation });
-  if (request.changes.length > 0) {
+  // The run of a task that a program has put into the store is given out, so it has to be on disk.
+  if (request.changes.length > 0 || actor.isAdopted) {
     await actor.writeBeside(request.changes, { conditions: request.conditions, mode: "once" });
   }
   return did;

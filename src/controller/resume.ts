@@ -24,6 +24,7 @@ import {
   releasedKey,
   statePrefix,
   type TaskListName,
+  waitingKey,
 } from "../store/keys.ts";
 import type { Change, Entry } from "../store/store.ts";
 import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
@@ -78,8 +79,10 @@ async function resumeAll(parts: Parts): Promise<void> {
 async function loadIntents(parts: Parts): Promise<void> {
   await forEachEntry(parts, "intents", async (entry) => {
     const intent = decodeIntent(entry);
-    if (intent === undefined)
-      return parts.core.log.error({ key: entry.key }, "a stored launch is damaged, and is left alone");
+    if (intent === undefined) {
+      const error = new Error(`the stored launch ${JSON.stringify(entry.key)} is damaged`);
+      return parts.core.quarantine.note(listedTaskId(entry.key), error);
+    }
     await parts.actors.use(listedTaskId(entry.key), async (actor) => {
       actor.intent = intent;
     });
@@ -113,7 +116,7 @@ async function resumeOffered(
       await commit(core, [gone], [], "until-done");
       return 0;
     }
-    actor.offered();
+    if (!(await isWaiting(parts, actor.taskId, task))) actor.offered();
     const seat = lease && recall(parts, { entry, lease, taskId: actor.taskId });
     if (seat !== undefined) {
       runs.takeUp(actor, { fence: entry.revision, seat });
@@ -194,6 +197,13 @@ function crashLoop(crashCount: number): ReturnType<typeof createTaskError> {
   );
 }
 
+/** Whether the task has a place in the line: one that was offered has, where a program has put it into the store as Pending since. */
+async function isWaiting({ core }: Parts, taskId: string, task: Task): Promise<boolean> {
+  if (task.status.state !== StatePending) return false;
+  const key = waitingKey(core.name, task.record.queueNumber, taskId);
+  return (await untilDone(core, () => core.store.get(key))) !== undefined;
+}
+
 /** Launches whose run before has ended already; the others wait for theirs, which was taken up. */
 async function launchIntents(parts: Parts): Promise<void> {
   for (const actor of [...parts.actors.all()]) {
@@ -243,12 +253,12 @@ export async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
   if (isTold === 0) await commit(core, [{ type: "unindex", key: entry.key }], [], "until-done");
 }
 
-/** Runs `step` in the task's turn; a damaged task is left as it is, and stops nothing. */
+/** Runs `step` in the task's turn; a task that is damaged, or that it fails for, is left as it is, and stops nothing. */
 async function withTask(parts: Parts, taskId: string, step: (actor: TaskActor) => Promise<number>): Promise<number> {
   try {
     return await parts.actors.use(taskId, (actor) => actor.serialize(() => step(actor)));
   } catch (error) {
-    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
+    if (parts.core.closing.aborted || (error instanceof ControllerError && error.code === "UNAVAILABLE")) throw error;
     parts.core.quarantine.note(taskId, error);
     return 1;
   }

@@ -98,7 +98,8 @@ function storedTask(value: TaskStatus, old: StoredTask | undefined, oldRevision:
   const previous = old?.record.isTransition ? oldRevision : (old?.record.previousTransitionRevision ?? 0n);
   const record = create(TaskRecordSchema, {
     generation: old?.record.generation ?? "",
-    queueNumber: old?.record.queueNumber ?? 0n,
+    // A place of its own: the old one may be taken, or have been given back when the run was offered.
+    queueNumber: old === undefined ? 0n : old.record.queueNumber + (value.state === pending ? 1n : 0n),
     logLastSeq: old?.record.logLastSeq ?? 0n,
     previousTransitionRevision: previous,
     isTransition,

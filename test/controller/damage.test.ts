@@ -213,6 +213,7 @@ describe("damaged bytes, as a store shows them,", () => {
     await h.crash({ wrap: (store) => damageEntries(store, (key) => key.startsWith(`/${list}/`)) });
     await h.settle();
     expect(await h.states("a", "b", "c")).toEqual(["Running", "Completed", "Running"]);
+    if (list === "intents") expect(h.controller.quarantinedTasks()).toEqual(["a"]);
     await h.launch("d");
     expect([...(await h.controller.countTasks())].sort()).toEqual([
       [1, 1n],

@@ -72,6 +72,7 @@ export class World {
   died!: Promise<undefined>;
   #store!: FaultStore;
   #incarnation!: Incarnation;
+  #opening: Promise<void> | undefined;
   #options: Partial<ControllerOptions> = {};
   #ids = 0;
   #failingSinceMs: number | undefined;
@@ -89,8 +90,16 @@ export class World {
     await this.reopen();
   }
 
-  /** Opens a controller on what is in the store; again, where the process dies meanwhile. */
-  async reopen(): Promise<void> {
+  /** Opens a controller on what is in the store; one at a time, whoever asks for it. */
+  reopen(): Promise<void> {
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined;
+    });
+    return this.#opening;
+  }
+
+  /** Again, where the process dies meanwhile. */
+  async #open(): Promise<void> {
     for (;;) {
       const incarnation = new Incarnation(this.clock);
       this.#incarnation = incarnation;

@@ -17,6 +17,7 @@ describe("a run that may still be with its runner when the controller is opened 
       if (after === "closing") await h.reopen();
       else await h.crash();
       const { host } = world;
+      host.recalled.sort((one, other) => (one.taskId < other.taskId ? -1 : 1));
       expect(host.recalled.map(({ taskId, fence }) => [taskId, fence])).toEqual([
         ["a", a.phase.context.fence],
         ["b", b.phase.context.fence],

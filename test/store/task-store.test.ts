@@ -108,7 +108,7 @@ test("what is put, replaced and deleted keeps the indexes and counters true", as
     `/index/state/${controllerName}/${StateRunning}/b`,
     keyOf("a"),
     keyOf("b"),
-    `/waiting/${controllerName}/00000000000000000000/a`,
+    `/waiting/${controllerName}/00000000000000000001/a`,
   ]);
   const counters = await disk.scan({ prefix: "/counts/", limit: 10 });
   expect(counters.map(({ value }) => value.at(-1))).toEqual([1, 1, 0]);
