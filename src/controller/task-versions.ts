@@ -5,6 +5,7 @@
 import { taskKey } from "../store/keys.ts";
 import { StoreError } from "../store/store.ts";
 import { once } from "./commit.ts";
+import { ControllerError } from "./error.ts";
 import { compacted } from "./history.ts";
 import type { Parts } from "./parts.ts";
 import { type LoadedTask, loadTask } from "./task-reader.ts";
@@ -39,7 +40,7 @@ async function before(parts: Parts, taskId: string, made: LoadedTask, since: big
   const { previousTransitionRevision } = made.task.record;
   if (previousTransitionRevision > since) return asOf(parts, taskId, previousTransitionRevision);
   const isCreation = previousTransitionRevision === 0n;
-  return isCreation && made.previous > since + 1n ? asOf(parts, taskId, made.previous - 1n) : undefined;
+  return isCreation && made.previous > since + 1n ? beforeThat(parts, taskId, made.previous - 1n) : undefined;
 }
 
 /**
@@ -56,7 +57,17 @@ export async function beforeDeletion(
   const { name, store } = parts.core;
   const last = await once(parts.core, () => store.get(taskKey(name, taskId), { deleted: true }));
   if (last === undefined || last.revision <= position.revision) return undefined;
-  return asOf(parts, taskId, last.deleted === true ? last.revision - 1n : last.revision);
+  return beforeThat(parts, taskId, last.deleted === true ? last.revision - 1n : last.revision);
+}
+
+/** As `asOf`, for a task that was deleted: of a damaged one there is nothing to show. */
+async function beforeThat(parts: Parts, taskId: string, revision: bigint): Promise<LoadedTask | undefined> {
+  try {
+    return await asOf(parts, taskId, revision);
+  } catch (error) {
+    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
+    return undefined;
+  }
 }
 
 /** The task as of a revision. Throws OUT_OF_RANGE where that history is gone. */

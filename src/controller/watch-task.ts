@@ -112,6 +112,8 @@ async function* watch(
       if (change.status !== undefined && isEnded(change.status.state)) return;
     }
     if (newest === undefined && options.waitForLaunch !== true) throw taskNotFound(core.name, taskId);
+    // All of a task that is gone was shown: that its history goes in turn is nothing to this watch.
+    if (newest === undefined && isPast && upTo > position.revision && !position.isBlank) position.revision = upTo;
     if (newest !== undefined) await checkRun(parts, taskId, options.runId, newest);
     // Where there is nothing to show yet, a watch begins with a bookmark: of a task that is not there, or of a run to come.
     const isToCome = newest === undefined || !isWatched(newest, options);

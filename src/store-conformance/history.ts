@@ -113,6 +113,15 @@ export function describeHistory({ open, expect, test }: Suite): void {
     expect(await harness.store.get("key")).toMatchObject({ revision });
   });
 
+  test("a deletion is no entry any more when history has gone past it", async () => {
+    await using harness = await openHarness(open, byTime);
+    await harness.put("key", "one");
+    const deleted = await harness.delete("key");
+    expect((await harness.store.get("key", { deleted: true }))?.revision).toBe(deleted);
+    await harness.prune(deleted + 1n, { stepMs: 5_000 });
+    expect(await harness.store.get("key", { deleted: true })).toBeUndefined();
+  });
+
   test("what is gone stays gone after a restart, and the revision goes on", async () => {
     await using harness = await openHarness(open, byTime);
     await harness.put("key", "one");

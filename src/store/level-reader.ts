@@ -26,12 +26,12 @@ export async function readEntry(
   }
   const entry = toEntry(record);
   if (entry?.corrupt) throw corrupt(key);
-  return entry ?? (options.deleted === true ? toDeletion(record) : undefined);
+  return entry ?? (options.deleted === true ? toDeletion(record, session.floor) : undefined);
 }
 
 /** A deletion as an entry; undefined where there is none. A damaged one is for watches to stumble over: who asks for a key learns that it is gone. */
-function toDeletion({ type, key, revision, previous }: StoredRecord): Entry | undefined {
-  if (type !== recordTypes.delete || revision === 0) return undefined;
+function toDeletion({ type, key, revision, previous }: StoredRecord, floor: number): Entry | undefined {
+  if (type !== recordTypes.delete || revision <= floor) return undefined;
   return { key, value: new Uint8Array(0), revision: BigInt(revision), previous: BigInt(previous), deleted: true };
 }
 

@@ -97,6 +97,7 @@ class MemoryStore implements Store {
     this.#checkOpen();
     checkKey(key);
     if (options.revision !== undefined) this.#checkRevision(options.revision);
+    if (options.deleted === true) this.#dropOldHistory();
     const version = this.#versionAsOf(key, options.revision);
     if (version === undefined) return undefined;
     if (version.value !== undefined) return toEntry(version, version.value);
