@@ -70,13 +70,12 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
     requestedBy: options.requestedBy ?? "",
     reason: options.reason ?? "",
   };
-  const extra = actor.intentChanges();
   const { runId } = task.status;
+  // A launch that waits for this run to stop is canceled with it, unless this run alone is meant.
+  const extra = options.runId === runId ? [] : actor.intentChanges();
   if (!isActive(task.status.state)) {
     // Ended already; all there is to cancel is a launch that waits for the runner to be told of that.
     if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
-    actor.intent = undefined;
-    core.hub.wake(actor.taskId);
     return runId;
   }
   const { ownRun } = actor;
@@ -86,8 +85,6 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
   }
   if (task.status.cancel === undefined) await runs.requestCancel(actor, task, request, extra);
   else if (extra.length > 0) await actor.writeBeside(extra, { mode: "once" });
-  actor.intent = undefined;
-  core.hub.wake(actor.taskId);
   runs.cancel(actor, ownRun);
   return runId;
 }

@@ -136,7 +136,10 @@ export interface LaunchedTask extends TaskSnapshot, LaunchedRun {}
 export interface CancelOptions {
   readonly reason?: string | undefined;
   readonly requestedBy?: string | undefined;
-  /** Cancel only this run. */
+  /**
+   * Cancel only this run: a launch that waits for it to stop takes place all the same. With the id of that launch's run, or
+   * without one, both are canceled.
+   */
   readonly runId?: string | undefined;
   readonly ifRevision?: bigint | undefined;
   /** Wait so long for the end of the task, in ms; default 0. */

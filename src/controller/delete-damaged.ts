@@ -23,13 +23,15 @@ import { allStates } from "../task/state.ts";
 import { commit, once } from "./commit.ts";
 import type { Core } from "./core.ts";
 import type { Parts } from "./parts.ts";
+import type { TaskActor } from "./task-actor.ts";
 
 const pageSize = 1_000;
 const listsByTask = ["leases", "released", "intents", "deliveries"] as const;
 
 /** In the task's turn. Throws UNAVAILABLE. */
-export async function deleteDamaged(parts: Parts, taskId: string): Promise<void> {
+export async function deleteDamaged(parts: Parts, actor: TaskActor): Promise<void> {
   const { core, runs } = parts;
+  const { taskId } = actor;
   const { name } = core;
   for await (const key of keysUnder(core, logsPrefix(name, taskId))) {
     // One by one, and first: a log may be large, and nothing of it is of use without the record.
@@ -59,6 +61,7 @@ export async function deleteDamaged(parts: Parts, taskId: string): Promise<void>
     }
   }
   await commit(core, changes, [], "once");
+  actor.intent = undefined;
   core.quarantine.release(taskId);
   if (waits) runs.dispatcher.forget();
   core.hub.wake(taskId);

@@ -97,7 +97,7 @@ async function loadForDeletion(
     return await actor.load("once");
   } catch (error) {
     if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    await deleteDamaged(parts, actor.taskId);
+    await deleteDamaged(parts, actor);
     return "damaged";
   }
 }

@@ -269,7 +269,6 @@ export class Runs {
     for (;;) {
       try {
         await this.launch(actor, intent, { extra, mode: "until-done" });
-        actor.intent = undefined;
         return;
       } catch (error) {
         // Somebody else wrote the task: it is launched as it is now.

@@ -99,6 +99,11 @@ export class TaskActor {
     return this.#entry;
   }
 
+  /** What is known has been given something, such as a run, that is not on disk. */
+  get isAdopted(): boolean {
+    return this.#entry?.task !== this.#stored;
+  }
+
   /** The run waits for a runner. */
   get waits(): boolean {
     return this.#waits;
@@ -157,6 +162,7 @@ export class TaskActor {
     this.#stored = stored;
     this.#entry = { task: stored, revision: stored === undefined ? 0n : revision };
     this.#waits = options.waits;
+    this.#forgetIntent(options.extra ?? []);
     this.#core.hub.wake(this.taskId);
     return revision;
   }
@@ -187,12 +193,20 @@ export class TaskActor {
     }
     const revision = await this.#commit([...moves, ...changes], conditions, options.mode);
     this.#waits = waits;
+    this.#forgetIntent(changes);
     return revision;
   }
 
   /** The changes that take away a stored launch which a newer call replaces. */
   intentChanges(): Change[] {
     return this.intent === undefined ? [] : [{ type: "unindex", key: this.intent.key }];
+  }
+
+  /** What is not on disk any more is not in memory either. */
+  #forgetIntent(changes: readonly Change[]): void {
+    const { intent } = this;
+    if (intent !== undefined && changes.some(({ type, key }) => type === "unindex" && key === intent.key))
+      this.intent = undefined;
   }
 
   async #commit(changes: readonly Change[], conditions: readonly Condition[], mode: CommitMode): Promise<bigint> {

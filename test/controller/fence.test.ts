@@ -75,6 +75,39 @@ describe.each(["gone", "another's"] as const)("a run whose lease is %s", (how) =
     next.return();
   });
 
+  test("that is canceled takes the launch that is stored for it along", async () => {
+    await using h = await openHarness();
+    await h.launch("a");
+    const phase = await h.runner.phase("a");
+    await h.launch("a");
+    await voidFence(h, phase, how);
+    await expect(phase.task.setProgress({ current: 9 })).rejects.toMatchObject({ details: { reason: "STALE_FENCE" } });
+    expect((await h.controller.cancelTask("a")).stage).toBe("ended");
+    phase.stop();
+    await h.settle();
+    expect([await h.state("a"), await h.keys("/intents/"), h.runner.all("a", "running").length]).toEqual([
+      "Canceled",
+      [],
+      1,
+    ]);
+    expect((await h.launch("a", { ifActive: "fail" })).outcome).toBe("launched");
+    (await h.runner.phase("a")).return();
+    const { runId, attempt } = phase.context;
+    await h.disk.commit([{ type: "unindex", key: leaseKey(controllerName, "a", runId, attempt) }]);
+  });
+
+  test("hides the metadata and progress of the run after it", async () => {
+    await using h = await openHarness();
+    await h.launch("a", { metadata: { n: 1 } });
+    const old = await h.runner.phase("a");
+    await voidFence(h, old, how);
+    await old.task.setProgress({ current: 9 }).catch(() => {});
+    const stale = { details: { reason: "STALE_FENCE" } };
+    await expect(old.task.loadTaskMetadata()).rejects.toMatchObject(stale);
+    await expect(old.task.getProgress()).rejects.toMatchObject(stale);
+    await restore(h, old, how);
+  });
+
   test("does not give it up at a closing", async () => {
     await using h = await openHarness();
     await h.launch("a");

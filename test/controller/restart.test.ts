@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type Change, type Store, StoreError } from "../../src/store/store.ts";
-import { type Harness, openHarness, refusal } from "../support/controller-harness.ts";
+import { taskKey } from "../../src/store/keys.ts";
+import { controllerName, type Harness, openHarness, refusal } from "../support/controller-harness.ts";
 import type { Phase } from "../support/scripted-runner.ts";
 
 async function launchRunning(h: Harness, metadata = { n: 1 }): Promise<Phase> {
@@ -195,6 +196,27 @@ describe("a launch of a running task", () => {
     h.runner.scripts.completed = () => undefined;
   });
 
+  test.each(["ended", "running"])("outlives a cancel of the %s run before it alone", async (before) => {
+    await using h = await openHarness();
+    h.runner.scripts.completed = before === "ended" ? "hold" : () => undefined;
+    const old = await launchRunning(h);
+    if (before === "ended") {
+      old.return();
+      await h.runner.phase("a", "completed");
+      // Not waited for: it takes place when the runner was told.
+      void h.launch("a", { metadata: { n: 2 } });
+      await h.settle();
+    }
+    const { runId } = before === "running" ? await h.launch("a", { metadata: { n: 2 } }) : { runId: undefined };
+    await h.controller.cancelTask("a", { runId: old.context.runId });
+    if (before === "running") old.stop();
+    else (await h.runner.phase("a", "completed")).return();
+    const next = await h.runner.phase("a");
+    expect([await next.task.loadTaskMetadata(), runId ?? next.context.runId]).toEqual([{ n: 2 }, next.context.runId]);
+    h.runner.scripts.completed = () => undefined;
+    next.return();
+  });
+
   test("that could not take place is not forgotten: the next launch takes its place, and no opening does it again", async () => {
     let refuses = true;
     const wrap = (store: Store): Store =>
@@ -217,6 +239,21 @@ describe("a launch of a running task", () => {
     await expectOneRun(h, runId);
     await h.crash();
     expect((await h.runner.phase("a")).context.runId).toBe(runId);
+  });
+
+  test("is gone with its task, where that is damaged and deleted", async () => {
+    const damage = { type: "put", key: taskKey(controllerName, "a"), value: new Uint8Array([255, 255]) } as const;
+    await using h = await openHarness();
+    await launchRunning(h);
+    await h.launch("a");
+    h.handle.cut();
+    h.runner.abandon();
+    await h.disk.commit([damage]);
+    await h.open();
+    await h.controller.deleteTask("a");
+    expect((await refusal(h.launch("a", { ifActive: "use-existing", ifRevision: 1n }))).code).toBe("ABORTED");
+    expect((await h.launch("a", { ifActive: "fail" })).outcome).toBe("launched");
+    (await h.runner.phase("a")).return();
   });
 
   test("stands in the way of a deletion", async () => {

@@ -312,7 +312,8 @@ export declare type CancelTaskRequest = Message<"stint.v1.CancelTaskRequest"> & 
   wait?: Duration | undefined;
 
   /**
-   * Cancel only this run.
+   * Cancel only this run: a launch that waits for it to stop takes place all the same. With the id
+   * of that launch's run, or without one, both are canceled.
    *
    * @generated from field: string run_id = 5;
    */
