@@ -1,25 +1,15 @@
 /** What README.md shows of the library works as it stands there. Needs dist/ (npm run build). */
 import { execFile } from "node:child_process";
-import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { TaskState } from "#gen/core/v1/core_pb.js";
 import { readBlocks } from "../support/doc-blocks.ts";
-import { makeScratchDirectory, type ScratchDirectory } from "../support/scratch-directory.ts";
+import { addCompilerOptions, makeProgram } from "../support/program-of-docs.ts";
 import { repositoryRoot } from "../support/served-process.ts";
 
 const run = promisify(execFile);
-
-/** A program of somebody else's, which has this package as its dependency and `code` as its only file. */
-async function makeProgram(code: string): Promise<ScratchDirectory> {
-  const scratch = await makeScratchDirectory();
-  await mkdir(join(scratch.path, "node_modules"));
-  await symlink(repositoryRoot, join(scratch.path, "node_modules", "stint"), "dir");
-  await writeFile(join(scratch.path, "package.json"), '{"type": "module"}');
-  await writeFile(join(scratch.path, "example.ts"), code);
-  return scratch;
-}
 
 async function libraryExample(): Promise<string> {
   const [code = "", ...others] = await readBlocks("README.md", "ts");
@@ -35,7 +25,7 @@ async function compilerOptionsOf(page: string): Promise<object> {
 }
 
 test("the library's example runs, prints its task to the end, and ends", async () => {
-  await using program = await makeProgram(await libraryExample());
+  await using program = await makeProgram({ "example.ts": await libraryExample() });
   const { stdout } = await run(process.execPath, ["--import", import.meta.resolve("tsx"), "example.ts"], {
     cwd: program.path,
     timeout: 60_000,
@@ -45,7 +35,7 @@ test("the library's example runs, prints its task to the end, and ends", async (
 });
 
 test("the library's example has the types that it needs", async () => {
-  await using program = await makeProgram(await libraryExample());
+  await using program = await makeProgram({ "example.ts": await libraryExample() });
   const typeRoots = [join(repositoryRoot, "node_modules", "@types")];
   const compilerOptions = { ...(await compilerOptionsOf("README.md")), typeRoots, noEmit: true };
   await writeFile(join(program.path, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["example.ts"] }));

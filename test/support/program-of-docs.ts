@@ -1,0 +1,22 @@
+import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { makeScratchDirectory, type ScratchDirectory } from "./scratch-directory.ts";
+import { repositoryRoot } from "./served-process.ts";
+
+/** A program of somebody else's, which has this package as its dependency, and these files. It needs dist/ (npm run build). */
+export async function makeProgram(files: Readonly<Record<string, string>>): Promise<ScratchDirectory> {
+  const scratch = await makeScratchDirectory();
+  await mkdir(join(scratch.path, "node_modules"));
+  await symlink(repositoryRoot, join(scratch.path, "node_modules", "stint"), "dir");
+  await writeFile(join(scratch.path, "package.json"), '{"type": "module"}');
+  for (const [name, code] of Object.entries(files)) await writeFile(join(scratch.path, name), code);
+  return scratch;
+}
+
+/** Writes a tsconfig.json under which the files are checked as strictly as can be expected of a user. */
+export async function addCompilerOptions(program: ScratchDirectory, files: readonly string[]): Promise<void> {
+  const options = { strict: true, target: "ES2022", module: "NodeNext", lib: ["ES2022", "ESNext.Disposable"] };
+  const types = { types: ["node"], typeRoots: [join(repositoryRoot, "node_modules", "@types")], noEmit: true };
+  const compilerOptions = { ...options, ...types, allowImportingTsExtensions: true };
+  await writeFile(join(program.path, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
+}
