@@ -39,6 +39,21 @@ export const folderRules: readonly FolderRule[] = [
     ],
   },
   {
+    // Published, for programs that run tasks on other machines: of the controller it knows what a runner knows, and of the server nothing.
+    of: "src/runner-client/",
+    ours: [
+      "gen/",
+      "src/task/",
+      "src/controller/active-task.ts",
+      "src/controller/describe-error.ts",
+      "src/controller/error.ts",
+      "src/controller/phase.ts",
+      "src/controller/task-runner.ts",
+      ...ports,
+    ],
+    others: ["@bufbuild/protobuf", "@grpc/grpc-js", "node:os", "node:worker_threads"],
+  },
+  {
     of: "src/controller/",
     ours: ["gen/", "src/task/", "src/store/store.ts", "src/store/keys.ts", "src/store/codec.ts", ...ports],
     others: ["@bufbuild/protobuf", "node:assert", "node:crypto", "node:events"],
@@ -199,6 +214,16 @@ export const realPorts: readonly RealPort[] = [
     because: "the processes of this machine",
   },
   {
+    in: "src/runner-client/run-remote.ts",
+    reads: ["node:os", "process.off", "process.on", "process.pid"],
+    because: "a runner is drained by a signal of its process, and named after its machine and that",
+  },
+  {
+    in: "src/runner-client/",
+    reads: ["node:worker_threads"],
+    because: "the connection has a thread of its own",
+  },
+  {
     in: "src/store-conformance/fake-clock.ts",
     reads: ["setImmediate"],
     because: "a clock that stands still lets all that is ready go on before time passes",
@@ -229,6 +254,7 @@ export const longFiles: Readonly<Record<string, string>> = {
   "test/controller/remote-run.test.ts": "the life of a remote run, case by case",
   "test/controller/restart.test.ts": "the cases of one rule, in its order",
   "test/rpc/calls.test.ts": "the calls, one after the other",
+  "test/runner-client/session.test.ts": "the cases of one protocol, in its order",
   "test/runner/exec-runner.test.ts": "one table of commands",
   "test/server/connections.test.ts": "the life of a connection, case by case",
   "test/server/hostile.test.ts": "one table of hostile requests",

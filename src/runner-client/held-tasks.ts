@@ -1,0 +1,163 @@
+/** All tasks in the hands of a runner, as its session knows them: what becomes of them by what the server and the handlers say. */
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { Code } from "#gen/google/rpc/code_pb.js";
+import {
+  AbortReason,
+  type HeldTaskSchema,
+  OfferAcceptedSchema,
+  RunPhase,
+  type RunRequest,
+  type RunnerWelcome,
+  type TaskAbort,
+  type TaskOffer,
+  type TaskRefused,
+  type TaskWritten,
+} from "#gen/stint/v1/runner_pb.js";
+import type { Clock } from "../clock.ts";
+import { HeldTask, type SaidMessage } from "./held-task.ts";
+import type { RemoteLimits } from "./remote-limits.ts";
+import { logTo, type ToHandlers } from "./thread-messages.ts";
+
+export interface HeldTasksPorts {
+  readonly clock: Clock;
+  /** To the server; where no stream is open it comes to nothing. */
+  readonly send: (message: RunRequest["message"]) => void;
+  readonly post: (message: ToHandlers) => void;
+  /** One was forgotten because nothing more came of it. */
+  readonly forgotten: () => void;
+}
+
+export class HeldTasks {
+  readonly #ports: HeldTasksPorts;
+  readonly #tasks = new Map<bigint, HeldTask>();
+
+  constructor(ports: HeldTasksPorts) {
+    this.#ports = ports;
+  }
+
+  get size(): number {
+    return this.#tasks.size;
+  }
+
+  /** What a hello lists. */
+  describe(): MessageInitShape<typeof HeldTaskSchema>[] {
+    return this.#all.filter((task) => task.isHeld).map((task) => task.describe());
+  }
+
+  /** Forgets the offers of tasks that no handler has taken. One of RUNNING stays: its task is held, as PENDING. */
+  forgetOffers(): void {
+    for (const task of this.#all) if (task.stage === "offered" && !task.isHeld) this.#forget(task);
+  }
+
+  /** After a welcome: sends again what was not answered, and drops what is not this runner's any more. */
+  reconcile(welcome: RunnerWelcome, keepaliveMs: number): void {
+    const writtenSeqs = new Map(welcome.held.map(({ fence, writtenSeq }) => [fence, writtenSeq]));
+    for (const task of this.#all) {
+      const seq = writtenSeqs.get(task.fence);
+      if (seq !== undefined && seq > 0n) this.written({ fence: task.fence, seq }, keepaliveMs);
+      for (const said of task.unanswered) this.#ports.send(said);
+      if (seq === undefined && task.isHeld) this.#lostUnlessLeaving(task);
+    }
+  }
+
+  // What the server says.
+
+  offered(offer: TaskOffer, { limits, isDraining }: { limits: RemoteLimits; isDraining: boolean }): void {
+    const task = this.#tasks.get(offer.fence);
+    if (task === undefined) {
+      if (isDraining) return;
+      if (offer.phase === RunPhase.RUNNING) {
+        const fields = { taskId: offer.taskId, fence: String(offer.fence) };
+        return logTo(this.#ports.post, "warn", fields, "the next phase of a task was offered that is not held");
+      }
+      this.#tasks.set(offer.fence, new HeldTask(offer));
+    } else if (task.phase === offer.phase) {
+      // Repeated: the acceptance was lost, or is still to come.
+      if (task.stage === "working") this.#sendAccept(task);
+      return;
+    } else if (offer.phase === RunPhase.RUNNING && task.stage !== "working") {
+      task.offerNext();
+    } else return;
+    this.#ports.post({ type: "offer", offer, limits });
+  }
+
+  written({ fence, seq }: Pick<TaskWritten, "fence" | "seq">, keepaliveMs: number): void {
+    const task = this.#tasks.get(fence);
+    if (task === undefined) return;
+    const outcome = task.answer(seq);
+    this.#ports.post({ type: "answered", fence, seq });
+    if (outcome === "over") this.#forget(task);
+    // A task that was told to stop may have ended by this end; nothing more comes then.
+    if (outcome === "between" && task.isStopping) {
+      task.stopTimer = this.#ports.clock.after(2 * keepaliveMs, () => {
+        this.#lost(task);
+        this.#ports.forgotten();
+      });
+    }
+  }
+
+  refused({ fence, seq, error }: TaskRefused): void {
+    const task = this.#tasks.get(fence);
+    if (task === undefined) return;
+    const { code, message } = error ?? { code: Code.UNKNOWN, message: "" };
+    if (code !== Code.INVALID_ARGUMENT) return this.#lost(task);
+    const fields = { taskId: task.taskId, why: message };
+    logTo(this.#ports.post, "warn", fields, "the server refused what was said of a task");
+    if (seq === 0n) return;
+    task.refuse(seq);
+    this.#ports.post({ type: "answered", fence, seq, error: { code, message } });
+  }
+
+  aborted({ fence, reason }: TaskAbort): void {
+    const task = this.#tasks.get(fence);
+    if (task === undefined) return;
+    if (reason === AbortReason.LOST_FENCE) return this.#lostUnlessLeaving(task);
+    if (reason === AbortReason.CANCEL || reason === AbortReason.RESTART) task.isStopping = true;
+    this.#ports.post({ type: "abort", fence, reason });
+  }
+
+  loseAll(): void {
+    for (const task of this.#all) this.#lost(task);
+  }
+
+  // What the handlers say.
+
+  accept(fence: bigint): void {
+    const task = this.#tasks.get(fence);
+    if (task === undefined) return this.#ports.post({ type: "lost", fence });
+    if (task.stage !== "offered") return;
+    task.stage = "working";
+    this.#sendAccept(task);
+  }
+
+  say(said: SaidMessage): void {
+    const task = this.#tasks.get(said.value.fence);
+    if (task === undefined) return;
+    task.say(said);
+    this.#ports.send(said);
+  }
+
+  /** A copy: what is done with them takes some away. */
+  get #all(): HeldTask[] {
+    return [...this.#tasks.values()];
+  }
+
+  #sendAccept({ taskId, fence, phase }: HeldTask): void {
+    this.#ports.send({ case: "accept", value: create(OfferAcceptedSchema, { taskId, fence, phase }) });
+  }
+
+  /** The answer to its last end tells better what became of it than that it is gone. */
+  #lostUnlessLeaving(task: HeldTask): void {
+    if (!task.isLeaving) this.#lost(task);
+  }
+
+  #lost(task: HeldTask): void {
+    if (this.#tasks.has(task.fence)) this.#ports.post({ type: "lost", fence: task.fence });
+    this.#forget(task);
+  }
+
+  #forget(task: HeldTask): void {
+    task.stopTimer();
+    this.#tasks.delete(task.fence);
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * A task in the hands of a remote runner, in the thread of its handlers, under one fence.
+ *
+ * A phase: offered -> the handler runs -> settled (the end was sent) -> answered, and then the next phase, or over. Lost: the server
+ * has said that the task is not this runner's any more.
+ *
+ * 1. An offer is accepted in the turn in which its handler is called, so that what cannot call handlers takes no tasks.
+ * 2. A phase has a signal of its own. What it was told beside that it takes too long holds for the next phase too.
+ * 3. That a handler was told is answered when its signal has been aborted, and not before.
+ * 4. Of a task that was lost nothing more is said, whatever its handler makes of it.
+ */
+import type { Progress } from "#gen/core/v1/core_pb.js";
+import { AbortReason as WireReason, RunPhase, type TaskOffer } from "#gen/stint/v1/runner_pb.js";
+import { createActiveTask } from "../controller/active-task.ts";
+import { loggable } from "../controller/describe-error.ts";
+import { ControllerError } from "../controller/error.ts";
+import type { ActiveTask, TaskRunner } from "../controller/task-runner.ts";
+import type { Log } from "../log.ts";
+import { type AbortKind, AbortReason } from "../task/abort.ts";
+import { taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
+import { RemoteWrites } from "./remote-writes.ts";
+import { callPhase, endOutcomeOf, failed, outranks, releasedOutcome } from "./run-phase.ts";
+import type { RefusedError, ToSession } from "./thread-messages.ts";
+
+export interface HostedTaskPorts {
+  readonly runner: TaskRunner;
+  readonly log: Log;
+  readonly post: (message: ToSession) => void;
+}
+
+/** The end of a phase that was sent and not answered. */
+interface SentEnd {
+  readonly seq: bigint;
+  readonly phase: RunPhase;
+  readonly leadsOn: boolean;
+}
+
+/** What the server may tell a runner, in this library's words. */
+const kindOfReason: Readonly<Partial<Record<WireReason, AbortKind>>> = {
+  [WireReason.CANCEL]: "CANCEL",
+  [WireReason.RESTART]: "RESTART",
+  [WireReason.TIMEOUT]: "TIMEOUT",
+};
+
+export class HostedTask {
+  readonly taskId: string;
+  readonly fence: bigint;
+  readonly #ports: HostedTaskPorts;
+  readonly #writes: RemoteWrites;
+  #offer: TaskOffer;
+  #limits: RemoteLimits;
+  #abort = new AbortController();
+  /** Why the handler was told to stop; decides what its outcome means. */
+  #kind: AbortKind | undefined;
+  /** The handler of a phase was called and has not settled. */
+  #isRunning = false;
+  #isLost = false;
+  #end: SentEnd | undefined;
+
+  constructor(offer: TaskOffer, limits: RemoteLimits, ports: HostedTaskPorts) {
+    this.taskId = offer.taskId;
+    this.fence = offer.fence;
+    this.#offer = offer;
+    this.#limits = limits;
+    this.#ports = ports;
+    this.#writes = new RemoteWrites({ taskId: offer.taskId, fence: offer.fence }, ports.post);
+  }
+
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
+  /** Takes the offer of a phase, and runs it. One that runs already is only accepted again. */
+  begin(offer: TaskOffer, limits: RemoteLimits): void {
+    const { phase } = offer;
+    this.#ports.post({ type: "accept", fence: this.fence, phase });
+    if (this.#isRunning) return;
+    this.#offer = offer;
+    this.#limits = limits;
+    this.#abort = new AbortController();
+    const kind = this.#kind === "TIMEOUT" ? undefined : this.#kind;
+    this.#kind = undefined;
+    this.#isRunning = true;
+    this.#writes.beginPhase();
+    if (phase === RunPhase.COMPLETED) this.#writes.close(this.#overError());
+    if (kind === "SHUTDOWN") {
+      this.#isRunning = false;
+      this.#sendEnd(releasedOutcome());
+      return;
+    }
+    void this.#run();
+    if (kind !== undefined) this.abort(kind);
+  }
+
+  /** The server has the task stopped. */
+  tell(reason: WireReason): void {
+    const kind = kindOfReason[reason];
+    if (kind === undefined) return;
+    this.abort(kind);
+    if (!this.#isRunning) return;
+    const { taskId, fence } = this;
+    this.#ports.post({ type: "aborted", taskId, fence, reason });
+  }
+
+  /** Tells the handler to stop. */
+  abort(kind: AbortKind): void {
+    if (outranks(kind, this.#kind)) this.#kind = kind;
+    if (this.#isRunning) this.#abort.abort(new AbortReason(kind));
+  }
+
+  /** The task is not this runner's any more. */
+  lose(): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    this.abort("LOST_FENCE");
+    this.#writes.lose(this.#overError());
+  }
+
+  /** Tells whether the task is over by that. */
+  answered(seq: bigint, error?: RefusedError): boolean {
+    this.#writes.answered(seq, error);
+    const end = this.#end;
+    if (end === undefined || (error === undefined ? seq < end.seq : seq !== end.seq)) return false;
+    this.#end = undefined;
+    if (error === undefined) return !end.leadsOn;
+    // The task goes on, and would for ever: nothing of it runs any more.
+    this.#sendEnd(failed(new Error(`the end was refused: ${error.message}`), this.#taskLimits));
+    return false;
+  }
+
+  async #run(): Promise<void> {
+    const { runner, log } = this.#ports;
+    const { phase, status, attempt, runId } = this.#offer;
+    const { signal } = this.#abort;
+    const context = { signal, attempt, runId, fence: this.fence };
+    const settled = await callPhase(runner, { phase, task: this.#activeTask(), status, context });
+    this.#isRunning = false;
+    if (this.#isLost) return;
+    if (phase === RunPhase.COMPLETED && settled.outcome !== "returned") {
+      log.warn({ err: loggable(settled.value), taskId: this.taskId }, "onTaskCompleted threw");
+    }
+    this.#sendEnd(endOutcomeOf(phase, settled, { kind: this.#kind, limits: this.#taskLimits }));
+  }
+
+  #sendEnd(outcome: ReturnType<typeof endOutcomeOf>): void {
+    const { phase } = this.#offer;
+    const leadsOn = phase === RunPhase.PENDING && outcome.case === "done";
+    const seq = this.#writes.endPhase(phase, outcome);
+    this.#end = { seq, phase, leadsOn };
+    if (!leadsOn) this.#writes.close(this.#overError());
+  }
+
+  #activeTask(): ActiveTask {
+    const { status } = this.#offer;
+    const whileHeld = async <T>(value: () => T): Promise<T> => {
+      if (this.#isLost) throw this.#overError();
+      return value();
+    };
+    const port = {
+      loadMetadata: () => whileHeld(() => status?.metadata ?? ""),
+      getProgress: (): Promise<Progress | undefined> =>
+        whileHeld(() => this.#writes.newestProgress ?? status?.progress),
+      setProgress: (progress: Progress) => this.#writes.setProgress(progress),
+      addLogEntry: (level: number, msg: string) => this.#writes.addLogEntry(level, msg),
+    };
+    return createActiveTask(this.taskId, port, this.#taskLimits);
+  }
+
+  get #taskLimits(): ReturnType<typeof taskLimitsOf> {
+    return taskLimitsOf(this.#limits);
+  }
+
+  /** For what is still said of a run that is over. */
+  #overError(): ControllerError {
+    const message = `run ${this.#offer.runId} of task "${this.taskId}" is over; nothing more is written to it`;
+    return new ControllerError("FAILED_PRECONDITION", message, { reason: "STALE_FENCE" });
+  }
+}

@@ -1,0 +1,22 @@
+/**
+ * The thread of a runner's session, which has its connection. A handler that blocks its own thread, however long, does not block
+ * this one: keepalives go on, and the lease with them.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { systemClock } from "../clock.ts";
+import { systemRandom } from "../random.ts";
+import { createGrpcConnect } from "./grpc-connection.ts";
+import { Session } from "./session.ts";
+import type { SessionSettings, ToSession } from "./thread-messages.ts";
+
+const settings = workerData as SessionSettings;
+const port = parentPort;
+if (port === null) throw new Error("this module is the start of a worker thread");
+const session = new Session(settings, {
+  connect: createGrpcConnect(settings.target, settings.ca),
+  clock: systemClock,
+  random: systemRandom,
+  post: (message) => port.postMessage(message),
+});
+port.on("message", (message: ToSession) => session.receive(message));
+session.start();

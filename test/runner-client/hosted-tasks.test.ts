@@ -1,0 +1,257 @@
+/** The thread of the handlers, with a session that is the test. */
+import { describe, expect, test } from "vitest";
+import { AbortReason as WireReason, type PhaseEnd, RunPhase } from "#gen/stint/v1/runner_pb.js";
+import type { ActiveTask, TaskContext, TaskRunner } from "../../src/runner-client/run-remote.ts";
+import { openHosted } from "./support/hosted-harness.ts";
+
+const { RUNNING, COMPLETED } = RunPhase;
+const { CANCEL, RESTART, TIMEOUT } = WireReason;
+
+/** A runner whose running phase is in the hands of the test. */
+function heldRunner() {
+  const held: {
+    task?: ActiveTask;
+    context?: TaskContext;
+    return: (value?: unknown) => void;
+    throw: (error: unknown) => void;
+  } = { return: () => {}, throw: () => {} };
+  const runner: TaskRunner = {
+    onTaskRunning(task, context) {
+      Object.assign(held, { task, context });
+      return new Promise((resolve, reject) => Object.assign(held, { return: resolve, throw: reject }));
+    },
+  };
+  const kind = (): string | undefined => (held.context?.signal.reason as { kind?: string } | undefined)?.kind;
+  return { runner, held, kind };
+}
+
+describe("a task", () => {
+  test("is accepted when its handler is called, and its end goes out behind all that was said", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.offer(5n);
+    expect(h.said()).toEqual(["accept 1", "end 1 done"]);
+    await h.answer(5n, 1n);
+    await h.offer(5n, RUNNING);
+    const written: string[] = [];
+    void held.task?.setProgress({ current: 1 }).then(() => written.push("progress"));
+    await h.settle();
+    void held.task?.addLogEntry("info", "one").then(() => written.push("one"));
+    held.return("x");
+    await h.settle();
+    expect(h.said().slice(2)).toEqual(["accept 2", "write 2", "write 3", "end 4 done"]);
+    await h.answer(5n, 2n);
+    expect(written).toEqual(["progress"]);
+    await h.answer(5n, 4n);
+    expect(written).toEqual(["progress", "one"]);
+  });
+
+  test("has one write under way; what is said meanwhile is the next, with the newest progress", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    const written: number[] = [];
+    for (const current of [1, 2, 3, 4]) {
+      void held.task?.setProgress({ current }).then(() => written.push(current));
+      void held.task?.addLogEntry("info", `${current}`);
+      await h.settle();
+    }
+    expect(h.said()).toEqual(["write 2"]);
+    await h.answer(5n, 2n);
+    expect(h.said()).toEqual(["write 2", "write 3"]);
+    const last = h.posted.at(-1);
+    expect(last?.type === "write" ? last.write : undefined).toMatchObject({
+      progress: { current: 4n },
+      entries: ["2", "3", "4"].map((msg) => ({ msg })),
+    });
+    expect(written).toEqual([1]);
+    await h.answer(5n, 3n);
+    expect(written).toEqual([1, 2, 3, 4]);
+  });
+
+  test("refuses log entries beyond what may wait, and what is said when it is over", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    const say = (): Promise<unknown> | undefined =>
+      held.task?.addLogEntry("info", "x").catch((error: unknown) => error);
+    const said = Array.from({ length: 10_001 }, say);
+    expect(await said.at(-1)).toMatchObject({ code: "RESOURCE_EXHAUSTED", details: { reason: "LIMIT" } });
+    held.return();
+    await h.settle();
+    expect(await say()).toMatchObject({ code: "FAILED_PRECONDITION", details: { reason: "STALE_FENCE" } });
+    // 10,000 entries in writes of 256, and the end.
+    expect(h.said()).toHaveLength(41);
+  });
+
+  test("goes on when something it said is refused, and fails when that is its end", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    const written = held.task?.setProgress({ current: 1 });
+    await h.settle();
+    const error = { code: 3, message: "too much" };
+    await h.answer(5n, 2n, error);
+    await expect(written).rejects.toMatchObject({ code: "INVALID_ARGUMENT", message: "too much" });
+    held.return("x");
+    await h.settle();
+    await h.answer(5n, 3n, error);
+    expect(h.said()).toEqual(["write 2", "end 3 done", "end 4 failed"]);
+  });
+
+  test("that was lost is stopped; its writes are rejected and its outcome dropped", async () => {
+    const { runner, held, kind } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    const said = held.task?.setProgress({ current: 1 }).catch((error: { details: object }) => error.details);
+    await h.settle();
+    h.receive({ type: "lost", fence: 5n });
+    expect([kind(), await said]).toEqual(["LOST_FENCE", { reason: "STALE_FENCE" }]);
+    await expect(held.task?.getProgress()).rejects.toMatchObject({ details: { reason: "STALE_FENCE" } });
+    held.return("too late");
+    await h.settle();
+    expect(h.said()).toEqual(["write 2"]);
+    expect(h.warnings).toEqual(["a task is not this runner's any more; its handler is told to stop"]);
+  });
+
+  test("is told once, and answers each time it is asked", async () => {
+    const { runner, held, kind } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    await h.abort(5n, CANCEL);
+    await h.abort(5n, CANCEL);
+    expect([h.said(), kind()]).toEqual([["aborted 1", "aborted 1"], "CANCEL"]);
+    held.throw(held.context?.signal.reason);
+    await h.settle();
+    await h.abort(5n, CANCEL);
+    expect(h.said().slice(2)).toEqual(["end 2 aborted"]);
+  });
+
+  test.each<[string, WireReason, string | undefined]>([
+    ["a cancel", CANCEL, "CANCEL"],
+    ["a relaunch", RESTART, "RESTART"],
+    ["a timeout of the phase before", TIMEOUT, undefined],
+  ])("%s that comes between the phases is heard as it should be", async (_what, reason, expected) => {
+    const { runner, kind } = heldRunner();
+    const h = openHosted(runner);
+    await h.offer(5n);
+    await h.abort(5n, reason);
+    await h.offer(5n, RUNNING);
+    expect(kind()).toBe(expected);
+  });
+
+  test("a pending phase that was timed out and returns goes on with a signal of its own", async () => {
+    const signals: AbortSignal[] = [];
+    let finish = (): void => {};
+    const h = openHosted({
+      onTaskPending(_task, { signal }) {
+        signals.push(signal);
+        return new Promise<void>((resolve) => (finish = resolve));
+      },
+      onTaskRunning: (_task, { signal }) => void signals.push(signal),
+    });
+    await h.offer(5n);
+    await h.abort(5n, TIMEOUT);
+    finish();
+    await h.settle();
+    await h.offer(5n, RUNNING);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+    expect(h.said()).toEqual(["accept 1", "aborted 3", "end 1 done", "accept 2", "end 2 done"]);
+  });
+});
+
+describe("the end of a phase", () => {
+  const thrown = { aborts: (signal: AbortSignal) => signal.reason as unknown, throws: () => new Error("other") };
+  const table: ReadonlyArray<[string, "returns" | keyof typeof thrown, PhaseEnd["outcome"]["case"]]> = [
+    ["nothing", "returns", "done"],
+    ["nothing", "throws", "failed"],
+    ["CANCEL", "returns", "done"],
+    ["CANCEL", "aborts", "aborted"],
+    ["CANCEL", "throws", "failed"],
+    ["TIMEOUT", "aborts", "aborted"],
+    ["RESTART", "aborts", "aborted"],
+    ["SHUTDOWN", "returns", "done"],
+    ["SHUTDOWN", "aborts", "released"],
+    ["SHUTDOWN", "throws", "released"],
+  ];
+
+  test.each(table)("after %s, when the handler %s, is %s", async (told, how, expected) => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner, { drainMs: 0 });
+    await h.run(5n);
+    if (told === "SHUTDOWN") h.hosted.stop();
+    else if (told !== "nothing") await h.abort(5n, { CANCEL, TIMEOUT, RESTART }[told] ?? CANCEL);
+    if (how === "returns") held.return("x");
+    else held.throw(thrown[how](held.context?.signal ?? AbortSignal.abort()));
+    await h.settle();
+    expect(h.said().at(-1)).toBe(`end 2 ${expected}`);
+  });
+
+  test("with a result that is no JSON, or too large, is a failure", async () => {
+    for (const result of [1n, "x".repeat(256 * 1024)]) {
+      const { runner, held } = heldRunner();
+      const h = openHosted(runner);
+      await h.run(5n);
+      held.return(result);
+      await h.settle();
+      const last = h.posted.at(-1);
+      const outcome = last?.type === "end" ? last.end.outcome : undefined;
+      expect(outcome).toMatchObject({
+        case: "failed",
+        value: { error: { message: expect.stringContaining("result") } },
+      });
+    }
+  });
+
+  test("COMPLETED is told with the state and the error; nothing can be written then, and a throw is said and logged", async () => {
+    const told: unknown[] = [];
+    const h = openHosted({
+      onTaskRunning: () => {},
+      async onTaskCompleted(task, state, _context, error) {
+        told.push(state, error?.message);
+        await task.setProgress({ current: 1 });
+      },
+    });
+    await h.offer(5n, COMPLETED, { status: { state: 4, error: { message: "why" } } });
+    expect(told).toEqual([4, "why"]);
+    expect(h.said()).toEqual(["accept 3", "end 1 failed"]);
+    expect(h.warnings).toEqual(["onTaskCompleted threw"]);
+  });
+});
+
+describe("draining", () => {
+  test("lets tasks go on for a time, then stops them, and leaves those that do not", async () => {
+    const { runner, kind } = heldRunner();
+    const h = openHosted(runner, { drainMs: 1_000 });
+    await h.run(5n);
+    h.hosted.drain();
+    h.hosted.drain();
+    expect(h.said()).toEqual(["drain"]);
+    await h.clock.advance(999);
+    expect(kind()).toBe(undefined);
+    await h.clock.advance(1);
+    expect(kind()).toBe("SHUTDOWN");
+    await h.clock.advance(10_000);
+    expect(h.said()).toEqual(["drain", "stop"]);
+    expect(h.warnings).toHaveLength(1);
+  });
+
+  test("gives back a task whose next phase would begin after it was to stop, without calling its handler", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.offer(5n);
+    h.hosted.stop();
+    await h.offer(5n, RUNNING);
+    expect(h.said()).toEqual(["accept 1", "end 1 done", "drain", "accept 2", "end 2 released"]);
+    expect(held.task).toBe(undefined);
+  });
+
+  test("is over when the session says so; what is left then is lost", async () => {
+    const { runner, kind } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    h.hosted.drain();
+    h.receive({ type: "closed", error: { code: 9, message: "no" } });
+    expect([kind(), h.closed, h.clock.pending()]).toEqual(["LOST_FENCE", [{ code: 9, message: "no" }], 0]);
+  });
+});

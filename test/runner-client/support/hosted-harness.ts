@@ -1,0 +1,77 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { type AbortReason, RunPhase, TaskOfferSchema } from "#gen/stint/v1/runner_pb.js";
+import { HostedTasks } from "../../../src/runner-client/hosted-tasks.ts";
+import type { RefusedError, ToHandlers, ToSession } from "../../../src/runner-client/thread-messages.ts";
+import type { TaskRunner } from "../../../src/runner-client/run-remote.ts";
+import { createFakeClock } from "../../support/fake-clock.ts";
+
+/** The handlers' thread, with a session that is the test. */
+export function openHosted(runner: TaskRunner, { drainMs = 20_000 }: { drainMs?: number } = {}) {
+  const clock = createFakeClock();
+  const posted: ToSession[] = [];
+  const warnings: string[] = [];
+  const closed: Array<RefusedError | undefined> = [];
+  const nothing = (): void => {};
+  const log = {
+    debug: nothing,
+    info: nothing,
+    warn: (_: object, text: string) => void warnings.push(text),
+    error: nothing,
+  };
+  const hosted = new HostedTasks({
+    runner,
+    log,
+    clock,
+    drainMs,
+    post: (message) => void posted.push(message),
+    closed: (error) => void closed.push(error),
+  });
+  const receive = (message: ToHandlers): void => hosted.receive(message);
+  const settle = (): Promise<void> => clock.advance(0);
+  return {
+    hosted,
+    clock,
+    posted,
+    warnings,
+    closed,
+    receive,
+    settle,
+    /** What was said of tasks, shortly: "accept 1", "write 2", "end 3 done", "aborted 1". */
+    said: () => posted.map(describe),
+    async offer(fence: bigint, phase = RunPhase.PENDING, init: MessageInitShape<typeof TaskOfferSchema> = {}) {
+      const fields = { taskId: `t${fence}`, runId: "run", attempt: 1, fence, phase, ...init };
+      receive({ type: "offer", offer: create(TaskOfferSchema, fields), limits: {} });
+      await settle();
+    },
+    async answer(fence: bigint, seq: bigint, error?: RefusedError) {
+      receive({ type: "answered", fence, seq, ...(error === undefined ? {} : { error }) });
+      await settle();
+    },
+    async abort(fence: bigint, reason: AbortReason) {
+      receive({ type: "abort", fence, reason });
+      await settle();
+    },
+    /** Brings a task to its running phase. */
+    async run(fence: bigint) {
+      await this.offer(fence);
+      await this.answer(fence, 1n);
+      await this.offer(fence, RunPhase.RUNNING);
+      posted.length = 0;
+    },
+  };
+}
+
+function describe(message: ToSession): string {
+  switch (message.type) {
+    case "accept":
+      return `accept ${message.phase}`;
+    case "write":
+      return `write ${message.write.seq}`;
+    case "end":
+      return `end ${message.end.seq} ${message.end.outcome.case}`;
+    case "aborted":
+      return `aborted ${message.reason}`;
+    default:
+      return message.type;
+  }
+}
