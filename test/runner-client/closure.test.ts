@@ -13,7 +13,7 @@ function closureOf(entry: string): string[] {
   return [...found].sort();
 }
 
-describe.each(["run-remote", "session-worker"])("src/runner-client/%s.ts", (name) => {
+describe.each(["run-remote", "session-worker", "testing"])("src/runner-client/%s.ts", (name) => {
   const closure = closureOf(`src/runner-client/${name}.ts`);
 
   test("needs nothing of the server, and no store", () => {

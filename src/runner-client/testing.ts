@@ -1,0 +1,219 @@
+/**
+ * A host for one task, to test a runner with, without a server and a store. Published as `stint/runner/testing`. It goes by the same
+ * rules as a controller: what a handler returns or throws, and why it was told to stop, means the same here.
+ */
+import type { Progress, TaskError } from "#gen/core/v1/core_pb.js";
+import { TaskState } from "#gen/core/v1/core_pb.js";
+import { createActiveTask } from "../controller/active-task.ts";
+import { ControllerError } from "../controller/error.ts";
+import { endEvent, type PhaseName, settlePhase } from "../controller/phase.ts";
+import type {
+  ActiveTask,
+  JsonObject,
+  JsonValue,
+  ProgressInit,
+  TaskContext,
+  TaskRunner,
+} from "../controller/task-runner.ts";
+import { createGiveWay } from "../async/give-way.ts";
+import { onAbort } from "../async/signals.ts";
+import { systemClock } from "../clock.ts";
+import { type AbortKind, AbortReason, judge } from "../task/abort.ts";
+import { defaultTaskLimits } from "../task/limits.ts";
+import { outranks } from "./run-phase.ts";
+
+export type { Progress, TaskError } from "#gen/core/v1/core_pb.js";
+export { TaskState } from "#gen/core/v1/core_pb.js";
+export type {
+  ActiveTask,
+  JsonObject,
+  JsonValue,
+  ProgressInit,
+  TaskContext,
+  TaskRunner,
+} from "../controller/task-runner.ts";
+export type { AbortKind } from "../task/abort.ts";
+
+/** The task that a runner is tested with. */
+export interface RunTaskOptions {
+  /** What the task was launched with; none if not given. */
+  readonly metadata?: JsonObject | undefined;
+  /** The progress that is kept from an attempt before; none if not given. */
+  readonly progress?: ProgressInit | undefined;
+  /** Which execution of the run it is. Default 1. */
+  readonly attempt?: number | undefined;
+  /** Default "task". */
+  readonly taskId?: string | undefined;
+  /** Cancels the task when it is aborted. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A log entry that a runner has added; levels are the numbers of Go's slog: -4 debug, 0 info, 4 warn, 8 error. */
+export interface TestedLogEntry {
+  readonly level: number;
+  readonly msg: string;
+}
+
+/** What became of a task. */
+export interface EndedTask {
+  /** Completed, Failed or Canceled; Pending or Running where the attempt ended without that, such as by SHUTDOWN. */
+  readonly state: TaskState;
+  /** What the runner returned, if the task is Completed. */
+  readonly result: JsonValue | undefined;
+  /** Why the task is Failed. */
+  readonly error: TaskError | undefined;
+  /** Every progress that was set, in order. */
+  readonly progress: readonly Progress[];
+  /** Every log entry that was added, in order. */
+  readonly logs: readonly TestedLogEntry[];
+  /** What onTaskCompleted threw, which a controller only logs; undefined for nothing. */
+  readonly completedError: unknown;
+}
+
+/** A task in the hands of the runner that is tested. */
+export interface TaskUnderTest {
+  /** What the runner has said so far. */
+  readonly progress: readonly Progress[];
+  readonly logs: readonly TestedLogEntry[];
+  /** Resolves when the runner has let go of the task, and was told of its end. Never rejects. */
+  readonly ended: Promise<EndedTask>;
+  /** Has the runner stop because the task is canceled. */
+  cancel(): void;
+  /** Has it stop for another reason: TIMEOUT, SHUTDOWN, RESTART, LOST_FENCE. */
+  abort(kind: AbortKind): void;
+}
+
+/** Runs one task with the runner, from Pending to its end. */
+export function runTask(runner: TaskRunner, options: RunTaskOptions = {}): TaskUnderTest {
+  const task = new TestedTask(runner, options);
+  const offSignal = options.signal === undefined ? undefined : onAbort(options.signal, () => task.abort("CANCEL"));
+  return {
+    progress: task.progress,
+    logs: task.logs,
+    ended: task.run().finally(() => offSignal?.()),
+    cancel: () => task.abort("CANCEL"),
+    abort: (kind) => task.abort(kind),
+  };
+}
+
+const fence = 1n;
+const runId = "run";
+
+class TestedTask {
+  readonly progress: Progress[] = [];
+  readonly logs: TestedLogEntry[] = [];
+  readonly #runner: TaskRunner;
+  readonly #options: RunTaskOptions;
+  readonly #active: ActiveTask;
+  #kept: Progress | undefined;
+  #abort = new AbortController();
+  #kind: AbortKind | undefined;
+  #state: TaskState = TaskState.Pending;
+  #result: string | undefined;
+  #error: TaskError | undefined;
+
+  constructor(runner: TaskRunner, options: RunTaskOptions) {
+    this.#runner = runner;
+    this.#options = options;
+    const { metadata, taskId = "task" } = options;
+    const whileHeld = async <T>(step: () => T | Promise<T>): Promise<T> => {
+      this.#checkHeld();
+      return step();
+    };
+    const giveWay = createGiveWay(systemClock);
+    const whileAlive = (step: () => void): Promise<void> =>
+      whileHeld(() => {
+        this.#checkAlive();
+        step();
+        // Where a controller waits for the disk: a runner that writes all the time must not keep a cancel from being called.
+        return giveWay();
+      });
+    const port = {
+      loadMetadata: () => whileHeld(() => (metadata === undefined ? "" : JSON.stringify(metadata))),
+      getProgress: () => whileHeld(() => this.progress.at(-1) ?? this.#kept),
+      setProgress: (progress: Progress) => whileAlive(() => this.progress.push(progress)),
+      addLogEntry: (level: number, msg: string) => whileAlive(() => this.logs.push({ level, msg })),
+    };
+    this.#active = createActiveTask(taskId, port, defaultTaskLimits);
+  }
+
+  abort(kind: AbortKind): void {
+    if (outranks(kind, this.#kind)) this.#kind = kind;
+    this.#abort.abort(new AbortReason(kind));
+  }
+
+  async run(): Promise<EndedTask> {
+    await this.#keepProgress();
+    const runner = this.#runner;
+    const goesOn = await this.#runPhase("pending", (context) => runner.onTaskPending?.(this.#active, context));
+    if (goesOn) await this.#runPhase("running", (context) => runner.onTaskRunning(this.#active, context));
+    const completedError = await this.#tell();
+    return {
+      state: this.#state,
+      result: this.#result === undefined ? undefined : (JSON.parse(this.#result) as JsonValue),
+      error: this.#error,
+      progress: this.progress,
+      logs: this.logs,
+      completedError,
+    };
+  }
+
+  /** What is kept is held to the same rules as what is set. */
+  async #keepProgress(): Promise<void> {
+    const { progress } = this.#options;
+    if (progress === undefined) return;
+    await this.#active.setProgress(progress);
+    this.#kept = this.progress.pop();
+  }
+
+  /** Tells whether the next phase follows. */
+  async #runPhase(phase: PhaseName, call: (context: TaskContext) => unknown): Promise<boolean> {
+    const settled = await settlePhase(this.#abort.signal, () => call(this.#context()));
+    const verdict = judge(phase, this.#kind, settled.outcome);
+    if (verdict === "start") {
+      this.#state = TaskState.Running;
+      if (this.#kind === "TIMEOUT") {
+        this.#kind = undefined;
+        this.#abort = new AbortController();
+      }
+      return true;
+    }
+    if (verdict === "leave" || verdict === "discard") return false;
+    const event = endEvent(verdict, { phase, timeoutMs: 0, ...settled }, defaultTaskLimits);
+    if (event.type === "end") {
+      this.#state = TaskState.Completed;
+      this.#result = event.result;
+    } else if (event.type === "error") {
+      this.#state = TaskState.Failed;
+      this.#error = event.error;
+    } else this.#state = TaskState.Canceled;
+    return false;
+  }
+
+  async #tell(): Promise<unknown> {
+    if (!this.#hasEnded) return undefined;
+    this.#abort = new AbortController();
+    const args = this.#error === undefined ? [] : [this.#error];
+    const call = (): unknown => this.#runner.onTaskCompleted?.(this.#active, this.#state, this.#context(), ...args);
+    const { outcome, value } = await settlePhase(this.#abort.signal, call);
+    return outcome === "returned" ? undefined : value;
+  }
+
+  #context(): TaskContext {
+    return { signal: this.#abort.signal, attempt: this.#options.attempt ?? 1, runId, fence };
+  }
+
+  get #hasEnded(): boolean {
+    return this.#state !== TaskState.Pending && this.#state !== TaskState.Running;
+  }
+
+  #checkHeld(): void {
+    if (this.#kind === "LOST_FENCE")
+      throw new ControllerError("FAILED_PRECONDITION", "the run was lost", { reason: "STALE_FENCE" });
+  }
+
+  #checkAlive(): void {
+    if (this.#hasEnded)
+      throw new ControllerError("FAILED_PRECONDITION", "the run has ended; nothing more is written to it");
+  }
+}
