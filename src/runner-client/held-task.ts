@@ -17,9 +17,7 @@ export class HeldTask {
   readonly fence: bigint;
   phase: RunPhase;
   stage: "offered" | "working" | "ending" | "between" = "offered";
-  /** It was told to stop in a way that a done PENDING may be the end by. */
-  isStopping = false;
-  /** Stops the timer after which a task of which nothing more may come is forgotten. */
+  /** Stops the timer after which a task whose next phase does not come is forgotten. */
   stopTimer: () => void = () => {};
 
   #unanswered: SaidMessage[] = [];

@@ -27,6 +27,8 @@ export interface HeldTasksPorts {
   readonly forgotten: () => void;
 }
 
+const keepalivesOfLease = 3;
+
 export class HeldTasks {
   readonly #ports: HeldTasksPorts;
   readonly #tasks = new Map<bigint, HeldTask>();
@@ -49,11 +51,17 @@ export class HeldTasks {
     for (const task of this.#all) if (task.stage === "offered" && !task.isHeld) this.#forget(task);
   }
 
+  /** The stream is over: what a task waits for does not come while there is none. */
+  disconnected(): void {
+    for (const task of this.#all) task.stopTimer();
+  }
+
   /** After a welcome: sends again what was not answered, and drops what is not this runner's any more. */
   reconcile(welcome: RunnerWelcome, keepaliveMs: number): void {
     const writtenSeqs = new Map(welcome.held.map(({ fence, writtenSeq }) => [fence, writtenSeq]));
     for (const task of this.#all) {
       const seq = writtenSeqs.get(task.fence);
+      if (task.stage === "between") this.#awaitNextPhase(task, keepaliveMs);
       if (seq !== undefined && seq > 0n) this.written({ fence: task.fence, seq }, keepaliveMs);
       for (const said of task.unanswered) this.#ports.send(said);
       if (seq === undefined && task.isHeld) this.#lostUnlessLeaving(task);
@@ -87,13 +95,7 @@ export class HeldTasks {
     const outcome = task.answer(seq);
     this.#ports.post({ type: "answered", fence, seq });
     if (outcome === "over") this.#forget(task);
-    // A task that was told to stop may have ended by this end; nothing more comes then.
-    if (outcome === "between" && task.isStopping) {
-      task.stopTimer = this.#ports.clock.after(2 * keepaliveMs, () => {
-        this.#lost(task);
-        this.#ports.forgotten();
-      });
-    }
+    if (outcome === "between") this.#awaitNextPhase(task, keepaliveMs);
   }
 
   refused({ fence, seq, error }: TaskRefused): void {
@@ -112,7 +114,6 @@ export class HeldTasks {
     const task = this.#tasks.get(fence);
     if (task === undefined) return;
     if (reason === AbortReason.LOST_FENCE) return this.#lostUnlessLeaving(task);
-    if (reason === AbortReason.CANCEL || reason === AbortReason.RESTART) task.isStopping = true;
     this.#ports.post({ type: "abort", fence, reason });
   }
 
@@ -135,6 +136,14 @@ export class HeldTasks {
     if (task === undefined) return;
     task.say(said);
     this.#ports.send(said);
+  }
+
+  /** A task that was canceled while the end of its first phase was on its way has ended by that, and nothing more is said of it. */
+  #awaitNextPhase(task: HeldTask, keepaliveMs: number): void {
+    task.stopTimer = this.#ports.clock.after(keepalivesOfLease * keepaliveMs, () => {
+      this.#lost(task);
+      this.#ports.forgotten();
+    });
   }
 
   /** A copy: what is done with them takes some away. */

@@ -238,6 +238,7 @@ export class Session {
     this.#state = { kind: "closed" };
     if (state.kind !== "closed") state.cancel();
     if ("connection" in state) state.connection.close();
+    this.#tasks.disconnected();
   }
 
   #drain(): void {

@@ -324,23 +324,32 @@ describe("a task", () => {
     ]);
   });
 
-  test("that was canceled while it was prepared is forgotten when nothing more comes of it, and goes on when it does", async () => {
+  test("whose next phase does not come within a lease has ended; without a connection it is waited for", async () => {
     const s = startSession();
     s.stream().welcome();
     for (const fence of [5n, 6n]) {
       s.stream().offer(fence);
       s.accept(fence);
-      s.stream().abort(fence, AbortReason.CANCEL);
       s.end(fence, 1n, PENDING);
       s.stream().written(fence, 1n);
     }
+    const lost = () => s.told().filter(({ type }) => type === "lost");
+    s.stream().end(code.unavailable, "gone");
+    await s.clock.advance(200);
+    for (let count = 0; count < 4; count += 1) {
+      s.stream().end(code.unavailable, "nobody there");
+      await s.clock.advance(5_000);
+    }
+    const held = [5n, 6n].map((fence) => ({ taskId: `t${fence}`, fence, phase: PENDING, writtenSeq: 1n }));
+    s.stream().welcome({ held });
     s.stream().offer(6n, RUNNING);
     s.accept(6n, RUNNING);
-    for (let count = 0; count < 4; count += 1) {
+    expect(lost()).toEqual([]);
+    for (let count = 0; count < 5; count += 1) {
       s.stream().answerKeepalives();
       await s.clock.advance(3_000);
     }
-    expect(s.told().filter(({ type }) => type === "lost")).toEqual([{ type: "lost", fence: 5n }]);
+    expect(lost()).toEqual([{ type: "lost", fence: 5n }]);
   });
 
   test("in its phase COMPLETED is not held, and its end is sent again", async () => {
