@@ -28,7 +28,7 @@ import { join } from "node:path";
 import { type Clock, sleep } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
-import { endProcesses, type ProcessPorts } from "./process-group.ts";
+import { endProcesses, type ProcessPorts, signalGroup } from "./process-group.ts";
 import { createProcessTable, type ProcessTable, type RunningProcess } from "./process-table.ts";
 
 export interface OpenCommandsOptions {
@@ -40,6 +40,8 @@ export interface OpenCommandsOptions {
   readonly table?: ProcessTable | undefined;
   /** How long opening waits for processes to end, in ms. Default 10,000. */
   readonly endMaxMs?: number | undefined;
+  /** Opening fails while another process has the directory open. Not needed where something else sees to that, as the lock of a store. */
+  readonly isExclusive?: boolean | undefined;
 }
 
 /** One command, from before its start until nothing of it is left. */
@@ -66,7 +68,8 @@ export class Commands {
   readonly ports: ProcessPorts;
   readonly #directory: string | undefined;
   readonly #random: Random;
-  readonly #live = new Set<string>();
+  /** The tokens of the commands that were begun, each with the group of its process once there is one. */
+  readonly #live = new Map<string, number | undefined>();
   #owner: number | undefined;
   #whenNoneIsLeft: (() => void) | undefined;
 
@@ -83,9 +86,11 @@ export class Commands {
   /** Begins a record; while it cannot be written, waits and tries again until `signal` is aborted, and throws its reason then. */
   async begin(signal: AbortSignal): Promise<CommandRecord> {
     const token = this.#random.id();
-    this.#live.add(token);
+    this.#live.set(token, undefined);
     const directory = this.#directory;
-    if (directory === undefined) return { token, started: () => {}, end: async () => this.#forget(token) };
+    if (directory === undefined) {
+      return { token, started: (pid) => this.#live.set(token, pid), end: async () => this.#forget(token) };
+    }
     const path = join(directory, token);
     try {
       await this.#write(path, signal);
@@ -95,7 +100,10 @@ export class Commands {
     }
     return {
       token,
-      started: (pid) => this.#recordStart(path, pid),
+      started: (pid) => {
+        this.#live.set(token, pid);
+        this.#recordStart(path, pid);
+      },
       end: async () => {
         try {
           await rm(path, { force: true });
@@ -112,6 +120,11 @@ export class Commands {
     if (this.#live.size > 0) await new Promise<void>((resolve) => (this.#whenNoneIsLeft = resolve));
     if (this.#owner !== undefined) closeSync(this.#owner);
     this.#owner = undefined;
+  }
+
+  /** Ends all commands that run, with SIGKILL and in this tick: for a process that is about to exit and waits for nothing. */
+  kill(): void {
+    for (const groupId of this.#live.values()) if (groupId !== undefined) signalGroup(groupId, "SIGKILL");
   }
 
   #forget(token: string): void {
@@ -151,9 +164,21 @@ export async function openCommands(options: OpenCommandsOptions): Promise<Comman
   const { directory, table = createProcessTable() } = options;
   if (directory !== undefined) {
     await mkdir(directory, { recursive: true, mode: 0o700 });
+    if (options.isExclusive) await checkIsFree(directory, table);
     await endLeftCommands(directory, { ...options, table });
   }
   return new Commands({ ...options, table });
+}
+
+async function checkIsFree(directory: string, table: ProcessTable): Promise<void> {
+  const owner = await readLeader(join(directory, ownerName));
+  if (owner === undefined || !isAlive(owner, table)) return;
+  throw new Error(`the commands in ${directory} are those of another process that runs, ${owner.pid}`);
+}
+
+/** Whether the process is another than this one, and runs. */
+function isAlive({ pid, identity }: Leader, table: ProcessTable): boolean {
+  return pid !== process.pid && table.identify(pid) === identity;
 }
 
 interface LeftCommand {
@@ -175,7 +200,7 @@ export async function endLeftCommands(
   );
   const owner = await readLeader(join(directory, ownerName));
   let found = 0;
-  if (owner !== undefined && owner.pid !== process.pid && table.identify(owner.pid) === owner.identity) {
+  if (owner !== undefined && isAlive(owner, table)) {
     log.warn({ owner: owner.pid, directory }, "the commands on record are those of a server that runs; they are left");
   } else {
     if (left.some(({ leader }) => leader === undefined))

@@ -130,6 +130,23 @@ describe("opening ends", () => {
   });
 });
 
+describe("opening a directory alone", () => {
+  test("fails while another process has it open, and changes nothing", async () => {
+    await using scratch = await makeScratchDirectory();
+    const directory = join(scratch.path, "commands");
+    await using owner = await startLeftBehind("", { directory: scratch.path, name: "owner" });
+    await using command = await startLeftBehind("", { token, directory: scratch.path, name: "a" });
+    await leave(directory, { [token]: leader(command.pid), owner: leader(owner.pid) });
+    const opening = openAndClose(directory, { isExclusive: true });
+    await expect(opening).rejects.toThrow(`those of another process that runs, ${owner.pid}`);
+    expect((await readdir(directory)).sort()).toEqual([token, "owner"].sort());
+    process.kill(owner.pid, "SIGKILL");
+    await owner.exited;
+    await openAndClose(directory, { isExclusive: true });
+    expect(await isRunning(command.pid)).toBe(false);
+  });
+});
+
 describe("opening waits for", () => {
   test.skipIf(process.platform !== "linux")("a process that was forked and is not a command yet", async () => {
     await using scratch = await makeScratchDirectory();
@@ -168,6 +185,22 @@ describe("opening waits for", () => {
     );
     expect(await readdir(directory)).toContain(token);
   });
+});
+
+test("kill ends the commands that run, and nothing of those that have ended", async () => {
+  await using scratch = await makeScratchDirectory();
+  await using running = await startLeftBehind("", { directory: scratch.path, name: "running" });
+  await using ended = await startLeftBehind("", { directory: scratch.path, name: "ended" });
+  const commands = await openCommands(ports);
+  const [first, second] = await Promise.all([1, 2].map(() => commands.begin(new AbortController().signal)));
+  first?.started(running.pid);
+  second?.started(ended.pid);
+  await second?.end();
+  commands.kill();
+  await running.exited;
+  expect(await isRunning(ended.pid)).toBe(true);
+  await first?.end();
+  await commands.close();
 });
 
 describe("a record", () => {
