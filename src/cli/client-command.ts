@@ -23,10 +23,14 @@ export interface Cli {
   readonly exitWith: (code: number) => void;
 }
 
-/** Adds --server and --output. */
+/** Adds --server, --ca and --output. */
 export function addClientOptions(command: Command): Command {
+  return addServerOptions(command.addOption(outputOption()));
+}
+
+/** Adds --server and --ca. */
+export function addServerOptions(command: Command): Command {
   return command
-    .addOption(outputOption())
     .option(
       "--server <[https://]host:port>",
       `where the server is (default: STINT_SERVER in the environment, or ${defaultServer})`,
@@ -62,7 +66,8 @@ export async function withClient<T>(
   options: Pick<ClientOptions, "server" | "ca"> & Omit<CallContext, "address">,
   body: (client: RpcClient) => Promise<T>,
 ): Promise<T> {
-  const client = openClient(options.server ?? serverOf(io), { clock: io.clock, ...(await caOf(io, options.ca)) });
+  const { address, ca } = await findServer(io, options);
+  const client = openClient(address, { clock: io.clock, ...(ca === undefined ? {} : { ca }) });
   try {
     return await body(client);
   } catch (error) {
@@ -73,11 +78,19 @@ export async function withClient<T>(
   }
 }
 
-async function caOf(io: Io, option: string | undefined): Promise<{ ca?: Buffer }> {
+/** Where the server is, and who may have signed its certificate (PEM), if that is said: by the options, or the environment. */
+export async function findServer(
+  io: Io,
+  { server, ca }: Pick<ClientOptions, "server" | "ca">,
+): Promise<{ address: string; ca: Buffer | undefined }> {
+  return { address: server ?? serverOf(io), ca: await caOf(io, ca) };
+}
+
+async function caOf(io: Io, option: string | undefined): Promise<Buffer | undefined> {
   const file = option ?? io.env.STINT_CA;
-  if (!file) return {};
+  if (!file) return undefined;
   try {
-    return { ca: await readFile(file) };
+    return await readFile(file);
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
     const name = option === undefined ? "STINT_CA" : "--ca";

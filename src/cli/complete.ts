@@ -1,4 +1,4 @@
-import type { Argument, Command, Option } from "commander";
+import type { Command, Option } from "commander";
 import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import { parseServer } from "./arguments.ts";
 import { type ClientOptions, withClient } from "./client-command.ts";
@@ -18,6 +18,8 @@ interface Place {
   readonly options: ReadonlyMap<string, string>;
   /** The option that still lacks its value. */
   readonly open: Option | undefined;
+  /** Behind a "--": a command of somebody else's. */
+  readonly isForeign: boolean;
 }
 
 /**
@@ -36,7 +38,8 @@ function findPlace(program: Command, words: readonly string[]): Place {
   let open: Option | undefined;
   const values: string[] = [];
   const options = new Map<string, string>();
-  for (const word of words) {
+  const end = words.indexOf("--");
+  for (const word of end < 0 ? words : words.slice(0, end)) {
     const [, flag = "", value] = /^(--?[^=]+)(?:=(.*))?$/.exec(word) ?? [];
     if (open !== undefined) {
       options.set(open.attributeName(), word);
@@ -53,11 +56,13 @@ function findPlace(program: Command, words: readonly string[]): Place {
       else command = next;
     }
   }
-  return { command, values, options, open };
+  return { command, values, options, open, isForeign: end >= 0 };
 }
 
 async function candidatesFor(io: Io, place: Place, last: string): Promise<readonly string[]> {
   const { command, values, open } = place;
+  if (place.isForeign) return [];
+  if (open?.attributeName() === "controller") return namesOf(io, place, { name: "controller", last });
   if (open !== undefined) return open.argChoices ?? [];
   const [, flag] = /^(--[^=]+)=/.exec(last) ?? [];
   if (flag !== undefined) {
@@ -67,7 +72,8 @@ async function candidatesFor(io: Io, place: Place, last: string): Promise<readon
   if (last.startsWith("-")) return [...optionsOf(command), "--help"];
   if (values.length === 0 && command.commands.length > 0) return visibleCommands(command).map((each) => each.name());
   const argument = command.registeredArguments[values.length];
-  return argument === undefined ? [] : valuesOf(io, place, { argument, last });
+  if (argument === undefined) return [];
+  return argument.argChoices ?? namesOf(io, place, { name: argument.name(), last });
 }
 
 function optionsOf(command: Command): string[] {
@@ -82,22 +88,22 @@ function visibleCommands(command: Command): Command[] {
   return command.createHelp().visibleCommands(command);
 }
 
-async function valuesOf(
+/** The names of controllers, or the ids of tasks, that the server knows. */
+async function namesOf(
   io: Io,
   { values, options }: Place,
-  { argument, last }: { readonly argument: Argument; readonly last: string },
+  { name: wanted, last }: { readonly name: string; readonly last: string },
 ): Promise<readonly string[]> {
-  if (argument.argChoices !== undefined) return argument.argChoices;
   const [controller = ""] = values;
   try {
     const found = await withClient(io, serverOptions(options), async (client) => {
       const { method } = TaskControllerService;
       const limits = { signal: io.signal, timeoutMs: answerMaxMs };
-      if (argument.name() === "controller") {
+      if (wanted === "controller") {
         const { controllers } = await client.call(method.listControllers, {}, limits);
         return controllers.map(({ name }) => name);
       }
-      if (argument.name() !== "id") return [];
+      if (wanted !== "id") return [];
       const readMask = { paths: ["state"] };
       const { tasks } = await client.call(method.listTasks, { controller, idPrefix: last, readMask }, limits);
       return tasks.map(({ taskId }) => taskId);

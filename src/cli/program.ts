@@ -14,6 +14,7 @@ import { addServeCommand } from "./commands/serve.ts";
 import { addStatusCommand } from "./commands/status.ts";
 import { addVersionCommand } from "./commands/version.ts";
 import { addWatchCommand } from "./commands/watch.ts";
+import { addWorkCommand } from "./commands/work.ts";
 import { exitCode } from "./exit-code.ts";
 import { Interrupted, type Io, wantsColor } from "./io.ts";
 import { version } from "./version.ts";
@@ -65,6 +66,7 @@ function createProgram(io: Io, exitWith: (code: number) => void): Command {
   addCancelCommand(cli);
   addDeleteCommand(cli);
   addControllersCommand(cli);
+  addWorkCommand(cli);
   addConfigCommand(cli);
   addVersionCommand(cli);
   addCompletionCommands(cli);

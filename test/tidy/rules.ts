@@ -95,7 +95,15 @@ export const folderRules: readonly FolderRule[] = [
   {
     of: "src/cli/",
     // Of the store only its errors: a server that cannot be started says why with one. Of the tasks what cuts a text.
-    ours: ["gen/", "src/server/", "src/store/store.ts", "src/task/limits.ts", ...ports],
+    ours: [
+      "gen/",
+      "src/server/",
+      "src/runner/",
+      "src/runner-client/",
+      "src/store/store.ts",
+      "src/task/limits.ts",
+      ...ports,
+    ],
     others: [
       "@bufbuild/protobuf",
       "@grpc/grpc-js",

@@ -28,6 +28,12 @@ describe("the command line", () => {
     [["status", "c", "t", "-o", "yaml"]],
     [["cancel", "c", "t", "--wait", "10"]],
     [["serve", "--log-level", "loud"]],
+    [["work", "--", "true"]],
+    [["work", "--controller", "c"]],
+    [["work", "--controller", "C", "--", "true"]],
+    [["work", "--controller", "c", "--capacity", "0", "--", "true"]],
+    [["work", "--controller", "c", "--", "no-such-command"]],
+    [["work", "--controller", "c", "--", "sh", "-c", `echo \${metadata.x}`]],
   ])("%j is a mistake: exit status 2, and nothing on stdout", async (args) => {
     const { code, out, err } = await runCommand(args);
     expect({ code, out }).toEqual({ code: 2, out: "" });
@@ -44,6 +50,7 @@ describe("the command line", () => {
     "cancel",
     "delete",
     "controllers",
+    "work",
     "config",
     "config check",
     "version",

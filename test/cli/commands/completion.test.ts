@@ -4,7 +4,7 @@ import type { ListTasksRequest } from "#gen/stint/v1/controller_pb.js";
 import { type FakeHandlers, openFakeServer, StatusFailure } from "../support/fake-server.ts";
 import { keep, runCommand } from "../support/run-command.ts";
 
-const commands = "serve launch status list watch logs cancel delete controllers config version completion help";
+const commands = "serve launch status list watch logs cancel delete controllers work config version completion help";
 
 async function complete(words: string[], handlers?: FakeHandlers): Promise<string> {
   const { code, out, err } = await runCommand(["__complete", "--", ...words], handlers ?? {});
@@ -30,6 +30,9 @@ describe("completion", () => {
     [["launch", "--metadata-file", ""], ""],
     [["serve", "--config", ""], ""],
     [["serve", "x", ""], ""],
+    [["work", "--d"], "--drain --data-dir"],
+    [["work", "--controller", "c", "--", "ls", "-"], ""],
+    [["work", "--controller", "c", "--", ""], ""],
   ])("of %j", async (words, candidates) => {
     expect(await complete(words)).toBe(candidates);
   });
@@ -38,6 +41,7 @@ describe("completion", () => {
     const handlers = { listControllers: () => ({ controllers: [{ name: "countdown" }, { name: "checksum" }] }) };
     expect(await complete(["logs", "-f", ""], handlers)).toBe("countdown checksum");
     expect(await complete(["logs", "-f", "co"], handlers)).toBe("countdown");
+    expect(await complete(["work", "--controller", "ch"], handlers)).toBe("checksum");
   });
 
   test("asks the server for tasks that begin so, also behind the values of options", async () => {
