@@ -22,8 +22,6 @@ export function createGrpcConnect(target: string, ca: string | undefined): Conne
   return ({ message, ended }) => {
     const roots = ca === undefined ? undefined : Buffer.from(ca);
     const client = new Client(host, isTls ? credentials.createSsl(roots) : credentials.createInsecure(), {
-      // Else a new client would go on with the connection of the one before, also where that hangs.
-      "grpc.use_local_subchannel_pool": 1,
       // A proxy of the environment must not come between this machine and itself.
       "grpc.enable_http_proxy": /^(localhost|127\.[\d.]+|\[::1\])(:|$)/.test(host) ? 0 : 1,
       "grpc.max_receive_message_length": 32 * 1024 * 1024,
@@ -38,6 +36,7 @@ export function createGrpcConnect(target: string, ca: string | undefined): Conne
     const close = (): void => {
       isClosed = true;
       call.cancel();
+      // And with it the connection, which may hang: the next stream has another.
       client.close();
     };
     call.on("data", (response: RunResponse) => {

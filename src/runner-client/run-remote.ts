@@ -40,8 +40,8 @@ export { type AbortKind, AbortReason } from "../task/abort.ts";
 export { RunnerError, type RunnerErrorCode } from "./error.ts";
 export type { RunRemoteOptions } from "./options.ts";
 
-/** A runner that is connected, or tries to be. */
-export interface RemoteRunner {
+/** A runner that is connected, or tries to be. Leaving the scope of an `await using` drains it. */
+export interface RemoteRunner extends AsyncDisposable {
   /**
    * Resolves when it was drained, and has nothing left. Rejects with RunnerError REFUSED when the server does not want it, such as where it runs the controller's
    * tasks itself. A server that is not there is no reason: it is tried again, for as long as it takes.
@@ -80,13 +80,11 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
     drain: () => tasks?.drain(),
     stop: () => tasks?.stop(),
   });
-  return {
-    closed,
-    drain() {
-      tasks?.drain();
-      return closed;
-    },
+  const drain = (): Promise<void> => {
+    tasks?.drain();
+    return closed;
   };
+  return { closed, drain, [Symbol.asyncDispose]: drain };
 }
 
 function refusedBy(target: string, { code, message }: RefusedError): RunnerError {

@@ -17,6 +17,7 @@ test("the package that npm pack makes can be installed, run and imported", { tim
   const [{ filename, files }] = JSON.parse(packed.stdout) as [{ filename: string; files: { path: string }[] }];
   const paths = files.map(({ path }) => path);
   const needed = ["dist/index.js", "dist/index.d.ts", "dist/cli/main.js", "gen/descriptors.binpb", "docs/operating.md"];
+  needed.push("dist/runner-client/session-worker.js", "docs/runners.md");
   const examples = ["examples/stint.yaml", "examples/runners/countdown.ts", "proto/stint/v1/controller.proto"];
   expect(paths).toEqual(expect.arrayContaining([...needed, ...examples, "README.md", "LICENSE"]));
   expect(paths.filter((path) => /^(src|test|bench|scripts|\.ci)\/|\.map$/.test(path))).toEqual([]);

@@ -1,9 +1,12 @@
 /** runRemote with its thread and a real connection, against a fake server. */
+import { readFile } from "node:fs/promises";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import { AbortReason as WireReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import {
   type RemoteRunner,
   runRemote,
+  silentLog,
   type RunRemoteOptions,
   type TaskRunner,
 } from "../../src/runner-client/run-remote.ts";
@@ -14,12 +17,8 @@ const { PENDING, RUNNING, COMPLETED } = RunPhase;
 const failedPrecondition = 9;
 
 /** A runner that is drained at the end of its scope. */
-function start(
-  server: FakeRunnerServer,
-  runner: TaskRunner,
-  options: Partial<RunRemoteOptions> = {},
-): RemoteRunner & AsyncDisposable {
-  const remote = runRemote({
+function start(server: FakeRunnerServer, runner: TaskRunner, options: Partial<RunRemoteOptions> = {}): RemoteRunner {
+  return runRemote({
     target: server.address,
     controller: "steps",
     capacity: 3,
@@ -28,12 +27,37 @@ function start(
     drainMs: 0,
     ...options,
   });
-  return { ...remote, [Symbol.asyncDispose]: () => remote.drain().catch(() => {}) };
 }
 
 /** Waits until its signal is aborted, and throws why. */
 function untilAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+}
+
+/** Passes on what goes over a connection, until it is frozen: those that are open then stay open, and nothing goes over them. */
+async function openFreezingProxy(port: number): Promise<AsyncDisposable & { address: string; freeze(): void }> {
+  const pairs: Array<readonly [Socket, Socket]> = [];
+  const proxy = createServer((near) => {
+    const far = connect(port, "127.0.0.1");
+    for (const socket of [near, far]) socket.on("error", () => {});
+    near.pipe(far);
+    far.pipe(near);
+    pairs.push([near, far]);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  return {
+    address: `127.0.0.1:${(proxy.address() as AddressInfo).port}`,
+    freeze() {
+      for (const [near, far] of pairs) {
+        near.unpipe();
+        far.unpipe();
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of pairs.flat()) socket.destroy();
+      await new Promise((resolve) => proxy.close(resolve));
+    },
+  };
 }
 
 describe("runRemote", () => {
@@ -84,6 +108,42 @@ describe("runRemote", () => {
     expect(again.hello).toMatchObject({ instanceId: stream.hello.instanceId, held: [{ fence: 5n, phase: RUNNING }] });
     expect(await again.ended(5n, RUNNING)).toMatchObject({ seq: 3n, outcome: { value: { result: '"done"' } } });
     expect(again.of("write")).toMatchObject([{ seq: 2n, progress: { current: 1n } }]);
+  });
+
+  test("leaves a connection on which nothing comes any more for a new one", async () => {
+    await using server = await openFakeRunnerServer({ leaseMs: 6_000 });
+    const said: string[] = [];
+    const log = { ...silentLog, debug: (_: object, message: string) => void said.push(message) };
+    await using proxy = await openFreezingProxy(server.port);
+    await using _runner = start(server, { onTaskRunning: () => "done" }, { target: proxy.address, log });
+    const stream = await server.stream();
+    stream.offer(5n, PENDING);
+    await stream.ended(5n, PENDING);
+    proxy.freeze();
+    const again = await server.stream(1);
+    expect(again.hello).toMatchObject({ instanceId: stream.hello.instanceId, held: [{ fence: 5n, phase: PENDING }] });
+    again.offer(5n, RUNNING);
+    expect((await again.ended(5n, RUNNING)).outcome.case).toBe("done");
+    // At the first try: none was made on the connection that hangs.
+    expect(said).toEqual([]);
+  });
+
+  test("connects over TLS to a server whose certificate is signed by whom it is told, and to no other", async () => {
+    const pem = (name: string): Promise<Buffer> => readFile(new URL(`../support/tls/${name}`, import.meta.url));
+    await using server = await openFakeRunnerServer({
+      tls: { cert: await pem("server.pem"), key: await pem("server.key") },
+    });
+    const target = `https://localhost:${server.port}`;
+    const said: object[] = [];
+    const log = { ...silentLog, warn: (fields: object) => void said.push(fields) };
+    await using _unsure = start(server, { onTaskRunning: () => {} }, { target, log });
+    await eventually(
+      () => expect(said).toMatchObject([{ why: expect.stringMatching(/^UNAVAILABLE: /) as unknown }]),
+      15_000,
+    );
+    await using _runner = start(server, { onTaskRunning: () => "done" }, { target, ca: String(await pem("ca.pem")) });
+    expect((await (await server.stream()).run(5n)).outcome.case).toBe("done");
+    expect(server.streams).toHaveLength(1);
   });
 
   test("a cancel reaches the handler, is answered, and its throw ends the phase as aborted", async () => {

@@ -132,10 +132,16 @@ export interface FakeRunnerServerOptions {
   readonly leaseMs?: number;
   /** Which of the tasks in a hello are still the runner's; default all, with nothing written. */
   readonly keeps?: (fence: bigint) => boolean;
+  /** The certificate and key to serve with (PEM); default in the clear. */
+  readonly tls?: { readonly cert: Buffer; readonly key: Buffer };
 }
 
 export async function openFakeRunnerServer(options: FakeRunnerServerOptions = {}): Promise<FakeRunnerServer> {
-  const { port = 0, leaseMs = 3_000, keeps = () => true } = options;
+  const { port = 0, leaseMs = 3_000, keeps = () => true, tls } = options;
+  const credentials =
+    tls === undefined
+      ? grpc.ServerCredentials.createInsecure()
+      : grpc.ServerCredentials.createSsl(null, [{ cert_chain: tls.cert, private_key: tls.key }]);
   const server = new grpc.Server();
   const streams: FakeRunnerStream[] = [];
   const { method } = TaskRunnerService;
@@ -163,9 +169,7 @@ export async function openFakeRunnerServer(options: FakeRunnerServerOptions = {}
   };
   server.addService({ run }, { run: handle });
   const bound = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`127.0.0.1:${port}`, grpc.ServerCredentials.createInsecure(), (error, at) =>
-      error ? reject(error) : resolve(at),
-    );
+    server.bindAsync(`127.0.0.1:${port}`, credentials, (error, at) => (error ? reject(error) : resolve(at)));
   });
   const fake: FakeRunnerServer = {
     address: `127.0.0.1:${bound}`,
