@@ -1,5 +1,5 @@
 /** stint work in this process, against a fake server: real commands, by the exec protocol. */
-import { readdir, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { AbortReason, type PhaseEnd, RunPhase } from "#gen/stint/v1/runner_pb.js";
@@ -80,6 +80,17 @@ describe("stint work", { timeout: 60_000 }, () => {
     work.io.interrupt(new Interrupted("SIGTERM"));
     expect(await work.code).toBe(0);
     expect(work.io.stdout.text).toBe("");
+  });
+
+  test("has its options in docs/operating.md", async () => {
+    const io = createFakeIo();
+    expect(await runProgram(["work", "--help"], io)).toBe(0);
+    const options = [...io.stdout.text.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, name]) => name);
+    const docs = await readFile("docs/operating.md", "utf8");
+    const [, section = ""] = docs.split("## Commands on other machines");
+    const [table = ""] = section.split("\n## ");
+    const shown = [...table.matchAll(/^\| `(--[a-z-]+).*?\|/gm)].flatMap(([row]) => row.match(/--[a-z-]+/g) ?? []);
+    expect(shown.sort()).toEqual(options.sort());
   });
 
   test("says that a command failed, and with which exit code", async () => {
