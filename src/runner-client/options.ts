@@ -39,7 +39,7 @@ export function resolveOptions(options: RunRemoteOptions, defaultName: () => str
   const { signals = ["SIGTERM"], drainMs = drainDefaultMs, log = silentLog } = options;
   const resolved = { ...options, name: options.name ?? defaultName(), signals, drainMs, log };
   const { target, controller, capacity, runner, name } = resolved;
-  if (!/^(https?:\/\/)?[^\s/]+$/.test(target)) throw wrong("target", "must be HOST:PORT, or https://HOST:PORT");
+  if (!/^(https?:\/\/)?[^\s/]+:\d{1,5}$/.test(target)) throw wrong("target", "must be HOST:PORT, or https://HOST:PORT");
   const complaint = checkControllerName(controller);
   if (complaint !== undefined) throw wrong("controller", complaint);
   if (!Number.isInteger(capacity) || capacity < 1 || capacity > capacityMax)

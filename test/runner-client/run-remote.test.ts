@@ -266,6 +266,7 @@ describe("runRemote", () => {
 
   test.each<[string, Partial<RunRemoteOptions>]>([
     ["target", { target: "" }],
+    ["target", { target: "https://tasks.example.com" }],
     ["controller", { controller: "No" }],
     ["capacity", { capacity: 0 }],
     ["capacity", { capacity: 1_001 }],
