@@ -1,12 +1,12 @@
 /** What README.md shows of the library works as it stands there. Needs dist/ (npm run build). */
 import { execFile } from "node:child_process";
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { TaskState } from "#gen/core/v1/core_pb.js";
 import { readBlocks } from "../support/doc-blocks.ts";
-import { addCompilerOptions, makeProgram } from "../support/program-of-docs.ts";
+import { makeProgram } from "../support/program-of-docs.ts";
 import { repositoryRoot } from "../support/served-process.ts";
 
 const run = promisify(execFile);
