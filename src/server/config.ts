@@ -8,6 +8,9 @@ import { checkCorsOrigin } from "./cors.ts";
 import { defaultLimits, type LimitName, limitNames, limitRange } from "./limits.ts";
 import { checkListenAddress } from "./listen-address.ts";
 
+/** The longest time that can be set, about a century: what is far longer is no time that a clock has. */
+export const hoursMax = 1_000_000;
+
 /** Where a key is: the keys and places that lead to it. */
 export type ConfigPath = ReadonlyArray<PropertyKey>;
 
@@ -63,6 +66,7 @@ const controllerSchema = z.strictObject({
   retentionHours: z
     .number()
     .min(0)
+    .max(hoursMax)
     .optional()
     .describe("How long ended tasks are kept, for this controller. Default: as for all."),
   pendingTimeoutSeconds: timeoutSchema().describe(
@@ -80,7 +84,11 @@ const controllerSchema = z.strictObject({
 });
 
 function timeoutSchema() {
-  return z.number().positive().optional();
+  return z
+    .number()
+    .positive()
+    .max(hoursMax * 3_600)
+    .optional();
 }
 
 /** Something that does not go together with something else in the file. */
@@ -130,10 +138,16 @@ export const configSchema = z.strictObject({
   historyHours: z
     .number()
     .positive()
+    .max(hoursMax)
     .optional()
     .describe("How long history is kept, for watches that continue. Default 1."),
   historyBytes: z.int().positive().optional().describe("How many bytes of history are kept. Default 1 GiB."),
-  retentionHours: z.number().min(0).optional().describe("How long ended tasks are kept after their end. Default 24."),
+  retentionHours: z
+    .number()
+    .min(0)
+    .max(hoursMax)
+    .optional()
+    .describe("How long ended tasks are kept after their end. Default 24."),
   limits: limitsSchema
     .optional()
     .describe("What clients, tasks and controllers may take; docs/operating.md has them all."),

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { type Clock, systemClock } from "../clock.ts";
 import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
-import type { ControllerConfig } from "./config.ts";
+import { type ControllerConfig, hoursMax } from "./config.ts";
 import { checkCorsOrigin, parseOrigin } from "./cors.ts";
 import { ServerError } from "./error.ts";
 import { type Limits, type LimitName, resolveLimits } from "./limits.ts";
@@ -104,7 +104,8 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     throw new ServerError("OPTION", "store and dataDir cannot both be set");
   }
   for (const [name, value] of Object.entries({ historyHours, retentionHours })) {
-    if (!(value >= 0)) throw new ServerError("OPTION", `${name} must be a number of hours, not negative`);
+    if (!(value >= 0 && value <= hoursMax))
+      throw new ServerError("OPTION", `${name} must be a number of hours, from 0 to ${hoursMax}`);
   }
   const names = controllers.map((controller) => controller.name);
   const twice = names.find((name, index) => names.indexOf(name) < index);
@@ -119,10 +120,11 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     reflection: options.reflection ?? true,
     store,
     dataDir: store.startsWith("level:") ? resolve(store.slice("level:".length)) : undefined,
-    historyMs: historyHours * msPerHour,
+    // By the arithmetic of doubles 0.57 h are 2,051,999.9999999998 ms.
+    historyMs: Math.max(1, Math.round(historyHours * msPerHour)),
     historyBytes: options.historyBytes ?? 1024 * 1024 * 1024,
     controllers: controllers.map((controller) => resolveController(controller, { ...options, retentionHours })),
-    afterEndMs: retentionHours * msPerHour,
+    afterEndMs: Math.round(retentionHours * msPerHour),
     version: options.version ?? "unknown",
     limits,
     runnerGraceMs: options.runnerGraceMs ?? 4_000,
@@ -144,15 +146,15 @@ function resolveController(
     name,
     runner,
     concurrency,
-    afterEndMs: (config.retentionHours ?? retentionHours) * msPerHour,
-    pendingTimeoutMs: millisecondsOf(pendingTimeoutSeconds),
-    runningTimeoutMs: millisecondsOf(runningTimeoutSeconds),
+    afterEndMs: Math.round((config.retentionHours ?? retentionHours) * msPerHour),
+    pendingTimeoutMs: timeoutMs(pendingTimeoutSeconds),
+    runningTimeoutMs: timeoutMs(runningTimeoutSeconds),
     limits: resolveLimits({ ...limits, logMaxEntries, logMaxBytes }),
   };
 }
 
-function millisecondsOf(seconds: number | undefined): number | undefined {
-  return seconds === undefined ? undefined : seconds * 1_000;
+function timeoutMs(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : Math.max(1, Math.round(seconds * 1_000));
 }
 
 function resolveTls({ tlsCert, tlsKey }: ServerOptions): TlsPaths | undefined {

@@ -7,7 +7,7 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { describe, expect, test } from "vitest";
 import { RunnerKind, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
-import type { ServerOptions } from "../../src/server/options.ts";
+import { resolveServerOptions, type ServerOptions } from "../../src/server/options.ts";
 import { startServer } from "../../src/server/start-server.ts";
 import { StateCompleted, StateFailed, StatePending, StateRunning } from "../../src/task/state.ts";
 import { callError } from "../support/call-error.ts";
@@ -176,7 +176,24 @@ describe("a server that cannot start says why, and leaves nothing open", () => {
     await expect(start({ listen: "0.0.0.0:0" })).rejects.toMatchObject({ code: "OPTION" });
     await expect(start({ controllers: [countdown, countdown] })).rejects.toMatchObject({ code: "OPTION" });
     await expect(start({ retentionHours: -1 })).rejects.toMatchObject({ code: "OPTION" });
+    await expect(start({ historyHours: 1e300 })).rejects.toMatchObject({ code: "OPTION" });
   });
+});
+
+test.each([0.57, 1.1, 0.07, 0.14, 1e-300, 1_000_000])("a server starts with historyHours %d", async (historyHours) => {
+  await using scratch = await makeScratchDirectory();
+  await using _ = await start({ dataDir: scratch.path, historyHours });
+});
+
+test("times are whole milliseconds, and at least one where none would be none", () => {
+  const times = { retentionHours: 0.57, pendingTimeoutSeconds: 0.0001, runningTimeoutSeconds: 4.35 };
+  const { historyMs, afterEndMs, controllers } = resolveServerOptions({
+    historyHours: 1e-300,
+    retentionHours: 0.07,
+    controllers: [{ ...countdown, ...times }],
+  });
+  expect([historyMs, afterEndMs]).toEqual([1, 252_000]);
+  expect(controllers).toMatchObject([{ afterEndMs: 2_052_000, pendingTimeoutMs: 1, runningTimeoutMs: 4_350 }]);
 });
 
 test("a task that fails says why", async () => {
