@@ -35,7 +35,9 @@ const lookMs = 5_000;
 
 /** Reads the files. Throws ServerError OPTION where they cannot be read or do not fit each other. */
 export async function loadTlsPair(paths: TlsPaths): Promise<TlsPair> {
-  const [cert, key] = await Promise.all([read("tlsCert", paths.cert), read("tlsKey", paths.key)]);
+  // One by one: where both cannot be read, the same is told each time.
+  const cert = await read("tlsCert", paths.cert);
+  const key = await read("tlsKey", paths.key);
   try {
     createSecureContext({ cert, key });
   } catch (error) {
