@@ -49,64 +49,116 @@ figures() {
   sed -n "$1 s/^/      /p" "$work/out"
 }
 
-# client NAME [COMMAND...]: runs test/clients/NAME.test.ts once the command has got what it needs. Where it cannot, the last line that
-# the command printed says why the client is left out.
+# client NAME [COMMAND...]: runs test/clients/NAME.test.ts once the command has got what it needs.
 client() {
-  local name=$1 started=$SECONDS
-  shift
-  if [ $# -gt 0 ] && ! "$@" >"$work/out" 2>&1; then
-    left_out+=("$name ($(tail -n 1 "$work/out"))")
-    return
-  fi
-  [ $((SECONDS - started)) -gt 1 ] && echo "      $* ($((SECONDS - started)) s)"
-  tests "client $name" npx vitest run "test/clients/$name.test.ts"
+  get_ready "$@" && tests "client $1" npx vitest run "test/clients/$1.test.ts"
 }
 
 # example NAME [COMMAND...]: adds to those that clients.test.ts runs, once the command has got what it needs.
 examples=()
 example() {
-  local name=$1 started=$SECONDS
-  shift
-  if [ $# -gt 0 ] && ! "$@" >"$work/out" 2>&1; then
-    left_out+=("$name ($(tail -n 1 "$work/out"))")
-    return
-  fi
-  [ $((SECONDS - started)) -gt 1 ] && echo "      $* ($((SECONDS - started)) s)"
-  examples+=("$name")
+  get_ready "$@" && examples+=("$1")
 }
 
-# prepare NAME COMMAND PACKAGES: the command is there, and examples/clients/NAME has got and built what it is made of.
-prepare() {
-  local name=$1
+# get_ready NAME [COMMAND...]: gets what a client needs. Where the command ends with 1 that cannot be had on this machine: the client is
+# left out, for the reason in the last line that was printed. Everything else is a client that is broken, and counts as a failure.
+get_ready() {
+  local name=$1 started=$SECONDS code
   shift
-  have "$@" || return
-  "${limit[@]}" "examples/clients/$name/run" && return
-  echo "examples/clients/$name cannot be built here"
+  [ $# -gt 0 ] || return 0
+  "$@" >"$work/out" 2>&1
+  code=$?
+  if [ $code -eq 1 ]; then
+    left_out+=("$name ($(tail -n 1 "$work/out"))")
+  elif [ $code -ne 0 ]; then
+    failed=$((failed + 1))
+    echo "FAIL  $* ($((SECONDS - started)) s)"
+    tail -n 60 "$work/out"
+  elif [ $((SECONDS - started)) -gt 1 ]; then
+    echo "      $* ($((SECONDS - started)) s)"
+  fi
+  return $code
+}
+
+# prepare NAME COMMANDS PACKAGES: the toolchain is there, and examples/clients/NAME has got and built what it is made of.
+prepare() {
+  have "$2" "$3" || return 1
+  "toolchain_$1" || return 1
+  "${limit[@]}" "examples/clients/$1/run" && return
+  blame "$1" "examples/clients/$1 cannot be built"
+}
+
+# blame NAME TEXT: whose fault it is that something could not be built with the toolchain NAME: 1 for a registry that cannot be reached, else 2.
+blame() {
+  echo "$2"
+  "${limit[@]}" bash -c "$(declare -f "reach_$1"); reach_$1" && return 2
+  echo "$2: the registry of $1 cannot be reached"
   return 1
 }
 
-# have COMMAND PACKAGES: the command is there, or comes with these packages of apt.
+# toolchain_NAME: whether what is installed is new enough, and whole. reach_NAME: whether its registry answers; nothing that was got before counts.
+# From 1.21 on, Go itself gets the version that a go.mod asks for.
+toolchain_go() {
+  local version
+  version=$(cd / && go env GOVERSION)
+  [ "$(printf '%s\n' go1.21 "$version" | sort -V | head -n 1)" = go1.21 ] && return
+  echo "$version is older than 1.21"
+  return 1
+}
+reach_go() (
+  cd / && GOMODCACHE=$(mktemp -d) GOFLAGS=-modcacherw && export GOMODCACHE GOFLAGS
+  trap 'rm -rf "$GOMODCACHE"' EXIT
+  go list -m google.golang.org/grpc@latest
+)
+toolchain_python() {
+  python3 -c "import ensurepip, venv" && return
+  echo "python3 has no venv"
+  return 1
+}
+reach_python() (
+  venv=$(mktemp -d)
+  trap 'rm -rf "$venv"' EXIT
+  python3 -m venv "$venv" && "$venv/bin/pip" download -q --no-cache-dir --no-deps -d "$venv/got" wheel
+)
+toolchain_java() {
+  javac --release 17 -version && return
+  echo "javac cannot compile for Java 17"
+  return 1
+}
+reach_java() (
+  repository=$(mktemp -d)
+  trap 'rm -rf "$repository"' EXIT
+  cd / && mvn -q -B "-Dmaven.repo.local=$repository" dependency:get -Dartifact=io.grpc:grpc-bom:LATEST:pom -Dtransitive=false
+)
+
+# have COMMANDS PACKAGES: the commands are there, or come with these packages of apt.
 have() {
-  local command=$1 root=()
-  local -a packages
+  local root=()
+  local -a commands packages
+  read -ra commands <<<"$1"
   read -ra packages <<<"$2"
-  command -v "$command" && return
+  are_there "${commands[@]}" && return
   [ "$(id -u)" -eq 0 ] || root=(sudo -n)
   "${limit[@]}" "${root[@]}" apt-get update -q &&
     "${limit[@]}" "${root[@]}" apt-get install -q -y --no-install-recommends "${packages[@]}" &&
-    command -v "$command" && return
-  echo "there is no $command, and apt-get cannot get $2"
+    are_there "${commands[@]}" && return
+  echo "not all of $1 are there, and apt-get cannot get $2"
   return 1
+}
+
+are_there() {
+  local command
+  for command in "$@"; do command -v "$command" || return; done
 }
 
 # go_tool MODULE@VERSION: builds a program into the PATH of the steps, once.
 go_tool() {
   local module=${1%@*}
   [ -x "$work/bin/${module##*/}" ] && return
-  have go golang-go || return
+  have go golang-go || return 1
+  toolchain_go || return 1
   GOBIN="$work/bin" GOFLAGS="-buildvcs=false -p=2" "${limit[@]}" go install "$1" && return
-  echo "go cannot build $1"
-  return 1
+  blame go "go cannot build $1"
 }
 
 # The end: what was left out in one line, then the line that counts.
