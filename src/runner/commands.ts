@@ -6,11 +6,12 @@
  * A record: absent -> begun (an empty file; its name is the command's token) -> started (it names the pid and the identity of the command's
  * process) -> absent (the command has ended, and nobody is left in its process group).
  *
- * 1. A command is spawned only when its record has begun, in a group of its own, with the token in its environment; the record goes only when
- *    that group is gone. So everything that a dead server left is found when the next one opens the directory: by the token, at whatever moment the
- *    server died, or by the pid and identity.
- * 2. Nothing is ended that is not surely a command's. A process is one if it carries the token of a record, or has the pid and the identity of one; all of its
- *    group are then, because a command begins as the leader of a session of its own. A pid alone is nothing: it may be another's by now.
+ * 1. A command is spawned only when its record has begun, in a group of its own, with the token in its environment and the record open as a mark; the record
+ *    goes only when that group is gone. So everything that a dead server left is found when the next one opens the directory: by the token or the mark, at
+ *    whatever moment the server died, or by the pid and identity.
+ * 2. Nothing is ended that is not surely a command's. A process is one if it carries the token of a record or has that open as a mark, which only the
+ *    command and what it has started do, or has the pid and the identity of one; all of its group are then, because a command begins as the leader of a session
+ *    of its own. A pid alone is nothing, and so is the number of a group: it may be another's by now.
  * 3. When a directory is opened, everything of the servers before is gone before anything is started; where that cannot be, opening fails.
  * 4. A copy of a directory, whose owner runs elsewhere on this machine, ends nothing of that owner's.
  *
@@ -19,9 +20,10 @@
  *
  * The records are not synced to disk: what a power failure loses has ended with it. A record that was cut short counts as begun.
  *
- * Not found: a process that has left the group and cleared its environment, and on systems other than Linux one whose command's own process has
+ * Not found: a process that has cleared its environment and closed the files it has inherited, if nobody is left of its group of whom one is sure; and on systems other than Linux one whose command's own process has
  * ended, or that was started in the few milliseconds before the record named it.
  */
+import type { ChildProcess } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { mkdir, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -29,7 +31,7 @@ import { type Clock, sleep } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import { endProcesses, type ProcessPorts, signalGroup } from "./process-group.ts";
-import { createProcessTable, type ProcessTable, type RunningProcess } from "./process-table.ts";
+import { createProcessTable, openMark, type ProcessTable, type RunningProcess } from "./process-table.ts";
 
 export interface OpenCommandsOptions {
   /** Where the records are; made if it is not there. Default: nowhere, so that nothing is found after a crash. */
@@ -48,8 +50,8 @@ export interface OpenCommandsOptions {
 export interface CommandRecord {
   /** To be in the command's environment, as `tokenVariable`. */
   readonly token: string;
-  /** The command is this process: to be called in the tick of the spawn, before the process can be forgotten by the system. */
-  started(pid: number): void;
+  /** Starts the command, by what is given the mark that it has to inherit, and records its process in the same tick, before the system can forget that. */
+  spawn(start: (mark: number | undefined) => ChildProcess): ChildProcess;
   end(): Promise<void>;
 }
 
@@ -89,7 +91,7 @@ export class Commands {
     this.#live.set(token, undefined);
     const directory = this.#directory;
     if (directory === undefined) {
-      return { token, started: (pid) => this.#live.set(token, pid), end: async () => this.#forget(token) };
+      return { token, spawn: (start) => this.#spawn(token, start), end: async () => this.#forget(token) };
     }
     const path = join(directory, token);
     try {
@@ -100,10 +102,7 @@ export class Commands {
     }
     return {
       token,
-      started: (pid) => {
-        this.#live.set(token, pid);
-        this.#recordStart(path, pid);
-      },
+      spawn: (start) => this.#spawnOnRecord(token, path, start),
       end: async () => {
         try {
           await rm(path, { force: true });
@@ -145,6 +144,29 @@ export class Commands {
     }
   }
 
+  #spawn(token: string, start: (mark: number | undefined) => ChildProcess, mark?: number): ChildProcess {
+    const child = start(mark);
+    this.#live.set(token, child.pid);
+    return child;
+  }
+
+  #spawnOnRecord(token: string, path: string, start: (mark: number | undefined) => ChildProcess): ChildProcess {
+    let mark: number | undefined;
+    try {
+      mark = openMark(path);
+    } catch (error) {
+      this.ports.log.warn({ err: error, path }, "the record of a command cannot be opened");
+    }
+    try {
+      const child = this.#spawn(token, start, mark);
+      if (child.pid !== undefined) this.#recordStart(path, child.pid);
+      return child;
+    } finally {
+      // At once, so that no other command is ever forked with it.
+      if (mark !== undefined) closeSync(mark);
+    }
+  }
+
   #recordStart(path: string, pid: number): void {
     try {
       // Not later, when others may have their turn: a server killed in between would leave a command that only its token tells of.
@@ -183,6 +205,8 @@ function isAlive({ pid, identity }: Leader, table: ProcessTable): boolean {
 
 interface LeftCommand {
   readonly token: string;
+  /** Of its record, absolute and without links; undefined where nobody is to be found by that. */
+  readonly path?: string | undefined;
   /** undefined for a record that has only begun. */
   readonly leader: Leader | undefined;
 }
@@ -195,16 +219,19 @@ export async function endLeftCommands(
   const names = await readdir(directory).catch(() => []);
   const tokens = names.filter((name) => name !== ownerName && /^[\w-]+$/.test(name));
   if (tokens.length === 0) return 0;
+  const place = await realpath(directory);
   const left = await Promise.all(
-    tokens.map(async (token) => ({ token, leader: await readLeader(join(directory, token)) })),
+    tokens.map(async (token) => {
+      const path = join(place, token);
+      return { token, path, leader: await readLeader(path) };
+    }),
   );
   const owner = await readLeader(join(directory, ownerName));
   let found = 0;
   if (owner !== undefined && isAlive(owner, table)) {
     log.warn({ owner: owner.pid, directory }, "the commands on record are those of a server that runs; they are left");
   } else {
-    if (left.some(({ leader }) => leader === undefined))
-      await untilNobodyHolds(directory, { clock, log, table, maxMs });
+    if (left.some(({ leader }) => leader === undefined)) await untilNobodyHolds(place, { clock, log, table, maxMs });
     found = await endProcesses((running) => findLeft(left, running), { clock, log, table, maxMs });
     if (found > 0) log.warn({ processes: found }, "ended what a server that died had left of its commands");
     tellOfDoubts(left, await table.list(), log);
@@ -219,13 +246,15 @@ export async function findLeft(
   running: readonly RunningProcess[],
 ): Promise<RunningProcess[]> {
   const tokens = new Set(left.map(({ token }) => token));
+  const paths = new Set(left.flatMap(({ path }) => path ?? []));
   const identities = new Set(left.map(({ leader }) => leader?.identity));
   // What a command has started was started after it.
   const since = Math.min(...left.map(({ leader }) => leader?.startedAt ?? 0));
   const isLeft = await Promise.all(
     running.map(async (each) => {
       if (each.pid === process.pid || each.startedAt < since) return false;
-      return identities.has(each.identity) || tokens.has((await each.loadToken()) ?? "");
+      if (identities.has(each.identity) || tokens.has((await each.loadToken()) ?? "")) return true;
+      return paths.size > 0 && each.isMarked(paths);
     }),
   );
   return running.filter((_, index) => isLeft[index]);
@@ -247,7 +276,7 @@ function tellOfDoubts(left: readonly LeftCommand[], running: readonly RunningPro
 
 async function untilNobodyHolds(directory: string, ports: ProcessPorts & { readonly maxMs: number }): Promise<void> {
   const { clock, table, maxMs } = ports;
-  const path = join(await realpath(directory), ownerName);
+  const path = join(directory, ownerName);
   const startedMono = clock.mono();
   for (;;) {
     const holders = (await table.holders(path)).filter((pid) => pid !== process.pid);

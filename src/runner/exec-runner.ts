@@ -96,8 +96,9 @@ async function start(
   const { file, cwd } = command;
   const env = { ...command.environment, ...environment };
   try {
-    const child = spawn(file, args, { cwd, env, detached: true, shell: false, stdio: childFiles() });
-    if (child.pid !== undefined) record.started(child.pid);
+    const child = record.spawn((mark) =>
+      spawn(file, args, { cwd, env, detached: true, shell: false, stdio: childFiles(mark) }),
+    );
     // A command that does not read what it is told, or not all of it, may do so.
     child.stdin?.on("error", () => {});
     await new Promise<void>((resolve, reject) => {

@@ -10,8 +10,11 @@ import { openSync, readdirSync, readFileSync } from "node:fs";
 const closeOnExec = 0o2000000;
 let nullFile: number | undefined;
 
-/** The files of a child that is spawned at once: pipes as its input, output and errors, and nothing of ours. */
-export function childFiles(): Array<"pipe" | "ignore" | number> {
+/** Shells have the numbers below for their scripts. */
+const markMin = 10;
+
+/** The files of a child that is spawned at once: pipes as its input, output and errors, the mark if there is one, and nothing of ours. */
+export function childFiles(mark?: number): Array<"pipe" | "ignore" | number> {
   const files: Array<"pipe" | "ignore" | number> = ["pipe", "pipe", "pipe"];
   for (const file of inheritableFiles()) {
     nullFile ??= openSync("/dev/null", "r+");
@@ -19,6 +22,9 @@ export function childFiles(): Array<"pipe" | "ignore" | number> {
     while (files.length < file) files.push("ignore");
     files[file] = nullFile;
   }
+  if (mark === undefined) return files;
+  while (files.length < markMin) files.push("ignore");
+  files.push(mark);
   return files;
 }
 

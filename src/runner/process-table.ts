@@ -1,11 +1,19 @@
 /** The processes of this machine, as far as this user may see them. */
 import { execFile, execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { constants, openSync, readFileSync } from "node:fs";
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { promisify } from "node:util";
 
 /** The variable by which a process shows that a command of ours, or what it has started, runs in it. */
 export const tokenVariable = "STINT_COMMAND_TOKEN";
+
+/**
+ * Opens a file as a mark for processes to inherit, which shows whose they are without their environment: to be read, and nevertheless with
+ * O_APPEND. So no process changes it, and nobody is taken for marked who only looks at it.
+ */
+export function openMark(path: string): number {
+  return openSync(path, constants.O_RDONLY | constants.O_APPEND);
+}
 
 export interface RunningProcess {
   readonly pid: number;
@@ -16,6 +24,8 @@ export interface RunningProcess {
   readonly startedAt: number;
   /** The token in the environment that it was started with; undefined where there is none, or none can be seen. */
   loadToken(): Promise<string | undefined>;
+  /** Whether it has one of the files at these absolute paths open as a mark (`openMark`); false where that cannot be seen. */
+  isMarked(paths: ReadonlySet<string>): Promise<boolean>;
 }
 
 export interface ProcessTable {
@@ -43,7 +53,8 @@ export function createLinuxTable(): ProcessTable {
       let token: Promise<string | undefined> | undefined;
       const { pid, groupId, startTicks } = stat;
       const loadToken = (): Promise<string | undefined> => (token ??= readToken(pid));
-      return { pid, groupId, identity: identityOf(stat), startedAt: startTicks, loadToken };
+      const isMarked = (paths: ReadonlySet<string>): Promise<boolean> => hasMark(pid, paths);
+      return { pid, groupId, identity: identityOf(stat), startedAt: startTicks, loadToken, isMarked };
     });
   };
   return {
@@ -55,9 +66,8 @@ export function createLinuxTable(): ProcessTable {
     startedAt: (pid) => readStat(pid)?.startTicks ?? 0,
     async holders(path) {
       const holders = await forEachPid(async (pid) => {
-        const files = await readdir(`/proc/${pid}/fd`);
-        const links = files.map((file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => ""));
-        return (await Promise.all(links)).includes(path) ? pid : undefined;
+        const files = await openFiles(pid, new Set([path]));
+        return files.length > 0 ? pid : undefined;
       });
       return holders.filter((pid) => pid !== undefined);
     },
@@ -100,6 +110,26 @@ async function readToken(pid: number): Promise<string | undefined> {
   const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "");
   const entry = environment.split("\0").find((each) => each.startsWith(`${tokenVariable}=`));
   return entry?.slice(tokenVariable.length + 1);
+}
+
+/** The numbers under which a process has the files at these paths open. */
+async function openFiles(pid: number, paths: ReadonlySet<string>): Promise<string[]> {
+  const files = await readdir(`/proc/${pid}/fd`);
+  const links = await Promise.all(files.map((file) => readlink(`/proc/${pid}/fd/${file}`).catch(() => "")));
+  return files.filter((_, index) => paths.has(links[index] ?? ""));
+}
+
+async function hasMark(pid: number, paths: ReadonlySet<string>): Promise<boolean> {
+  try {
+    for (const file of await openFiles(pid, paths)) {
+      const text = await readFile(`/proc/${pid}/fdinfo/${file}`, "latin1");
+      const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(text)?.[1] ?? "0", 8);
+      if ((flags & constants.O_APPEND) !== 0) return true;
+    }
+  } catch {
+    // Another user's, or one that has ended.
+  }
+  return false;
 }
 
 const pidsAtOnce = 32;
@@ -162,7 +192,8 @@ function parsePsLine(line: string): RunningProcess[] {
   const [, pid, groupId, state = ""] = psLine.exec(line) ?? [];
   const identity = identityOfPsLine(line);
   if (identity === undefined || state.startsWith("Z")) return [];
-  return [{ pid: Number(pid), groupId: Number(groupId), identity, startedAt: 0, loadToken: async () => undefined }];
+  const unseen = { loadToken: async () => undefined, isMarked: async () => false };
+  return [{ pid: Number(pid), groupId: Number(groupId), identity, startedAt: 0, ...unseen }];
 }
 
 function identityOfPsLine(line: string): string | undefined {

@@ -77,6 +77,34 @@ test("a command that a killed server has left is ended, with all it has started,
   await service.stop();
 });
 
+test.skipIf(process.platform !== "linux")(
+  "what has no environment is ended also when its command has ended since the server was killed",
+  { timeout: 120_000 },
+  async () => {
+    await using scratch = await makeScratchDirectory();
+    const [left, itself, go] = ["left", "itself", "go"].map((name) => join(scratch.path, name)) as [
+      string,
+      ...string[],
+    ];
+    const script = `if [ "$STINT_ATTEMPT" != 1 ]; then exit 0; fi
+      env -i "$(command -v sleep)" 1000 &
+      echo $! >"$1/left"
+      echo $$ >"$1/itself"
+      until [ -e "$1/go" ]; do sleep 0.05; done`;
+    await using service = await serve(scratch.path, ["sh", "-c", script, "sh", scratch.path]);
+    await service.start();
+    const task = { controller: "exec", taskId: "a" };
+    await service.client.launchTask(task);
+    const pids = [await numberIn(left), await numberIn(itself as string)];
+    await service.kill();
+    await writeFile(go as string, "");
+    await eventually(async () => expect(await Promise.all(pids.map(isRunning))).toEqual([true, false]), 30_000);
+    await service.start();
+    expect(await isRunning(pids[0] as number)).toBe(false);
+    await service.stop();
+  },
+);
+
 /** Notes that its task's attempt before still runs, if it does; then takes a while. */
 const notes = `
 before=$(cat "$1/$STINT_TASK_ID" 2>/dev/null || true)

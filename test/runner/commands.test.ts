@@ -1,6 +1,7 @@
 /** What a server that died has left, found and ended by the next one. */
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync } from "node:fs";
 import { mkdir, open, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -8,7 +9,7 @@ import { systemClock } from "../../src/clock.ts";
 import { type Log, silentLog } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
 import { type Commands, openCommands } from "../../src/runner/commands.ts";
-import { createProcessTable, createPsTable } from "../../src/runner/process-table.ts";
+import { createProcessTable, createPsTable, openMark } from "../../src/runner/process-table.ts";
 import { isRunning, node, numberIn, startLeftBehind } from "../support/command-harness.ts";
 import { eventually } from "../support/eventually.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
@@ -85,6 +86,22 @@ describe("opening ends", () => {
     expect(await Promise.all(pids.map(isRunning))).toEqual([true, true]);
     await openAndClose(directory);
     expect(await Promise.all(pids.map(isRunning))).toEqual([false, false]);
+  });
+
+  test.skipIf(process.platform !== "linux")("what has only the mark of a command that has ended", async () => {
+    await using scratch = await makeScratchDirectory();
+    const directory = join(scratch.path, "commands");
+    await leave(directory, { [token]: leader(2 ** 22 + 1, "boot/gone/1") });
+    const mark = openMark(join(directory, token));
+    // It has left its group, and has none of the environment.
+    const marked = spawn("sleep", ["1000"], { detached: true, env: {}, stdio: ["ignore", "ignore", "ignore", mark] });
+    closeSync(mark);
+    const exited = once(marked, "exit");
+    const other = spawn("sleep", ["1000"], { detached: true, env: {}, stdio: "ignore" });
+    await openAndClose(directory);
+    expect(await exited).toEqual([null, "SIGKILL"]);
+    expect(await isRunning(other.pid as number)).toBe(true);
+    other.kill("SIGKILL");
   });
 
   test("nothing that only has the pid of one", async () => {
@@ -209,7 +226,7 @@ describe("a record", () => {
     const commands = await openCommands({ directory: scratch.path, ...ports });
     const record = await commands.begin(new AbortController().signal);
     expect((await readdir(scratch.path)).sort()).toEqual([record.token, "owner"].sort());
-    record.started(process.pid);
+    record.spawn(() => ({ pid: process.pid }) as ChildProcess);
     let isClosed = false;
     const closing = commands.close().then(() => (isClosed = true));
     await new Promise((resolve) => setImmediate(resolve));
@@ -253,7 +270,7 @@ describe("a record", () => {
   test("is kept nowhere where there is no directory", async () => {
     const commands = await openCommands(ports);
     const record = await commands.begin(new AbortController().signal);
-    record.started(process.pid);
+    record.spawn(() => ({ pid: process.pid }) as ChildProcess);
     await record.end();
     await commands.close();
   });

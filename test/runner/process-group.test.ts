@@ -25,6 +25,7 @@ const processOf = (pid: number, groupId: number, token?: string): RunningProcess
   identity: `boot/${pid}`,
   startedAt: 0,
   loadToken: async () => token,
+  isMarked: async () => false,
 });
 
 const ofToken = async (running: readonly RunningProcess[]): Promise<RunningProcess[]> => {

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { closeSync, writeSync } from "node:fs";
 import { open, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { createLinuxTable, createPsTable, parseStat } from "../../src/runner/process-table.ts";
+import { createLinuxTable, createPsTable, openMark, parseStat } from "../../src/runner/process-table.ts";
 import { node, startLeftBehind } from "../support/command-harness.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
 
@@ -51,6 +52,20 @@ describe.skipIf(process.platform !== "linux")("the table of Linux", () => {
     expect(await table.holders(path)).toEqual([process.pid]);
     await file.close();
     expect(await table.holders(path)).toEqual([]);
+  });
+
+  test("tells who has a file open as a mark, and not who only reads it", async () => {
+    await using scratch = await makeScratchDirectory();
+    const path = join(await realpath(scratch.path), "file");
+    const isMarked = async (): Promise<boolean | undefined> =>
+      (await table.list()).find(({ pid }) => pid === process.pid)?.isMarked(new Set([path, "/elsewhere"]));
+    await using _ = await open(path, "w+");
+    expect(await isMarked()).toBe(false);
+    const mark = openMark(path);
+    expect(await isMarked()).toBe(true);
+    expect(() => writeSync(mark, "a")).toThrow("EBADF");
+    closeSync(mark);
+    expect(await isMarked()).toBe(false);
   });
 
   test("is not confused by the name of a program", () => {
