@@ -14,7 +14,7 @@ import { inlineLogs } from "./adopt.ts";
 import { once } from "./commit.ts";
 import type { LogPage, LogsOptions } from "./controller.ts";
 import { ControllerError, type FieldViolation, invalidArgument, taskNotFound } from "./error.ts";
-import { decodePageToken, encodePageToken, hashQuery } from "./page-token.ts";
+import { decodePageToken, encodePageToken, logPageTokens } from "./page-token.ts";
 import { checkOpen, type Parts } from "./parts.ts";
 import { chunkEntries, loadTask, scanLogChunks } from "./task-reader.ts";
 
@@ -28,16 +28,13 @@ const pageMaxBytes = 2 * 1024 * 1024;
 const scanChunks = { first: 8, most: 64 };
 const seqMax = 2n ** 64n - 1n;
 
-/** Where pages go on: the task's generation, the base of its log, and the seq of the last entry that was looked at. */
-const place = [/^[^/]{0,128}$/, /^-?\d{1,20}$/, /^\d{1,20}$/];
-
 /** See Controller.taskLogs. */
 export async function taskLogs(parts: Parts, taskId: string, options: LogsOptions): Promise<LogPage> {
   checkOpen(parts);
   checkOptions(taskId, options);
   const { core } = parts;
-  const query = hashQuery(["logs", core.name, taskId, options.minLevel ?? null]);
-  const token = decodePageToken(options.pageToken ?? "", query, place);
+  const tokens = logPageTokens(core.name, taskId, options);
+  const token = decodePageToken(options.pageToken ?? "", tokens);
   const loaded = await once(core, () => loadTask(core, taskId));
   if (loaded === undefined) throw taskNotFound(core.name, taskId);
   const { task } = loaded;
@@ -45,7 +42,7 @@ export async function taskLogs(parts: Parts, taskId: string, options: LogsOption
   if (token !== undefined && (token[0] !== generation || token[1] !== base)) return { entries: [], nextPageToken: "" };
   const after = token?.[2] === undefined ? (options.afterSeq ?? 0n) : BigInt(token[2]);
   const page = await readPage(parts, taskId, task, { ...options, after });
-  const nextPageToken = page.isLast ? "" : encodePageToken(query, [generation, base, String(page.after)]);
+  const nextPageToken = page.isLast ? "" : encodePageToken(tokens, [generation, base, String(page.after)]);
   return { entries: page.entries, nextPageToken };
 }
 

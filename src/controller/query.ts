@@ -8,7 +8,7 @@ import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter, TaskPage, TaskSnapshot } from "./controller.ts";
 import { type FieldViolation, invalidArgument } from "./error.ts";
 import { type Candidate, loadCandidate, openSource, unlessDamaged } from "./list-sources.ts";
-import { decodePageToken, encodePageToken, hashQuery, notAToken } from "./page-token.ts";
+import { decodePageToken, encodePageToken, notAToken, taskPageTokens } from "./page-token.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { countTasks } from "./task-counts.ts";
 import { type Folding, foldStatus, type LoadedTask, loadTask } from "./task-reader.ts";
@@ -20,17 +20,14 @@ const pageMaxBytes = 2 * 1024 * 1024;
 const looksPerTask = 10;
 const looksMax = 2_000;
 
-/** Where a list goes on: the store's revision at its first page, and the last that was looked at, a key's end behind its prefix. */
-const place = [/^\d{1,20}$/, /^/];
-
 /** See Controller.queryTasks. */
 export async function queryTasks(parts: Parts, options: QueryOptions): Promise<TaskPage> {
   checkOpen(parts);
   const { core } = parts;
   const pageSize = Math.min(options.pageSize || defaultPageSize, maxPageSize);
   checkQuery(options, pageSize);
-  const query = hashOf(options);
-  const token = decodePageToken(options.pageToken ?? "", query, place);
+  const tokens = taskPageTokens(core.name, options);
+  const token = decodePageToken(options.pageToken ?? "", tokens);
   const now = core.store.revision();
   const revision = token?.[0] === undefined ? now : BigInt(token[0]);
   if (revision > now) throw notAToken();
@@ -67,7 +64,7 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
   }
   return {
     tasks,
-    nextPageToken: isLast && !isFull ? "" : encodePageToken(query, [String(revision), after]),
+    nextPageToken: isLast && !isFull ? "" : encodePageToken(tokens, [String(revision), after]),
     totalSize: await totalSize(parts, options),
     revision,
   };
@@ -139,14 +136,4 @@ export function matchesQuery(status: TaskStatus, taskId: string, options: TaskFi
   if (options.states?.length && !options.states.includes(status.state)) return false;
   if (options.idPrefix && !taskId.startsWith(options.idPrefix)) return false;
   return Object.entries(options.labels ?? {}).every(([name, value]) => status.labels[name] === value);
-}
-
-function hashOf(options: QueryOptions): string {
-  const query = [
-    [...new Set(options.states ?? [])].sort((a, b) => a - b),
-    Object.entries(options.labels ?? {}).sort(([a], [b]) => (a < b ? -1 : 1)),
-    options.idPrefix ?? "",
-    options.order ?? "id",
-  ];
-  return hashQuery(query);
 }

@@ -37,6 +37,7 @@ import {
 } from "#gen/stint/v1/controller_pb.js";
 import type * as Domain from "../controller/controller.ts";
 import { type FieldViolation, invalidArgument } from "../controller/error.ts";
+import { checkPageToken, logPageTokens, type PageTokens, taskPageTokens } from "../controller/page-token.ts";
 import { checkLabels, checkText } from "../task/ids.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { checkMetadataText, isBlank } from "../task/metadata.ts";
@@ -145,31 +146,33 @@ export function checkList(
   const fields = new Fields(ListTasksRequestSchema, request);
   fields.checkLabels(request.labels, limits);
   const mask = fields.checkMask(request.readMask?.paths ?? []);
-  fields.throwIfBad();
   const include = (name: string): boolean => mask?.has(name) ?? !unlistedFields.includes(name);
-  return {
-    mask,
-    options: {
-      pageSize: pageSizeOf(request),
-      pageToken: request.pageToken === "" ? undefined : request.pageToken,
-      states: request.states.length === 0 ? undefined : [...new Set(request.states)],
-      labels: request.labels,
-      idPrefix: request.idPrefix === "" ? undefined : request.idPrefix,
-      order: request.orderBy === TaskOrder.NEWEST ? "newest" : "id",
-      include: { metadata: include("metadata"), result: include("result"), logs: include("logs") },
-    },
+  const options: Domain.QueryOptions = {
+    pageSize: pageSizeOf(request),
+    pageToken: request.pageToken === "" ? undefined : request.pageToken,
+    states: request.states.length === 0 ? undefined : [...new Set(request.states)],
+    labels: request.labels,
+    idPrefix: request.idPrefix === "" ? undefined : request.idPrefix,
+    order: request.orderBy === TaskOrder.NEWEST ? "newest" : "id",
+    include: { metadata: include("metadata"), result: include("result"), logs: include("logs") },
   };
+  fields.checkPageToken(request.pageToken, () => taskPageTokens(request.controller, options));
+  fields.throwIfBad();
+  return { mask, options };
 }
 
 /** What a page of log entries asks for. */
 export function checkLogs(request: ListTaskLogsRequest): Domain.LogsOptions {
-  new Fields(ListTaskLogsRequestSchema, request).throwIfBad();
-  return {
+  const fields = new Fields(ListTaskLogsRequestSchema, request);
+  const options: Domain.LogsOptions = {
     pageSize: pageSizeOf(request),
     pageToken: request.pageToken === "" ? undefined : request.pageToken,
     minLevel: request.minLevel,
     afterSeq: request.afterSeq,
   };
+  fields.checkPageToken(request.pageToken, () => logPageTokens(request.controller, request.taskId, options));
+  fields.throwIfBad();
+  return options;
 }
 
 function pageSizeOf({ pageSize }: { pageSize: number }): number {
@@ -249,6 +252,11 @@ class Fields {
     const { mask, complaints } = parseReadMask(paths);
     this.addAll(complaints);
     return mask;
+  }
+
+  /** A token of which the rules have no complaint: that it is one of this list. */
+  checkPageToken(text: string, tokens: () => PageTokens): void {
+    if (text !== "" && !this.#violations.has("page_token")) this.check("page_token", checkPageToken(text, tokens()));
   }
 
   addAll(violations: readonly FieldViolation[]): void {

@@ -38,6 +38,30 @@ function launchOf(taskId: string, metadata: object, labels: Record<string, strin
   return { controller: "countdown", taskId, payload, labels };
 }
 
+test("a page token is of one list: of a controller, a task, and what was asked for", async () => {
+  await using started = await start();
+  const { grpc } = started;
+  for (const taskId of ["a", "b"]) await grpc.launchTask(launchOf(taskId, { limit: 3, intervalMs: 0 }));
+  for (const taskId of ["a", "b"]) while (!(await grpc.waitTask({ controller: "countdown", taskId })).done);
+  const list = { controller: "countdown", pageSize: 1 };
+  const { nextPageToken: pageToken } = await grpc.listTasks(list);
+  expect((await grpc.listTasks({ ...list, pageToken })).tasks.map(({ taskId }) => taskId)).toEqual(["b"]);
+  const logs = { ...list, taskId: "a" };
+  const { nextPageToken: logToken } = await grpc.listTaskLogs(logs);
+  expect((await grpc.listTaskLogs({ ...logs, pageToken: logToken })).entries).toHaveLength(1);
+  const others = [
+    grpc.listTasks({ ...list, controller: "stubborn", pageToken }),
+    grpc.listTasks({ ...list, orderBy: TaskOrder.NEWEST, pageToken }),
+    grpc.listTasks({ ...list, pageToken: logToken }),
+    grpc.listTaskLogs({ ...logs, taskId: "b", pageToken: logToken }),
+    grpc.listTaskLogs({ ...logs, minLevel: 0, pageToken: logToken }),
+  ];
+  const errors = await Promise.all(others.map(callError));
+  expect(errors.map(({ code, fields }) => [code, ...fields])).toEqual(
+    others.map(() => ["InvalidArgument", "page_token"]),
+  );
+});
+
 describe.each(["grpc", "json"] as const)("over %s", (protocol) => {
   test("tasks are launched together, waited for, listed, their logs read page by page, and deleted", async () => {
     await using started = await start();

@@ -54,6 +54,12 @@ const invalidRows: readonly BadRequest[] = [
   // What is invalid is said before anything is looked up.
   invalid("launchTask", "no such controller, and a bad id", { controller: "nowhere", taskId: "/" }, ["task_id"]),
   invalid("getTaskStatus", "no such task, and too many log entries", { ...absent, logLimit: 1_001 }, ["log_limit"]),
+  invalid(
+    "listTasks",
+    "no such controller, a mask of nothing there is, and a page token that nobody gave",
+    { controller: "nowhere", readMask: { paths: ["nope"] }, pageToken: "garbage" },
+    ["read_mask.paths[0]", "page_token"],
+  ),
   invalid("cancelTask", "a lost if_revision, and a bad run id", { ...live, ifRevision: 1n, runId: "\n" }, ["run_id"]),
 ];
 

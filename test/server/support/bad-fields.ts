@@ -73,6 +73,10 @@ function* rows(): Generator<BadRequest> {
   for (const [name, pageToken] of badPageTokens) {
     yield invalid("listTasks", name, { controller, pageToken }, ["page_token"]);
     yield invalid("listTaskLogs", name, { ...task, pageToken }, ["page_token"]);
+    // What is invalid is said before anything is looked up.
+    const nowhere = { ...task, controller: "nowhere", pageToken };
+    yield invalid("listTaskLogs", `no such controller, and ${name}`, nowhere, ["page_token"]);
+    yield invalid("listTasks", `no such controller, and ${name}`, { controller: "nowhere", pageToken }, ["page_token"]);
   }
   for (const [name, duration, text] of badDurations) {
     const json = (field: string): string => `{"controller":"countdown","taskId":"ended","${field}":${text}}`;
