@@ -1,14 +1,5 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { anyUnpack } from "@bufbuild/protobuf/wkt";
-import { type Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import {
-  BadRequestSchema,
-  ErrorInfoSchema,
-  ResourceInfoSchema,
-  RetryInfoSchema,
-} from "#gen/google/rpc/error_details_pb.js";
-import type { Status } from "#gen/google/rpc/status_pb.js";
 import {
   type BatchLaunchResult,
   BatchLaunchTasksRequestSchema,
@@ -18,32 +9,18 @@ import {
   type LaunchTaskRequestSchema,
 } from "#gen/stint/v1/controller_pb.js";
 import { ControllerError } from "../../src/controller/error.ts";
-import { callError, readError } from "../support/call-error.ts";
+import { type CallError, callError, readStatus } from "../support/call-error.ts";
 import { eventually } from "../support/eventually.ts";
 import { protocolNames, serveFake } from "../support/served-fake.ts";
 
 type Launch = MessageInitShape<typeof LaunchTaskRequestSchema>;
 
 const controller = "countdown";
-const details = [BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema];
 
 /** A result that is an error, as LaunchTask would have failed with. */
-function errorOf(result: BatchLaunchResult | undefined): ConnectError {
+function errorOf(result: BatchLaunchResult | undefined): CallError {
   if (result?.result.case !== "error") throw new Error(`it was launched`);
-  return toConnectError(result.result.value);
-}
-
-function toConnectError(status: Status): ConnectError {
-  const error = new ConnectError(status.message, status.code as Code);
-  error.details = status.details.map((any) => {
-    const schema = details.find((each) => any.typeUrl === `type.googleapis.com/${each.typeName}`);
-    if (schema === undefined) throw new Error(`unknown detail ${any.typeUrl}`);
-    return { desc: schema, value: anyUnpack(any, schema) as never };
-  });
-  // What a client reads is what came over the wire; here it is what was packed.
-  error.findDetails = ((schema: (typeof details)[number]) =>
-    status.details.flatMap((any) => anyUnpack(any, schema) ?? [])) as never;
-  return error;
+  return readStatus(result.result.value);
 }
 
 const bad: [string, Launch][] = [
@@ -71,7 +48,7 @@ describe("BatchLaunchTasks", () => {
       revision: expect.any(BigInt) as unknown,
       outcome: LaunchOutcome.LAUNCHED,
     });
-    expect(readError(errorOf(results[1]))).toMatchObject({ code: "InvalidArgument", fields: ["task_id"] });
+    expect(errorOf(results[1])).toMatchObject({ code: "InvalidArgument", fields: ["task_id"] });
     expect(results[2]?.result.value).toMatchObject({ taskId: expect.stringMatching(/^[0-9a-f-]{36}$/) as unknown });
     expect(served.controller.launches).toMatchObject([
       { jsonMetadata: '{ "n":1}', requestId: "r", generatedTaskId: false },
@@ -84,7 +61,7 @@ describe("BatchLaunchTasks", () => {
     const client = served.client();
     const alone = await callError(client.launchTask(request));
     const { results } = await client.batchLaunchTasks({ requests: [request, { controller, taskId: "good" }] });
-    expect(readError(errorOf(results[0]))).toEqual(alone);
+    expect(errorOf(results[0])).toEqual(alone);
     expect(results[1]?.result.case).toBe("launched");
     expect(served.controller.launches).toHaveLength(1);
   });
@@ -108,7 +85,7 @@ describe("BatchLaunchTasks", () => {
     for (const failure of failures) {
       served.controller.failure = failure;
       const { results } = await served.client().batchLaunchTasks({ requests });
-      read.push(readError(errorOf(results[0])));
+      read.push(errorOf(results[0]));
     }
     expect(read).toMatchObject([
       { code: "ResourceExhausted", reason: "LIMIT", metadata: { value: "5" }, retries: true, domain: "stint.v1" },
@@ -195,7 +172,7 @@ describe("the answer to a batch", () => {
       const { results } = await served.client(protocol).batchLaunchTasks({ requests });
       expect(results).toHaveLength(1_000);
       for (const result of [results[0], results[999]]) {
-        const error = readError(errorOf(result));
+        const error = errorOf(result);
         expect(error.fields.slice(0, 2)).toEqual(["controller", "task_id"]);
         expect(error.descriptions.at(-1)).toMatch(/^and \d+ more$/);
       }
@@ -209,9 +186,9 @@ describe("the answer to a batch", () => {
     served.controller.gate = new Promise(() => {});
     const requests = [{ controller, taskId: "a" }, { controller: "nope" }, { controller, taskId: "b" }];
     const { results } = await served.client().batchLaunchTasks({ requests }, { timeoutMs: 2_000 });
-    const codes = results.map((result) => readError(errorOf(result)).code);
+    const codes = results.map((result) => errorOf(result).code);
     expect(codes).toEqual(["DeadlineExceeded", "NotFound", "DeadlineExceeded"]);
-    expect(errorOf(results[0]).rawMessage).toContain("request_id");
+    expect(errorOf(results[0]).message).toContain("request_id");
   });
 
   test("is of no use to a client that has left: nothing more is begun", async () => {

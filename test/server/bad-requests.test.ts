@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { cp } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { JsonValue } from "@bufbuild/protobuf";
+import { createRegistry, type JsonValue } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { errorFromJson } from "@connectrpc/connect/protocol-connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
@@ -11,7 +11,7 @@ import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import { openStore } from "../../src/store/open.ts";
 import { StateRunning } from "../../src/task/state.ts";
 import { startServer } from "../../src/server/start-server.ts";
-import { type CallError, callError, readError } from "../support/call-error.ts";
+import { type CallError, callError, errorDetails, readError, readStatus } from "../support/call-error.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
 import { callRows } from "./support/bad-calls.ts";
 import { fieldRows } from "./support/bad-fields.ts";
@@ -29,7 +29,8 @@ async function start() {
   const baseUrl = `http://${server.address}`;
   const client = (transport: Transport) => createClient(TaskControllerService, transport);
   const grpc = client(createGrpcTransport({ baseUrl }));
-  const json = client(createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false }));
+  const jsonOptions = { registry: createRegistry(...errorDetails) };
+  const json = client(createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false, jsonOptions }));
   return { server, directory, dataDir, baseUrl, grpc, json };
 }
 
@@ -101,6 +102,22 @@ describe("a bad request is refused for what it is, over gRPC and Connect", () =>
     else expectRefusal(row, await callError(json[call]?.(row.request) ?? Promise.resolve()));
   });
 });
+
+test.each(["grpc", "json"] as const)(
+  "a batch of all launches over %s has for each what a launch gets",
+  async (name) => {
+    // What a client cannot write, and what is more than a batch has room for together, is left out.
+    const launches = rows.filter(({ call, json }) => call === "launchTask" && json === undefined);
+    const requests = launches.map(({ request }) => request);
+    const { results } = await started[name].batchLaunchTasks({ requests: [...requests, ...requests] });
+    expect(results.length).toBe(2 * launches.length);
+    for (const [index, { result }] of results.entries()) {
+      expect(result.case).toBe("error");
+      if (result.case === "error")
+        expectRefusal(launches[index % launches.length] as BadRequest, readStatus(result.value));
+    }
+  },
+);
 
 test("there are at least 150 of them, for every call that takes something", () => {
   expect(rows.length).toBeGreaterThanOrEqual(150);

@@ -1,3 +1,4 @@
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BadRequestSchema,
@@ -5,6 +6,7 @@ import {
   ResourceInfoSchema,
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
+import type { Status } from "#gen/google/rpc/status_pb.js";
 
 /** What a client can read of a failed call. */
 export interface CallError {
@@ -29,6 +31,22 @@ export async function callError(call: Promise<unknown> | AsyncIterable<unknown>)
     return readError(ConnectError.from(error));
   }
   throw new Error("the call did not fail");
+}
+
+/** What an error may have. */
+export const errorDetails = [BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema];
+
+/** The same of an error within an answer. */
+export function readStatus(status: Status): CallError {
+  const error = new ConnectError(status.message, status.code as Code);
+  // What a client reads is what came over the wire; here it is what was packed.
+  for (const { typeUrl } of status.details) {
+    if (!errorDetails.some(({ typeName }) => typeUrl === `type.googleapis.com/${typeName}`))
+      throw new Error(`unknown detail ${typeUrl}`);
+  }
+  error.findDetails = ((schema: (typeof errorDetails)[number]) =>
+    status.details.flatMap((any) => anyUnpack(any, schema) ?? [])) as never;
+  return readError(error);
 }
 
 export function readError(error: ConnectError): CallError {
