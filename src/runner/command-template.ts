@@ -9,7 +9,7 @@
  * 1. The number of arguments is fixed; a value is in one argument, whatever characters it has.
  * 2. A value never begins an argument with "-": the command could take it for an option. Neither does a literal "--" before it
  *    change that, as it need not be the command's own (`sudo -- tool VALUE`). Who needs such values writes `./` or `--name=` before them.
- * 3. A value is a text, true, false, or a number that is exact; one that is missing or anything else fails the task, and is named.
+ * 3. A value is a text, true, false, or a number: an exact whole one, or a fraction, which is that of the nearest double; one that is missing or anything else fails the task, and is named.
  */
 import { Code } from "#gen/google/rpc/code_pb.js";
 import { CommandError } from "./command-error.ts";
@@ -110,7 +110,8 @@ function complaintAbout(value: unknown): string | undefined {
     case "boolean":
       return undefined;
     case "number":
-      if (!Number.isInteger(value) || Number.isSafeInteger(value)) return undefined;
+      // JSON has no infinity: this was written as a number like 1e400.
+      if (Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))) return undefined;
       return "is a number too large to be exact: give it as text";
     case "string":
       if (value.includes("\0")) return "has a NUL character, which no argument can have";

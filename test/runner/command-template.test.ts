@@ -90,6 +90,12 @@ describe("what cannot be filled in is named", () => {
     ["NUL", [`\${metadata.a}`], { a: "a\0b" }, "metadata.a has a NUL character, which no argument can have"],
     ["half a character", [`\${metadata.a}`], { a: "\ud800" }, "metadata.a is not well-formed text"],
     [
+      "a number that is infinite to a double",
+      [`\${metadata.a}`, `\${metadata.b}`],
+      JSON.parse('{"a":1e400,"b":-1e400}'),
+      "metadata.a is a number too large to be exact: give it as text; metadata.b is a number too large to be exact: give it as text",
+    ],
+    [
       "a number that is not exact",
       [`\${metadata.a}`],
       JSON.parse('{"a": 12345678901234567890}'),
