@@ -67,8 +67,7 @@ function readToken(text: string, { query, place }: PageTokens): { place?: string
   const isToken =
     typeof tokenQuery === "string" && rest.length === place.length && place.every((each, i) => isText(rest[i], each));
   if (!isToken) return { complaint: noToken };
-  if (tokenQuery !== query)
-    return { complaint: "is of another list, with another controller, task, filter or order" };
+  if (tokenQuery !== query) return { complaint: "is of another list, with another controller, task, filter or order" };
   return { place: rest as string[] };
 }
 

@@ -33,10 +33,34 @@ export function checkProgram(text: string): string | undefined {
  * shell: it must be an argument of its own, which the script has as "$1".
  */
 export function checkCommand(command: readonly string[]): string | undefined {
-  const shell = command.findIndex((text) => /(^|\/)(sh|ash|bash|dash|fish|ksh|mksh|zsh)$/.test(text));
-  const option = command.findIndex((text, index) => shell >= 0 && index > shell && /^-\w*c$/.test(text));
-  if (option < 0 || !hasPlaceholder(command[option + 1] ?? "")) return undefined;
+  if (!command.some((text, index) => shellPattern.test(text) && hasFilledScript(command.slice(index + 1)))) return;
   return 'a placeholder in the script of a shell would be run by it: make it an argument of its own, after the script and a name, and use "$1" in the script';
+}
+
+const shellPattern = /(^|\/)(sh|ash|bash|dash|fish|ksh|mksh|zsh)$/;
+
+/**
+ * Whether a shell with these arguments has a script among them into which values are filled. The script is the first argument that is no option, where
+ * one of those before it has -c, alone or among others: `-ce SCRIPT`, `-c -e SCRIPT`, `-c -o errexit SCRIPT`. What stands before it counts too.
+ */
+function hasFilledScript(args: readonly string[]): boolean {
+  let takesScript = false;
+  let isFilled = false;
+  let isEnded = false;
+  let isValue = false;
+  for (const text of args) {
+    isFilled ||= hasPlaceholder(text);
+    if (isValue) {
+      isValue = false;
+    } else if (isEnded || !/^[-+]/.test(text)) {
+      break;
+    } else {
+      isEnded = text === "-" || text === "--";
+      isValue = /^[-+][^-]*o|^--(rcfile|init-file)$/i.test(text);
+      takesScript ||= /^[-+][^-]*c|^--(init-)?command/i.test(text) || hasPlaceholder(text);
+    }
+  }
+  return takesScript && isFilled;
 }
 
 /**

@@ -56,6 +56,32 @@ describe("a command is refused", () => {
     );
   });
 
+  test.each([
+    ["-ce", `echo \${metadata.x}`],
+    ["-c", "-e", `echo \${metadata.x}`],
+    ["-e", "-c", "--", `echo \${metadata.x}`],
+    ["-o", "pipefail", "-c", `echo \${metadata.x}`],
+    ["-euo", "pipefail", "-c", `echo \${metadata.x}`],
+    ["-c", "-o", "errexit", `echo \${metadata.x}`],
+    ["-co", "errexit", `echo \${metadata.x}`],
+    ["--norc", "--rcfile", "rc", "+c", `echo \${metadata.x}`],
+    [`-\${metadata.options}`, `echo \${metadata.x}`],
+    [`--command=echo \${metadata.x}`],
+  ])("with a value in the script of sh %j", (...args) => {
+    expect(checkCommand(["sh", ...args])).toMatch("would be run by it");
+    expect(checkCommand(["sudo", "-u", "bash", "/bin/zsh", ...args])).toMatch("would be run by it");
+  });
+
+  test.each([
+    ["-ce", 'rm -- "$1"', "sh", `\${metadata.x}`],
+    ["-c", "-e", 'rm -- "$1"', "name", "-c", `\${metadata.x}`],
+    ["-e", "script.sh", "-c", `\${metadata.x}`],
+    ["-o", "noclobber", "script.sh", "-c", `\${metadata.x}`],
+    ["--", "-c", `\${metadata.x}`],
+  ])("not with a value behind the script of sh %j", (...args) => {
+    expect(checkCommand(["/bin/dash", ...args])).toBeUndefined();
+  });
+
   test("not if a shell's script has the value as an argument of its own", () => {
     expect(checkCommand(["sh", "-c", 'rm -- "$1"', "sh", `\${metadata.path}`])).toBeUndefined();
     expect(checkCommand(["gcc", "-c", `\${metadata.path}`])).toBeUndefined();
