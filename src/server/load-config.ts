@@ -1,6 +1,17 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument } from "yaml";
+import {
+  type Document,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from "yaml";
 import type { z } from "zod";
 import { type Config, type ConfigPath, configSchema, findConflicts, type RunnerConfig, soundParts } from "./config.ts";
 import { ServerError } from "./error.ts";
@@ -61,7 +72,9 @@ function readConfig(text: string): ReadConfig {
   const lineOf = (path: ConfigPath): number => line(offsetOf(document, path));
   const syntax = [...document.errors, ...document.warnings].map(({ code, message, pos }) => {
     const isTwice = code === "DUPLICATE_KEY";
-    return { line: line(pos[0]), path: [], text: isTwice ? "this key is there already" : message, isTwice };
+    const path = isTwice ? pathOfKeyAt(document, pos[0]) : [];
+    const text = isTwice ? `${formatPath(path)}: this key is there already` : message;
+    return { line: line(pos[0]), path, text, isTwice };
   });
   const unreadable = (problems: readonly FileProblem[]): ReadConfig => ({ config: {}, places: [], problems, lineOf });
   // What stands behind a mistake of syntax may be anything; a key that is there twice harms nothing else.
@@ -138,6 +151,23 @@ function offsetOf(document: Document, path: ConfigPath): number | undefined {
     if (isNode(node)) return startOf(node);
   }
   return isNode(document.contents) ? startOf(document.contents) : undefined;
+}
+
+/** The keys and places that lead to the key at a place of the text. */
+function pathOfKeyAt(document: Document, offset: number): ConfigPath {
+  const path: PropertyKey[] = [];
+  visit(document, {
+    Pair(_, pair, ancestors) {
+      if (!isNode(pair.key) || startOf(pair.key) !== offset) return undefined;
+      for (const [index, node] of [...ancestors, pair].entries()) {
+        const parent = ancestors[index - 1];
+        if (isPair(node)) path.push(isScalar(node.key) ? String(node.key.value) : String(node.key));
+        else if (isSeq(parent)) path.push(parent.items.indexOf(node));
+      }
+      return visit.BREAK;
+    },
+  });
+  return path;
 }
 
 function startOf(node: Node): number | undefined {

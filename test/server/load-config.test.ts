@@ -140,7 +140,12 @@ describe("what is wrong is named with its file, line and key", () => {
     ["a list that is none", "controllers: a", /^stint\.yaml:1: controllers: must be a list, not "a"$/],
     ["a file that is no map", "- a", /^stint\.yaml:1: the file: must be keys with their values, not a list$/],
     ["a value out of range", "retentionHours: -1", /^stint\.yaml:1: retentionHours: must be at least 0, not -1$/],
-    ["a key twice", "listen: a:1\nlisten: b:1", "stint.yaml:2: this key is there already"],
+    ["a key twice", "listen: a:1\nlisten: b:1", "stint.yaml:2: listen: this key is there already"],
+    [
+      "a key of a controller twice",
+      "controllers:\n  - name: a\n    runner: { module: a.ts }\n  - name: b\n    runner:\n      module: b.ts\n      module: c.ts",
+      "stint.yaml:7: controllers[1].runner.module: this key is there already",
+    ],
     ["what is no YAML", "a: [", /^stint\.yaml:1: /],
     [
       "two controllers of one name",
@@ -187,7 +192,7 @@ describe("what is wrong is named with its file, line and key", () => {
       "4 controllers[1].name",
       "5 controllers[2].name",
       "7 insecure",
-      "8 this",
+      "8 insecure",
       "9 logLevel",
     ]);
   });
