@@ -24,9 +24,11 @@ export function wireProtocol(contentType: string | undefined): WireProtocol {
 
 /**
  * The authority (or Host) that a request is for; undefined if it has none that a URL
- * can have. The adapter makes a URL of it outside of every handler, where it throws.
+ * can have, or more than one Host (RFC 9112, section 3.2): of those two readers might each take another. The adapter makes a URL of it outside of every handler, where it throws.
  */
 export function requestAuthority(request: NodeRequest): string | undefined {
+  const hosts = request.rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === "host");
+  if (hosts.length > 1) return undefined;
   const authority = "authority" in request && request.authority ? request.authority : request.headers.host;
   if (authority === undefined || authority.length > 261 || !/^[\x21-\x7e]+$/.test(authority)) return undefined;
   if (/[/?#@\\]/.test(authority)) return undefined;

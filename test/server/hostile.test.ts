@@ -51,6 +51,17 @@ describe("an authority that no URL can have", () => {
     },
   );
 
+  test("a second Host is refused, also where it is the same", async () => {
+    await using served = await serveFake();
+    const rest = "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    const info = "POST /stint.v1.TaskControllerService/GetServerInfo HTTP/1.1\r\n";
+    const answerTo = (hosts: string) => sendBytes(served.port, Buffer.from(`${info}${hosts}${rest}`));
+    expect(await answerTo("Host: a\r\n")).toMatch(/^HTTP\/1\.1 200 /);
+    expect(await answerTo("Host: a\r\nHost: b\r\n")).toMatch(/^HTTP\/1\.1 400 /);
+    expect(await answerTo("Host: a\r\nhost: a\r\n")).toMatch(/^HTTP\/1\.1 400 /);
+    await stillServes(served);
+  });
+
   test("none at all is refused", async () => {
     await using served = await serveFake();
     expect(await sendBytes(served.port, Buffer.from("GET / HTTP/1.1\r\n\r\n"))).toMatch(/^HTTP\/1\.1 400 /);
