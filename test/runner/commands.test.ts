@@ -210,8 +210,8 @@ test("kill ends the commands that run, and nothing of those that have ended", as
   await using ended = await startLeftBehind("", { directory: scratch.path, name: "ended" });
   const commands = await openCommands(ports);
   const [first, second] = await Promise.all([1, 2].map(() => commands.begin(new AbortController().signal)));
-  first?.started(running.pid);
-  second?.started(ended.pid);
+  first?.spawn(() => running.child);
+  second?.spawn(() => ended.child);
   await second?.end();
   commands.kill();
   await running.exited;

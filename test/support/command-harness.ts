@@ -150,6 +150,7 @@ export async function startLeftBehind(script: string, options: { token?: string;
   await numberIn(pidFile);
   const exited = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   return {
+    child,
     pid: child.pid as number,
     exited,
     async [Symbol.asyncDispose]() {
