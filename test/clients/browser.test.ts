@@ -1,4 +1,6 @@
 /** The page of examples/clients/browser in a real browser: Chromium, at the path BROWSER or on the PATH. Needs dist/. */
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chromium } from "playwright-core";
@@ -46,4 +48,46 @@ test.each(["connect", "grpc-web"])(
     }
   },
   90_000,
+);
+
+/** Has for every call that it is INTERNAL, as Connect and as gRPC-Web. */
+async function serveErrors() {
+  const calls: string[] = [];
+  const server = createServer((request, response) => {
+    response.setHeader("access-control-allow-origin", "*");
+    response.setHeader("access-control-allow-headers", "*");
+    response.setHeader("access-control-expose-headers", "*");
+    if (request.method === "OPTIONS") return void response.writeHead(204).end();
+    calls.push(request.url ?? "");
+    const contentType = request.headers["content-type"] ?? "";
+    if (contentType.includes("grpc-web")) response.writeHead(200, { "content-type": contentType, "grpc-status": "13" });
+    else response.writeHead(500, { "content-type": "application/json" });
+    response.end(contentType.includes("grpc-web") ? "" : '{"code":"internal","message":"a mistake"}');
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return { baseUrl: `http://127.0.0.1:${port}`, calls, [Symbol.dispose]: () => void server.close() };
+}
+
+test.each(["connect", "grpc-web"])(
+  "a page gives up over %s where the server is there and refuses",
+  async (protocol) => {
+    const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+    const page = await servePage();
+    using server = await serveErrors();
+    try {
+      const tab = await browser.newPage();
+      await tab.goto(`http://127.0.0.1:${page.port}/?server=${server.baseUrl}&protocol=${protocol}`);
+      await tab.fill("#task", protocol);
+      await tab.click("button");
+      await tab.waitForFunction('document.getElementById("state").textContent.includes("[internal]")', undefined, {
+        timeout: 20_000,
+      });
+      expect(server.calls).toEqual(["/stint.v1.TaskControllerService/LaunchTask"]);
+    } finally {
+      page.close();
+      await browser.close();
+    }
+  },
+  60_000,
 );

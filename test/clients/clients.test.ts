@@ -7,8 +7,10 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { ControllerError } from "../../src/controller/error.ts";
 import { StateCompleted } from "../../src/task/state.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
+import { serveFake } from "../support/served-fake.ts";
 import { repositoryRoot, ServedProcess } from "../support/served-process.ts";
 
 const programs: Readonly<Record<string, string>> = {
@@ -54,6 +56,24 @@ test.each(names)(
     expect(status?.logs.map(({ msg }) => msg)).toEqual(Array.from({ length: 40 }, (_, i) => `step ${i + 1} of 40`));
   },
   90_000,
+);
+
+const ofNode = names.filter((name) => programs[name]?.startsWith("node/"));
+
+test.skipIf(ofNode.length === 0).each(ofNode)(
+  "%s gives up where the server is there and refuses",
+  async (name) => {
+    await using served = await serveFake();
+    const client = () =>
+      run(join(repositoryRoot, "examples/clients", programs[name] as string), [`127.0.0.1:${served.port}`, "a"]);
+    served.controller.failure = new Error("a mistake");
+    const broken = await client().over;
+    expect([broken.code, broken.output]).toEqual([1, expect.stringContaining("internal")]);
+    served.controller.failure = new ControllerError("ABORTED", "lost", { reason: "CONFLICT" });
+    const refused = await client().over;
+    expect([refused.code, refused.output]).toEqual([1, expect.stringContaining("lost")]);
+  },
+  30_000,
 );
 
 interface Running {

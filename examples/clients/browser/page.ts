@@ -53,13 +53,16 @@ async function untilServed<T>(body: () => Promise<T>): Promise<T> {
     try {
       return await body();
     } catch (error) {
-      // A fetch that fails is UNKNOWN or INTERNAL here; what the server says itself is UNAVAILABLE.
-      const { code, message } = ConnectError.from(error);
-      if (![Code.Unavailable, Code.Unknown, Code.Internal, Code.Aborted, Code.Canceled].includes(code)) throw error;
-      show("note", `the server is away (${message})`);
+      if (!isAway(error)) throw error;
+      show("note", `the server is away (${error.message})`);
       await new Promise((resolve) => setTimeout(resolve, 300));
     }
   }
+}
+
+/** Whether the server is away: it says so itself, or the browser has a TypeError for what became of the request or its answer. */
+function isAway(error: unknown): error is ConnectError {
+  return error instanceof ConnectError && (error.code === Code.Unavailable || error.cause instanceof TypeError);
 }
 
 function show(id: string, text: string): void {

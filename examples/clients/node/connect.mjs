@@ -15,16 +15,25 @@ const client = createClient(
   createConnectTransport({ baseUrl: `http://${target}`, httpVersion: "2" }),
 );
 
+/**
+ * Whether the server is away, and not against it: UNAVAILABLE is what it says itself, and what Connect makes of a server that is not there. Where the
+ * connection breaks in a call, that is CANCELED, as which nobody else ends a call here, or ABORTED with the error of Node's as its cause, which one
+ * of the server's own has not.
+ */
+function isAway(error) {
+  if (!(error instanceof ConnectError)) return false;
+  const { code, cause } = error;
+  return code === Code.Unavailable || code === Code.Canceled || (code === Code.Aborted && cause !== undefined);
+}
+
 /** Does `body`, again and again while the server is away. */
 async function untilServed(body) {
   for (;;) {
     try {
       return await body();
     } catch (error) {
-      // What the server says itself is UNAVAILABLE; a stream that breaks is CANCELED here, and nobody else cancels.
-      const passing = [Code.Unavailable, Code.Canceled, Code.Aborted, Code.Internal, Code.Unknown];
-      if (!passing.includes(ConnectError.from(error).code)) throw error;
-      console.log("the server is away:", ConnectError.from(error).message);
+      if (!isAway(error)) throw error;
+      console.log("the server is away:", error.message);
       await sleep(200);
     }
   }
