@@ -1,8 +1,17 @@
 /** The commands against a server, each in a process of its own. Needs dist/ (npm run build). */
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
+import { repositoryRoot } from "../support/served-process.ts";
 import { runCommand, serveProgram } from "../support/served-program.ts";
+
+test("the build can be executed as it is, as the links that npm makes to it do", async () => {
+  const { stdout } = await promisify(execFile)(join(repositoryRoot, "dist/cli/main.js"), ["version"]);
+  expect(stdout).toMatch(/^stint \d/);
+});
 
 test("a watch goes on when its server was killed and started again, and each line is there once", {
   timeout: 120_000,
