@@ -8,7 +8,7 @@
  *    not the certificate's (they are seldom replaced in one instant), the old pair stays.
  * 2. What is wrong with new files is logged once, not each time they are looked at.
  */
-import { createHash, X509Certificate } from "node:crypto";
+import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { createSecureContext } from "node:tls";
@@ -38,13 +38,23 @@ export async function loadTlsPair(paths: TlsPaths): Promise<TlsPair> {
   // One by one: where both cannot be read, the same is told each time.
   const cert = await read("tlsCert", paths.cert);
   const key = await read("tlsKey", paths.key);
+  const certificate = orRefuse(`tlsCert: ${paths.cert} has no certificate in PEM`, () => new X509Certificate(cert));
+  const privateKey = orRefuse(`tlsKey: ${paths.key} has no private key in PEM`, () => createPrivateKey(key));
+  const both = `tlsCert ${paths.cert} and tlsKey ${paths.key} cannot be used`;
+  // OpenSSL itself takes a key of another kind than the certificate's, and then no handshake comes about.
+  if (!certificate.checkPrivateKey(privateKey))
+    throw new ServerError("OPTION", `${both}: the key is not the certificate's`);
+  orRefuse(both, () => createSecureContext({ cert, key }));
+  return { cert, key };
+}
+
+function orRefuse<T>(complaint: string, use: () => T): T {
   try {
-    createSecureContext({ cert, key });
+    return use();
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new ServerError("OPTION", `tlsCert ${paths.cert} and tlsKey ${paths.key} cannot be used: ${reason}`, error);
+    throw new ServerError("OPTION", `${complaint}: ${reason}`, error);
   }
-  return { cert, key };
 }
 
 /**

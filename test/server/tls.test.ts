@@ -1,5 +1,5 @@
 /** TLS on the one port, over each protocol, and certificates that are renewed. */
-import { X509Certificate } from "node:crypto";
+import { generateKeyPairSync, X509Certificate } from "node:crypto";
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { connect as connectTcp } from "node:net";
 import { join } from "node:path";
@@ -10,6 +10,7 @@ import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } f
 import { Client, credentials } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
 import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { checkConfig } from "../../src/server/check-config.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { startServer } from "../../src/server/start-server.ts";
 import { hostOfCertificate, loadTlsPair, type TlsPair, watchTlsPair } from "../../src/server/tls-files.ts";
@@ -27,6 +28,13 @@ async function start(options: ServerOptions = {}) {
   const server = await startServer({ listen: "127.0.0.1:0", store: "memory:", ...pair, ...options });
   return Object.assign(server, { [Symbol.asyncDispose]: () => server.close({ graceMs: 0 }) });
 }
+
+/** A key of another kind than those of the certificates here. */
+const rsaKey = generateKeyPairSync("rsa", {
+  modulusLength: 2048,
+  publicKeyEncoding: { type: "spki", format: "pem" },
+  privateKeyEncoding: { type: "pkcs8", format: "pem" },
+}).privateKey;
 
 /** The certificate that the server shows. */
 function shown(port: number): Promise<PeerCertificate> {
@@ -159,6 +167,20 @@ describe("a server with a certificate", () => {
     );
     await expect(start({ tlsKey: file("renewed.key") })).rejects.toThrow(/tlsCert .* and tlsKey .* cannot be used/);
     await expect(start({ tlsKey: undefined })).rejects.toThrow(/tlsCert is set without tlsKey/);
+    await expect(start({ tlsCert: file("README.md") })).rejects.toThrow(/^tlsCert: .*README\.md has no certificate in/);
+    await expect(start({ tlsKey: file("ca.pem") })).rejects.toThrow(/^tlsKey: .*ca\.pem has no private key in PEM/);
+  });
+
+  test("does not start with a key of another kind than the certificate's, and config check finds it", async () => {
+    await using scratch = await makeScratchDirectory();
+    const tlsKey = join(scratch.path, "rsa.key");
+    await writeFile(tlsKey, rsaKey);
+    const complaint = /tlsCert .* and tlsKey .*rsa\.key cannot be used: the key is not the certificate's/;
+    await expect(start({ tlsKey })).rejects.toThrow(complaint);
+    const config = join(scratch.path, "stint.yaml");
+    await writeFile(config, JSON.stringify({ ...pair, tlsKey }));
+    const { problems } = await checkConfig(config, { env: {} });
+    expect(problems).toEqual([{ line: 1, text: expect.stringMatching(complaint) }]);
   });
 });
 
@@ -191,6 +213,8 @@ describe("a certificate that is renewed", () => {
     await look(stays);
     await copyFile(file("renewed.pem"), paths.cert);
     await look();
+    await writeFile(paths.key, rsaKey);
+    await look(stays);
     end();
   });
 
