@@ -31,7 +31,12 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Calls `restore` when the process exits, however that comes about, until the returned function is called. */
   onExit(restore: () => void): () => void;
+  /** Has `take` told, from now on, what nobody caught; it returns whether the process goes on. Without one, the process says it and ends. */
+  onUncaught(take: (event: UncaughtEvent, error: unknown) => boolean): void;
 }
+
+/** Something was thrown, or a promise rejected, and nobody caught it: Node's names. */
+export type UncaughtEvent = "uncaughtException" | "unhandledRejection";
 
 /** Why Io.signal was aborted. */
 export class Interrupted extends Error {

@@ -5,7 +5,8 @@
 //    Ctrl-C that the terminal has sent to all, one that comes with the first is the first.
 // 2. A reader of stdout that goes away (stint list | head) ends the process quietly; one of stderr does not: a server goes on
 //    without its log.
-// 3. A stack is shown for what nobody caught, which is a bug of Stint's or of a module with a runner, and for nothing else.
+// 3. A stack is shown for what nobody caught, which is a bug of Stint's or of a module with a runner, and for nothing else. It
+//    ends the process, but for a promise that was rejected while a server runs: that is in its log, and hurts no other task.
 // 4. "__proto__" is a name like any other, as with node --disable-proto=delete: decoders of messages would set the prototype
 //    of a map with it, and so lose a key that a client has sent.
 // 5. One of Node's warnings is kept back, that a server with TLS is called by its address (DEP0123): @grpc/grpc-js does that, and
@@ -15,7 +16,8 @@ import { basename, relative } from "node:path";
 import { addAbortSignal } from "node:stream";
 import { systemClock } from "../clock.ts";
 import { systemRandom } from "../random.ts";
-import { Interrupted, type Io } from "./io.ts";
+import { exitCode } from "./exit-code.ts";
+import { Interrupted, type Io, type UncaughtEvent } from "./io.ts";
 import { runProgram } from "./program.ts";
 import { createTextOutput } from "./text-output.ts";
 
@@ -45,12 +47,15 @@ for (const signalName of ["SIGINT", "SIGTERM"] as const) {
     stopping.abort(interrupted);
   });
 }
+let takeUncaught = (_event: UncaughtEvent, error: unknown): boolean => {
+  process.stderr.write(
+    `error: unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+  );
+  return false;
+};
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error: unknown) => {
-    process.stderr.write(
-      `error: unexpected: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
-    );
-    process.exit(1);
+    if (!takeUncaught(event, error)) process.exit(exitCode.failed);
   });
 }
 
@@ -67,6 +72,9 @@ const io: Io = {
   onExit(restore) {
     process.on("exit", restore);
     return () => process.off("exit", restore);
+  },
+  onUncaught(take) {
+    takeUncaught = take;
   },
 };
 

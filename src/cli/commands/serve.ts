@@ -41,8 +41,9 @@ export function addServeCommand({ program, io, exitWith }: Cli): void {
 
 async function serve(io: Io, options: ServeOptions): Promise<number> {
   // Loaded here and not above: the other commands start faster without the server.
-  const [{ startServer }, { loadConfig }, errors] = await Promise.all([
+  const [{ startServer }, { createStrayErrors }, { loadConfig }, errors] = await Promise.all([
     import("../../server/start-server.ts"),
+    import("../../server/stray-errors.ts"),
     import("../../server/load-config.ts"),
     import("../start-failure.ts"),
   ]);
@@ -55,6 +56,12 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
       throw new ServerError("CONFIG", problems.map(({ source, text }) => `${source} ${text}`).join("\n"));
     const log = createProcessLog(io, config.logLevel);
     const { pid, env, clock, random } = io;
+    const strays = createStrayErrors(clock, log);
+    io.onUncaught((event, error) => {
+      if (event === "unhandledRejection") strays.rejected(error);
+      else strays.thrown(error);
+      return event === "unhandledRejection";
+    });
     const starting = startServer({ ...config, version, log, pid, env, clock, random });
     server = await Promise.race([starting, overdueStop(io)]);
   } catch (error) {

@@ -1,4 +1,5 @@
 import { cutText } from "../../task/limits.ts";
+import { shortenStack } from "./short-stack.ts";
 
 const textMaxBytes = 1024;
 const stackMaxBytes = 8 * 1024;
@@ -15,7 +16,9 @@ export function cutFields(fields: Readonly<Record<string, unknown>>): Record<str
 }
 
 function cutValue(key: string, value: unknown, depth: number): unknown {
-  if (typeof value === "string") return cutText(value, key === "stack" ? stackMaxBytes : textMaxBytes);
+  if (typeof value === "string") {
+    return key === "stack" ? cutText(shortenStack(value), stackMaxBytes) : cutText(value, textMaxBytes);
+  }
   if (typeof value === "bigint") return String(value);
   if (typeof value !== "object" || value === null) return value;
   if (depth >= depthMax) return "…";

@@ -44,6 +44,7 @@ export function createFakeIo(options: FakeIoOptions = {}): FakeIo {
       restores.add(restore);
       return () => restores.delete(restore);
     },
+    onUncaught: () => {},
     interrupt: (reason) => stopping.abort(reason),
     exit() {
       for (const restore of restores) restore();
