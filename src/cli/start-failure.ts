@@ -18,7 +18,10 @@ export function explainMistakes(file: string | undefined, problems: readonly Con
   const what = problems.length === 1 ? "is a mistake" : `are ${problems.length} mistakes`;
   return new CliError(`there ${what} in ${escapeText(where ?? "the configuration")}`, {
     exitCode: exitCode.usage,
-    violations: problems.map(({ line, source = `${file}:${line}`, text }) => escapeText(`${source}: ${text}`)),
+    violations: problems.map(({ line, source = `${file}:${line}`, text }) =>
+      // A module's error may have several lines.
+      escapeLines(`${source}: ${text}`).join("\n    "),
+    ),
   });
 }
 

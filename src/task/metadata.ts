@@ -1,6 +1,6 @@
 import { checkText } from "./ids.ts";
 import type { TaskLimits } from "./limits.ts";
-import { quoteInput } from "./quote-input.ts";
+import { escapeInput } from "./quote-input.ts";
 
 /**
  * What is wrong with `text` as the metadata of a task; undefined when nothing
@@ -22,7 +22,7 @@ export function checkMetadataText(text: string, limits: TaskLimits): string | un
   } catch (error) {
     // The engine's message shows a piece of the text; nothing else of it is of use.
     const message = error instanceof Error ? error.message : String(error);
-    return `must be valid JSON: ${quoteInput(message, 160).slice(1, -1)}`;
+    return `must be valid JSON: ${escapeInput(message, 160)}`;
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return undefined;
   const kind = Array.isArray(value) ? "an array" : value === null ? "null" : `a ${typeof value}`;

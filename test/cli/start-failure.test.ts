@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { explainStartFailure } from "../../src/cli/start-failure.ts";
+import { explainMistakes, explainStartFailure } from "../../src/cli/start-failure.ts";
 import { ServerError } from "../../src/server/error.ts";
 import { StoreError } from "../../src/store/store.ts";
 
@@ -26,6 +26,17 @@ test("several mistakes in a file are a list", () => {
     message: "there are 2 mistakes in the configuration",
     violations: ["x:1: a", "x:2: b\\x1b"],
   });
+});
+
+test("a mistake that is told in several lines keeps them, indented, and its quotes", () => {
+  const problems = [
+    { line: 2, text: 'module: cannot be loaded: "x"\nat\x1b y' },
+    { line: 3, text: "b" },
+  ];
+  expect(explainMistakes("x.yaml", problems).violations).toEqual([
+    'x.yaml:2: module: cannot be loaded: "x"\n    at\\x1b y',
+    "x.yaml:3: b",
+  ]);
 });
 
 test("what is not known comes back as it is", () => {

@@ -44,6 +44,6 @@ test("grpc-js shows the message of an error as it was written", async () => {
     );
   });
   expect(failure?.details).toContain("controller: must be 1 to 63 lower case letters, digits and - with");
-  expect(failure?.details).toContain('not "a:b, c; d%3A & \\u00e9');
+  expect(failure?.details).toContain('not "a:b, c; d%3A & é\\n"');
   client.close();
 });

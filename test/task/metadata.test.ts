@@ -42,6 +42,9 @@ describe("metadata is refused", () => {
 
   test("with what the text has in it escaped and cut", () => {
     const complaint = checkMetadataText(`\u202e\u001b[2J${"x".repeat(1_000)}`, defaultTaskLimits);
-    expect(complaint).toMatch(/^[\x20-\x7e]{1,300}$/);
+    expect(complaint).toMatch(/^[\x20-\x7e…]{1,300}$/);
+    expect(checkMetadataText("nope", defaultTaskLimits)).toBe(
+      `must be valid JSON: Unexpected token 'o', "nope" is not valid JSON`,
+    );
   });
 });

@@ -24,6 +24,12 @@ export function escapeLines(text: string): string[] {
   return text.split(/\r?\n/).map(escapeText);
 }
 
+/** The same on one line: where the text has several, a space stands between them. */
+export function escapeOnOneLine(text: string): string {
+  const lines = text.split(/[\r\n]+/).map((line) => line.trim());
+  return escapeText(lines.filter(Boolean).join(" "));
+}
+
 /** JSON text with what is unsafe in its strings written as \\uNNNN, so that it means the same. The line break at the end is kept. */
 export function escapeJson(json: string): string {
   return (

@@ -1,7 +1,7 @@
 import type { TaskCancel, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { escapeLines, escapeText } from "./escape.ts";
 import { formatDuration, formatTime } from "./format.ts";
-import { errorText, hasEnded, logText, progressText, runtimeMs, stateName, transitionText } from "./task-text.ts";
+import { errorLines, hasEnded, logText, progressText, runtimeMs, stateName, transitionText } from "./task-text.ts";
 
 /** What a status is of. */
 export interface StatusContext {
@@ -31,7 +31,7 @@ function fieldsOf(status: TaskStatus, { revision, nowMs }: StatusContext): Array
     ["State", stateText(status, nowMs)],
     ["Waits for", escapeText(status.waitingFor)],
     ["Progress", progressText(status)],
-    ["Error", errorText(status)],
+    ["Error", errorLines(status).join(indentedBreak)],
     ["Result", jsonText(status.result ?? "")],
     ["Cancel", status.cancel ? cancelText(status.cancel) : ""],
     ["Metadata", jsonText(status.metadata)],
@@ -66,9 +66,11 @@ function cancelText(cancel: TaskCancel): string {
   return `${stage} ${formatTime(at)}${by}${reason}`;
 }
 
+const indentedBreak = "\n    ";
+
 /** JSON as it was written; further lines are indented below the first. */
 function jsonText(json: string): string {
-  return escapeLines(json.trim()).join("\n    ");
+  return escapeLines(json.trim()).join(indentedBreak);
 }
 
 function section(title: string, shown: number, all: bigint): string[] {

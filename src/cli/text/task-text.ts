@@ -1,6 +1,6 @@
 import { type Timestamp, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type LogEntry, type StateTransition, TaskState, type TaskStatus } from "#gen/core/v1/core_pb.js";
-import { escapeText } from "./escape.ts";
+import { escapeLines, escapeOnOneLine, escapeText } from "./escape.ts";
 import { formatAmount, formatDuration, formatLevel, formatPercent, formatTime, fractionOf } from "./format.ts";
 
 /** Whether a run in this state is over. */
@@ -25,13 +25,21 @@ export function progressText(status: TaskStatus): string {
   return [amount, percent, message].filter(Boolean).join(" ");
 }
 
-/** Why it failed: "step 3 failed (RUNNER_ERROR, exit_code 1)"; empty where it did not. */
+/** Why it failed, on one line: "step 3 failed (RUNNER_ERROR, exit_code 1)"; empty where it did not. */
 export function errorText(status: TaskStatus): string {
-  const { error } = status;
+  return escapeOnOneLine(describeError(status));
+}
+
+/** The same, with the lines that the message has. */
+export function errorLines(status: TaskStatus): string[] {
+  return escapeLines(describeError(status));
+}
+
+function describeError({ error }: TaskStatus): string {
   if (!error) return "";
   const details = Object.entries(error.details).map(([key, value]) => `${key} ${value}`);
   const inBrackets = [error.reason, ...details].filter(Boolean).join(", ");
-  return escapeText(`${error.message || "no message"}${inBrackets ? ` (${inBrackets})` : ""}`);
+  return `${error.message.trim() || "no message"}${inBrackets ? ` (${inBrackets})` : ""}`;
 }
 
 /** What there is to say about the state a task is in, beyond its name: how it ended, or what it waits for. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { escapeLines, escapeText } from "../../../src/cli/text/escape.ts";
+import { escapeLines, escapeOnOneLine, escapeText } from "../../../src/cli/text/escape.ts";
 
 describe("text from a server", () => {
   test.each([
@@ -34,5 +34,9 @@ describe("text from a server", () => {
 
   test("keeps its line breaks where lines are wanted", () => {
     expect(escapeLines("a\r\nb\x1b\n")).toEqual(["a", "b\\x1b", ""]);
+  });
+
+  test("has spaces for its line breaks where one line is wanted", () => {
+    expect(escapeOnOneLine("a:\r\n  b\x1b\n\n")).toBe("a: b\\x1b");
   });
 });

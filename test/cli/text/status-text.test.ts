@@ -19,7 +19,7 @@ test("a status shows what there is and leaves out what says nothing", () => {
 test("a status shows everything, with nothing in it that a terminal obeys", () => {
   const status = taskStatus([Pending, Running, Failed], {
     progress: { current: 3n, total: 10n, message: "copy\x07ing" },
-    error: { message: "no\u202e", reason: "RUNNER_ERROR" },
+    error: { message: 'no\u202e:\n "x"', reason: "RUNNER_ERROR" },
     metadata: '{\n "limit": "\x1b"}',
     labels: { "k\n": "v" },
     owner: "me",
@@ -39,7 +39,7 @@ test("a status shows everything, with nothing in it that a terminal obeys", () =
   for (const part of [
     "Failed (after 1m 00s, attempt 2)",
     "3/10 (30%) copy\\x07ing",
-    "no\\u202e (RUNNER_ERROR)",
+    'no\\u202e:\n     "x" (RUNNER_ERROR)',
     '{\n     "limit": "\\x1b"}',
     "k\\n=v",
     "delivered 2026-11-03T12:00:02.000Z by you: late",

@@ -22,7 +22,7 @@ const badControllers: readonly (readonly [string, string])[] = [
 const badLabels: readonly (readonly [string, Record<string, string>, string])[] = [
   ["a label key with a space", { "a b": "" }, 'labels["a b"]'],
   ["an empty label key", { "": "x" }, 'labels[""]'],
-  ["a label key of 64 bytes", { ["k".repeat(64)]: "" }, `labels["${"k".repeat(23)}\\u2026 (cut)"]`],
+  ["a label key of 64 bytes", { ["k".repeat(64)]: "" }, `labels["${"k".repeat(23)}… (cut)"]`],
   ["a label value of 257 bytes", { env: "x".repeat(257) }, "labels[env]"],
   ["65 labels", Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`k${i}`, ""])), "labels"],
 ];
