@@ -60,5 +60,8 @@ const storeHints: Readonly<Record<string, readonly string[]>> = {
     "nothing was changed. Copy the directory before anything else, then put a backup in its place",
     "to start without its tasks for now, keep new ones elsewhere: --data-dir DIR",
   ],
-  UNAVAILABLE: ["does the directory exist, and may this user write to it? Is there room on the disk?"],
+  UNAVAILABLE: [
+    "may this user write there? Is there room on the disk?",
+    "to keep the tasks elsewhere, name a directory that is empty or new: --data-dir DIR",
+  ],
 };

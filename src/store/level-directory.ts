@@ -7,7 +7,7 @@
  * 3. All that changes anything happens under the lock (level-lock.ts).
  */
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
@@ -79,16 +79,25 @@ async function orUnavailable<T>(directory: string, enter: () => Promise<T>): Pro
     return await enter();
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;
-    throw new StoreError("UNAVAILABLE", `cannot open the store in ${directory}`, { cause });
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    const why = code === undefined || syscall === undefined ? "" : `: ${code} (${syscall})`;
+    throw new StoreError("UNAVAILABLE", `cannot open the store in ${directory}${why}`, { cause });
   }
 }
 
 /** The store's marker; undefined where there is nothing at all. Throws DAMAGED where there is something else. */
 async function checkOwner(directory: string): Promise<Marker | undefined> {
-  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+  const names = await readdir(directory).catch(async (error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [] as string[];
-    if (error.code === "ENOTDIR") throw damaged(directory, "it is not a directory");
-    throw error;
+    if (error.code !== "ENOTDIR") throw error;
+    const isThere = await stat(directory).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) throw damaged(directory, "it is not a directory");
+    throw new StoreError("UNAVAILABLE", `${directory} cannot be made: what it would be in is not a directory`, {
+      cause: error,
+    });
   });
   const marker = names.includes(markerName) ? await readMarker(directory) : undefined;
   if (typeof marker === "string") throw damaged(directory, marker);
@@ -208,10 +217,31 @@ function openFailure(directory: string, cause: unknown): StoreError {
 
 /** Makes the directory, and brings to disk that it is there: a file is no safer than the way to it. */
 async function makeDirectory(directory: string): Promise<void> {
-  const first = await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  const top = dirname(resolve(first));
-  for (let path = resolve(directory); path !== top; path = dirname(path)) await syncDirectory(dirname(path));
+  for (const path of await makeMissing(resolve(directory))) await syncDirectory(dirname(path));
+}
+
+/**
+ * Makes the directory and those on the way to it; resolves to what it made, the directory first. Not by mkdir's `recursive`: where a
+ * directory is there and says ENOENT to whoever makes one in it, as /proc does, that tries for ever.
+ */
+async function makeMissing(path: string): Promise<string[]> {
+  const make = async (): Promise<boolean> => {
+    try {
+      await mkdir(path, { mode: 0o700 });
+      return true;
+    } catch (error) {
+      // It was there, or somebody else was faster.
+      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+      throw error;
+    }
+  };
+  try {
+    return (await make()) ? [path] : [];
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || dirname(path) === path) throw error;
+  }
+  const above = await makeMissing(dirname(path));
+  return (await make()) ? [path, ...above] : above;
 }
 
 function damaged(directory: string, what: string, cause?: unknown): StoreError {

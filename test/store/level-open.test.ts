@@ -37,6 +37,16 @@ describe("opening", () => {
     expect(await readFile(join(scratch.path, "one", "two", "stint-store.json"), "utf8")).toContain('"format": 1');
   });
 
+  test.each([
+    ["where none can be made", "/proc/stint", /^cannot open the store in \/proc\/stint: \w+ \(mkdir\)$/],
+    ["in a file", "/dev/null/stint", /^\/dev\/null\/stint cannot be made: what it would be in is not a directory$/],
+  ])("of a directory %s fails at once, and says why", async (_where, path, message) => {
+    await expect(openLevelStore(path)).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      message: expect.stringMatching(message) as unknown,
+    });
+  });
+
   const refusals: { what: string; code: StoreErrorCode; spoil: (path: string) => Promise<unknown> }[] = [
     {
       what: "a directory without the marker",
