@@ -10,7 +10,7 @@ const serviceNames = ["stint.v1.TaskControllerService"];
 const packages = ["stint.v1", "core.v1"];
 
 // Field numbers of google/protobuf/descriptor.proto, of which the paths of comments are made.
-const path = { message: 4, enum: 5, service: 6, nested: 3, nestedEnum: 4, field: 2, method: 2, value: 2 };
+const path = { message: 4, enum: 5, service: 6, nested: 3, nestedEnum: 4, field: 2, oneof: 8, method: 2, value: 2 };
 
 /** The text of docs/api.md. `descriptors` are those of gen/descriptors.binpb. Throws for an example that is no such request. */
 export function renderApi(descriptors) {
@@ -71,10 +71,21 @@ function requestOf(request) {
 
 function renderFields(message, shown) {
   if (message.fields.length === 0) return "";
-  const rows = message.fields.map(
-    (field) => `| \`${field.name}\` | ${typeOf(field, shown)} | ${cell(commentOf(field))} |`,
+  const rows = message.members.flatMap((member) =>
+    member.kind === "oneof" ? renderOneof(member, shown) : [renderField(member, shown)],
   );
   return `| field | type | |\n| --- | --- | --- |\n${rows.join("\n")}\n`;
+}
+
+function renderField(field, shown) {
+  return `| \`${field.name}\` | ${typeOf(field, shown)} | ${cell(commentOf(field))} |`;
+}
+
+/** A row for the choice, and one for each field of it. */
+function renderOneof(oneof, shown) {
+  const choices = oneof.fields.map(({ name }) => `\`${name}\``).join(" or ");
+  const head = `| *${oneof.name}* | oneof: ${choices} | ${cell(commentOf(oneof))} |`;
+  return [head, ...oneof.fields.map((field) => renderField(field, shown))];
 }
 
 /** The messages and enums that the calls lead to and that were not shown with them. */
@@ -156,6 +167,8 @@ function pathOf(desc) {
         : [...pathOf(desc.parent), path.nestedEnum, desc.parent.nestedEnums.indexOf(desc)];
     case "field":
       return [...pathOf(desc.parent), path.field, desc.parent.fields.indexOf(desc)];
+    case "oneof":
+      return [...pathOf(desc.parent), path.oneof, desc.parent.oneofs.indexOf(desc)];
     default:
       return [...pathOf(desc.parent), path.value, desc.parent.values.indexOf(desc)];
   }

@@ -45,7 +45,8 @@ export declare type LaunchTaskRequest = Message<"stint.v1.LaunchTaskRequest"> & 
   taskId: string;
 
   /**
-   * What the runner is to work on: a JSON object of at most 256 KiB and 32 levels.
+   * What the runner is to work on: a JSON object of at most 256 KiB and 32 levels. A request with both is refused
+   * (INVALID_ARGUMENT) where it is JSON; of any other, as protobuf has it, the one that comes last counts.
    *
    * @generated from oneof stint.v1.LaunchTaskRequest.payload
    */
@@ -398,7 +399,8 @@ export declare type GetTaskStatusRequest = Message<"stint.v1.GetTaskStatusReques
   revision: bigint;
 
   /**
-   * Which fields to return, as paths of core.v1.TaskStatus. Unset: all.
+   * Which fields to return, as paths of core.v1.TaskStatus. Unset: all. In JSON it is one text, as with curl:
+   * `"readMask":"state,runId"`. grpcurl wants the message: `"read_mask":{"paths":["state","run_id"]}`.
    *
    * @generated from field: google.protobuf.FieldMask read_mask = 4;
    */
@@ -497,7 +499,7 @@ export declare type ListTasksRequest = Message<"stint.v1.ListTasksRequest"> & {
 
   /**
    * Which fields to return, as paths of core.v1.TaskStatus. metadata, result
-   * and logs come only when named. Unset: all others.
+   * and logs come only when named. Unset: all others. It is written as that of GetTaskStatus.
    *
    * @generated from field: google.protobuf.FieldMask read_mask = 7;
    */
@@ -813,7 +815,8 @@ export declare type WatchTasksRequest = Message<"stint.v1.WatchTasksRequest"> & 
   sinceRevision: bigint;
 
   /**
-   * Begin with the next change, without a snapshot: a bookmark comes first. Not with since_revision, which has none anyway.
+   * Begin with the next change, without a snapshot: a bookmark comes first. With since_revision, which has none
+   * anyway, it changes nothing.
    *
    * @generated from field: bool skip_snapshot = 6;
    */
