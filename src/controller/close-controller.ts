@@ -28,7 +28,8 @@ export async function closeParts(parts: Parts, closing: AbortController, options
     .then(() => trash.settled())
     .then(() => done.abort());
   await Promise.race([all, sleep(core.clock, options.graceMs, done.signal)]);
-  if (!done.signal.aborted) core.log.warn({}, `controller "${core.name}": runners that did not stop in time are left`);
+  if (!done.signal.aborted)
+    core.log.warn({}, `controller "${core.name}": runners did not stop in time, and are waited for no longer`);
   // What still runs writes no more: its run is over, and a store that fails is waited for no longer.
   const left = [...actors.all()].flatMap(({ run }) => (run === undefined ? [] : [runs.abandon(run)]));
   const abandoned = new AbortController();

@@ -102,7 +102,7 @@ describe("closing a controller", () => {
     expect(closing.state()).toBe("waiting");
     await h.clock.advance(1);
     await closing.promise;
-    expect(h.messages("warn")).toEqual([expect.stringContaining("did not stop in time")]);
+    expect(h.messages("warn")).toEqual([expect.stringContaining("did not stop in time, and are waited for no longer")]);
     await expect(phase.task.setProgress({ current: 2 })).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
     phase.return("late");
     await h.settle();
