@@ -11,6 +11,8 @@ export interface CallContext {
   readonly address: string;
   readonly controller?: string | undefined;
   readonly taskId?: string | undefined;
+  /** The task as it was at this revision; 0 or undefined: as it is. */
+  readonly revision?: bigint | undefined;
   /** What to do next, by code, where the command knows better than the code says. */
   readonly hints?: Readonly<Partial<Record<Code, readonly string[]>>> | undefined;
 }
@@ -26,19 +28,21 @@ export function explainRpcError(error: RpcError, context: CallContext): CliError
   });
 }
 
-function messageOf(error: RpcError, { address }: CallContext, violations: readonly string[]): string {
+function messageOf(error: RpcError, context: CallContext, violations: readonly string[]): string {
+  const { address, revision = 0n } = context;
   if (neverConnected(error)) {
     const { why } = explainConnectionFailure(error.message, address);
     return `no server answers at ${address} (${escapeText(why)})`;
   }
   const code = Code[error.code] ?? String(error.code);
-  const { reason } = error.details;
+  const { reason, resource } = error.details;
   // A message that only strings the bad fields together says nothing that their list does not.
   const isList = violations.length > 1 && violations.every((violation) => error.message.includes(violation));
   const message = isList
     ? `${violations.length} fields of the request are wrong`
     : escapeText(error.message) || "the call failed";
-  return `${message} (${code}${reason ? `, ${escapeText(reason)}` : ""})`;
+  const when = revision > 0n && resource === "task" ? ` at revision ${revision}` : "";
+  return `${message}${when} (${code}${reason ? `, ${escapeText(reason)}` : ""})`;
 }
 
 /** The bad fields, where there are several; of one, the message says it already. */
@@ -57,8 +61,10 @@ function hintsOf(error: RpcError, context: CallContext): readonly string[] {
 type Hints = (details: RpcErrorDetails, context: CallContext) => string[];
 
 const hintsByCode: Readonly<Partial<Record<Code, Hints>>> = {
-  [Code.NOT_FOUND]: ({ resource }, { controller = "CONTROLLER" }) => {
+  [Code.NOT_FOUND]: ({ resource }, { controller = "CONTROLLER", taskId = "ID", revision = 0n }) => {
     if (resource === "controller") return ["stint controllers shows what there is"];
+    if (resource === "task" && revision > 0n)
+      return [`stint status ${controller} ${taskId} shows the task as it is now`];
     return resource === "task" ? [`stint list ${controller} shows the tasks there are`] : [];
   },
   [Code.ABORTED]: (_details, { controller = "CONTROLLER", taskId = "ID" }) => [

@@ -25,7 +25,7 @@ export function addStatusCommand({ program, io, exitWith }: Cli): void {
   addExample(addClientOptions(command), "stint status countdown demo --logs 50");
   command.action(async (controller: string, taskId: string, options: StatusOptions) => {
     const { logs, revision = 0n, output } = options;
-    const answer = await withClient(io, { ...options, controller, taskId }, (client) =>
+    const answer = await withClient(io, { ...options, controller, taskId, revision }, (client) =>
       client.call(
         TaskControllerService.method.getTaskStatus,
         { controller, taskId, revision, logLimit: logs },
