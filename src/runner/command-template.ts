@@ -120,3 +120,10 @@ function complaintAbout(value: unknown): string | undefined {
       return `is ${value === null ? "null" : Array.isArray(value) ? "an array" : "an object"}: an argument can only have a text, a number, true or false`;
   }
 }
+
+/** The paths of all placeholders in the arguments, which must have passed checkArgument: [["OUTER", "INNER"]]. */
+export function placeholderPaths(args: readonly string[]): ReadonlyArray<readonly string[]> {
+  return parseTemplate(args).flatMap((argument) =>
+    argument.flatMap((piece) => (typeof piece === "string" ? [] : [piece.path])),
+  );
+}

@@ -10,7 +10,7 @@ import { exitCode } from "../exit-code.ts";
 import type { Io } from "../io.ts";
 import { createProcessLog } from "../process-log.ts";
 import { resolveSettings, type ServeSettings, settingOptions } from "../serve-settings.ts";
-import { renderBanner } from "../text/banner.ts";
+import { type BannerController, renderBanner } from "../text/banner.ts";
 import { version } from "../version.ts";
 
 /** The longest that stopping takes, from the first signal on. */
@@ -41,13 +41,15 @@ export function addServeCommand({ program, io, exitWith }: Cli): void {
 
 async function serve(io: Io, options: ServeOptions): Promise<number> {
   // Loaded here and not above: the other commands start faster without the server.
-  const [{ startServer }, { createStrayErrors }, { loadConfig }, errors] = await Promise.all([
+  const [{ startServer }, { exampleMetadata }, { createStrayErrors }, { loadConfig }, errors] = await Promise.all([
     import("../../server/start-server.ts"),
+    import("../../server/example-metadata.ts"),
     import("../../server/stray-errors.ts"),
     import("../../server/load-config.ts"),
     import("../start-failure.ts"),
   ]);
   let server: RunningServer;
+  let controllers: readonly BannerController[] = [];
   const file = options.config || io.env.STINT_CONFIG || undefined;
   const override = (config: Config): Overridden => resolveSettings(options, io.env, config);
   try {
@@ -56,6 +58,7 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
       throw new ServerError("CONFIG", problems.map(({ source, text }) => `${source} ${text}`).join("\n"));
     const log = createProcessLog(io, config.logLevel);
     const { pid, env, clock, random } = io;
+    controllers = (config.controllers ?? []).map(({ name, runner }) => ({ name, metadata: exampleMetadata(runner) }));
     const strays = createStrayErrors(clock, log);
     io.onUncaught((event, error) => {
       if (event === "unhandledRejection") strays.rejected(error);
@@ -68,7 +71,7 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
     throw (await findMistakes(file, { env: io.env, override }, error)) ?? errors.explainStartFailure(error);
   }
   if (options.banner) {
-    const { address, controllers, store, tls } = server;
+    const { address, store, tls } = server;
     const lines = renderBanner({ version, address, controllers, store, tls, program: io.program, defaultServer });
     io.stderr.write(`${lines.join("\n")}\n`);
   }

@@ -1,3 +1,4 @@
+import type { ExampleMetadata } from "../../server/example-metadata.ts";
 import { escapeText } from "./escape.ts";
 
 /** What a server's banner tells. */
@@ -5,7 +6,8 @@ export interface BannerView {
   readonly version: string;
   /** HOST:PORT as it listens. */
   readonly address: string;
-  readonly controllers: readonly string[];
+  /** Each with what its tasks need; see exampleMetadata. */
+  readonly controllers: readonly BannerController[];
   /** The store as openStore takes it. */
   readonly store: string;
   /** With TLS: the file with the certificate, and a HOST:PORT for which that is, if one is known. */
@@ -16,6 +18,11 @@ export interface BannerView {
   readonly defaultServer: string;
 }
 
+export interface BannerController {
+  readonly name: string;
+  readonly metadata: ExampleMetadata;
+}
+
 /** What to paste next, for whoever has just started a server. */
 export function renderBanner(view: BannerView): string[] {
   const { version, address, controllers, program } = view;
@@ -23,17 +30,18 @@ export function renderBanner(view: BannerView): string[] {
   const head = [
     `Stint ${version} serves at ${address}. Tasks are kept in ${escapeText(view.store.replace(/^level:/, ""))}.`,
   ];
-  const controller = controllers.includes("countdown") ? "countdown" : controllers[0];
-  if (controller === undefined) {
+  const first = firstToTry(controllers);
+  if (first === undefined) {
     return [...head, "It has no controllers: name some in a file, and start it with --config FILE."];
   }
-  const metadata = controller === "countdown" ? { limit: 50 } : {};
+  const { name: controller, isReady } = first;
+  const metadata = controller === "countdown" ? { limit: 50 } : first.metadata;
   const request = JSON.stringify({ controller, task_id: "demo", metadata });
   return [
     ...head,
-    `Controllers: ${controllers.join(", ")}`,
+    `Controllers: ${controllers.map(({ name }) => name).join(", ")}`,
     "",
-    "Launch a task, and watch it:",
+    isReady ? "Launch a task, and watch it:" : "Launch a task, with values for what its command needs, and watch it:",
     `  grpcurl ${grpcurlFlag} -d '${request}' ${target} stint.v1.TaskControllerService/LaunchTask`,
     ...(server === undefined
       ? [
@@ -48,6 +56,14 @@ export function renderBanner(view: BannerView): string[] {
         ]),
     "",
   ];
+}
+
+/** The example's controller, or else one whose tasks can be launched as they are, if there is one. */
+function firstToTry(controllers: readonly BannerController[]): (BannerController & { isReady: boolean }) | undefined {
+  const needsNothing = ({ metadata }: BannerController): boolean => Object.keys(metadata).length === 0;
+  const ready = controllers.find(({ name }) => name === "countdown") ?? controllers.find(needsNothing);
+  const first = ready ?? controllers[0];
+  return first && { ...first, isReady: ready !== undefined };
 }
 
 /** How clients are told where the server is, and whom to trust; no `server` where the certificate is for none that they could name. */

@@ -4,7 +4,10 @@ import { renderBanner } from "../../../src/cli/text/banner.ts";
 const view = {
   version: "1.2.3",
   address: "127.0.0.1:7846",
-  controllers: ["checksum", "countdown"],
+  controllers: [
+    { name: "checksum", metadata: {} },
+    { name: "countdown", metadata: {} },
+  ],
   store: "level:/data/stint",
   program: "stint",
   tls: undefined,
@@ -50,6 +53,21 @@ describe("the banner", () => {
     expect(text).toContain("  grpcurl -insecure -d '");
     expect(text).not.toContain("stint watch");
     expect(text).toContain("--server https://NAME:PORT --ca FILE");
+  });
+
+  test("has a controller tried whose tasks need nothing, and names what they need where all do", () => {
+    const archive = { name: "archive", metadata: { path: "PATH" } };
+    const nothing = renderBanner({ ...view, controllers: [archive, { name: "sh", metadata: {} }] });
+    expect(nothing.join("\n")).toContain("Launch a task, and watch it:");
+    expect(nothing).toContain("  stint launch sh demo --metadata '{}' --watch");
+    const needy = renderBanner({ ...view, controllers: [archive] });
+    expect(needy.slice(1, 5)).toEqual([
+      "Controllers: archive",
+      "",
+      "Launch a task, with values for what its command needs, and watch it:",
+      `  grpcurl -plaintext -d '{"controller":"archive","task_id":"demo","metadata":{"path":"PATH"}}' 127.0.0.1:7846 stint.v1.TaskControllerService/LaunchTask`,
+    ]);
+    expect(needy).toContain(`  stint launch archive demo --metadata '{"path":"PATH"}' --watch`);
   });
 
   test("says what is missing where there is no controller", () => {
