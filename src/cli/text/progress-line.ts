@@ -25,7 +25,8 @@ export interface LineStyle {
   readonly unicode: boolean;
 }
 
-const barMin = 10;
+/** Shorter is better than to leave out the rate or the time left. */
+const barMin = 4;
 const barMax = 40;
 
 /** One line with all that fits: the task, its state, a bar, the percentage, the amount, the rate, the time left. Never wider than the columns. */

@@ -51,14 +51,23 @@ describe("the progress line", () => {
 
   test.each([
     [80, "countdown/demo Running  ####------   45%  45/100 rows   5.00/s      11s left"],
-    [78, "countdown/demo Running  #########-----------   45%  45/100 rows   11s left"],
+    [74, "countdown/demo Running  #---   45%  45/100 rows   5.00/s      11s left"],
+    [73, "countdown/demo Running  ######---------   45%  45/100 rows   11s left"],
     [60, "countdown/demo Running  #######---------   45%  11s left"],
     [45, "countdown/demo Running  ######---------   45%"],
-    [39, "countdown/demo Running 45%"],
+    [34, "countdown/demo Running  #---   45%"],
+    [33, "countdown/demo Running 45%"],
     [20, "countdown/demo … 45%"],
     [3, "45%"],
   ])("leaves out what does not fit in %d columns", (columns, line) => {
     expect(render({}, columns)).toBe(line);
+  });
+
+  test("has its rate and its time left on 80 columns for README.md's own task, with a shorter bar", () => {
+    const progress = { current: 12n, total: 25n, unit: "steps" };
+    expect(render({ name: "countdown/second", progress, rate: 5 }, 80)).toBe(
+      "countdown/second Running  ####-----   48%  12/25 steps  5.00/s      2.6s left",
+    );
   });
 
   test("says how long it has run where the total is not known", () => {
