@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { TaskState } from "#gen/core/v1/core_pb.js";
 
 /** The server's address where none is given: this machine, on the default port. */
@@ -56,6 +56,14 @@ export function collectLabel(text: string, labels: Record<string, string> = {}):
 
 const stateNames = ["Pending", "Running", "Completed", "Failed", "Canceled", "Unknown"] as const;
 
+/** --state, which help and completion know the values of. */
+export function stateOption(): Option {
+  const names = stateNames.map((name) => name.toLowerCase());
+  return new Option("-s, --state <state>", "only tasks in this state; may be repeated")
+    .choices(names)
+    .argParser(collectState);
+}
+
 /** Collects states by name, in any case; several may be given at once, with commas. */
 export function collectState(text: string, states: readonly TaskState[] = []): TaskState[] {
   const collected = new Set(states);
@@ -83,6 +91,13 @@ const levels: ReadonlyMap<string, number> = new Map([
   ["warn", 4],
   ["error", 8],
 ]);
+
+/** --min-level, which help and completion know the names of. */
+export function levelOption(): Option {
+  return new Option("--min-level <level>", "only entries of at least this level, or a whole number")
+    .choices([...levels.keys()])
+    .argParser(parseLevel);
+}
 
 /** A level of log entries: by its name, in any case, or as the number that slog has for it. */
 export function parseLevel(text: string): number {

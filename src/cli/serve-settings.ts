@@ -11,6 +11,8 @@ interface Setting {
   readonly flags: string;
   readonly env: string;
   readonly description: string;
+  /** The values that there are, for help and completion. */
+  readonly names?: readonly string[];
   /** A flag without a value has none. */
   readonly parse?: (text: string) => unknown;
 }
@@ -64,7 +66,8 @@ const settings: readonly Setting[] = [
     key: "logLevel",
     flags: "--log-level <level>",
     env: "STINT_LOG_LEVEL",
-    description: "debug, info, warn or error (default: info)",
+    description: "the least level that is logged (default: info)",
+    names: logLevels,
     parse: parseLogLevel,
   },
   {
@@ -92,8 +95,9 @@ const settings: readonly Setting[] = [
 
 /** The options of serve for the settings, each with the variable that says the same. */
 export function settingOptions(): Option[] {
-  return settings.map(({ flags, description, env, parse }) => {
+  return settings.map(({ flags, description, env, names, parse }) => {
     const option = new Option(flags, `${description} [${env}]`);
+    if (names) option.choices([...names]);
     return parse ? option.argParser(parse) : option;
   });
 }

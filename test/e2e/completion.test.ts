@@ -46,6 +46,7 @@ describe.runIf(isThere)("bash", () => {
       "stint logs  steps da",
       "stint logs steps day:",
       "stint list c --output=j",
+      "stint list c --state ",
       "stint serve -c ",
     ];
     expect(await completeLines(lines, server.address)).toEqual([
@@ -54,6 +55,7 @@ describe.runIf(isThere)("bash", () => {
       // Bash has broken the word at the colon, and puts the candidate in the place of what is behind it.
       "1 2",
       "json",
+      "pending running completed failed canceled unknown",
       "",
       "complete -o bashdefault -o default -F _stint stint",
     ]);

@@ -2,7 +2,7 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { Option } from "commander";
 import type { TaskState } from "#gen/core/v1/core_pb.js";
 import { type ListedTask, ListedTaskSchema, TaskControllerService, TaskOrder } from "#gen/stint/v1/controller_pb.js";
-import { collectLabel, collectState, createCountParser } from "../arguments.ts";
+import { collectLabel, stateOption, createCountParser } from "../arguments.ts";
 import type { RpcClient } from "../client.ts";
 import { addClientOptions, addExample, type Cli, type ClientOptions, withClient } from "../client-command.ts";
 import { exitCode } from "../exit-code.ts";
@@ -32,7 +32,7 @@ export function addListCommand({ program, io, exitWith }: Cli): void {
     .summary("list the tasks of a controller")
     .description("Lists the tasks of a controller, by id. JSON is an object a line.")
     .argument("<controller>", "the controller")
-    .option("-s, --state <state>", "only tasks in this state; may be repeated", collectState)
+    .addOption(stateOption())
     .option("-l, --label <key=value>", "only tasks with this label; may be repeated", collectLabel)
     .option("-p, --prefix <text>", "only tasks whose id begins so")
     .option("--newest", "the task that was created last comes first")

@@ -1,5 +1,5 @@
 import { type LogEntry, LogEntrySchema } from "#gen/core/v1/core_pb.js";
-import { createCountParser, parseLevel, parseSeq } from "../arguments.ts";
+import { createCountParser, levelOption, parseSeq } from "../arguments.ts";
 import { addClientOptions, addExample, type Cli, type ClientOptions, withClient } from "../client-command.ts";
 import { exitCode } from "../exit-code.ts";
 import { followLogs, listLogs } from "../follow-logs.ts";
@@ -27,7 +27,7 @@ export function addLogsCommand({ program, io, exitWith }: Cli): void {
     .argument("<controller>", "the task's controller")
     .argument("<id>", "the task's id")
     .option("-f, --follow", "go on with what comes until the task has ended")
-    .option("--min-level <level>", "only entries of at least this level: debug, info, warn, error", parseLevel)
+    .addOption(levelOption())
     .option("--after <seq>", "only entries after the one with this number", parseSeq)
     .option("-n, --limit <count>", "only the newest so many (default: all)", createCountParser(0, 1_000_000));
   addExample(
