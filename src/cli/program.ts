@@ -22,7 +22,8 @@ import { version } from "./version.ts";
 const exitHelp = `
 Exit status: 0 success, or the watched task Completed; 1 it Failed, or another
 error; 2 usage; 3 it was Canceled; 4 no connection; 5 serve: the store cannot be
-opened; 6 serve: the port cannot be had.`;
+opened; 6 serve: the port cannot be had; 130 stopped by Ctrl-C, 143 by SIGTERM
+(a task that is watched goes on; serve: stopped at once, by a second one).`;
 
 /** Runs one command line, without the program's name before it; returns the exit status. Never throws. */
 export async function runProgram(args: readonly string[], io: Io): Promise<number> {
