@@ -9,12 +9,15 @@ export const defaultServer = "127.0.0.1:7846";
  * machine. "http://" before it is ignored, for it is what people paste.
  */
 export function parseServer(text: string): string {
-  const match = /^(https?:\/\/)?(\[[\da-f:.]+\]|[^\s:/[\]]*)(?::(\d{1,5}))?\/?$/i.exec(
+  const match = /^(https?:\/\/)?(\[[\da-f:.]+\]|[^\s:/[\]]*)(?::(\d{1,9}))?\/?$/i.exec(
     /^\d+$/.test(text) ? `:${text}` : text,
   );
   const [, scheme = "", host = "", port = ""] = match ?? [];
   const portNumber = Number(port || "7846");
-  if ((host === "" && port === "") || portNumber < 1 || portNumber > 65535) {
+  if (match && (portNumber < 1 || portNumber > 65535)) {
+    throw new InvalidArgumentError(`Its port must be from 1 to 65535, and is ${portNumber}.`);
+  }
+  if (host === "" && port === "") {
     throw new InvalidArgumentError("It must be HOST:PORT, such as 127.0.0.1:7846, or https://HOST:PORT.");
   }
   const isTls = scheme.toLowerCase() === "https://";

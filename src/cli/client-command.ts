@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { defaultServer, parseServer } from "./arguments.ts";
 import { CliError } from "./cli-error.ts";
 import { openClient, type RpcClient } from "./client.ts";
@@ -89,13 +89,16 @@ export async function findServer(
 async function caOf(io: Io, option: string | undefined): Promise<Buffer | undefined> {
   const file = option ?? io.env.STINT_CA;
   if (!file) return undefined;
+  const name = option === undefined ? "STINT_CA" : "--ca";
   try {
-    return await readFile(file);
+    const ca = await readFile(file);
+    // A file without one would be taken, and no server be trusted by it.
+    if (ca.includes("CERTIFICATE-----")) return ca;
   } catch (cause) {
     const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    const name = option === undefined ? "STINT_CA" : "--ca";
     throw new CliError(`${name}: ${file} cannot be read: ${reason}`, { exitCode: exitCode.usage, cause });
   }
+  throw new CliError(`${name}: ${file} has no certificate in PEM`, { exitCode: exitCode.usage });
 }
 
 function serverOf(io: Io): string {
@@ -104,7 +107,8 @@ function serverOf(io: Io): string {
   try {
     return parseServer(text);
   } catch (cause) {
-    throw new CliError(`STINT_SERVER is "${text}", which is not HOST:PORT`, {
+    const why = cause instanceof InvalidArgumentError ? cause.message : String(cause);
+    throw new CliError(`STINT_SERVER is "${text}". ${why}`, {
       exitCode: exitCode.usage,
       hints: [`such as STINT_SERVER=${defaultServer}`],
       cause,

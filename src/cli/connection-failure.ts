@@ -10,7 +10,9 @@ export function explainConnectionFailure(message: string, address: string): Conn
   const cause = lastCause(message);
   const isTls = address.startsWith("https://");
   const other = isTls ? address.slice("https://".length) : `https://${address}`;
-  if (isTls && /certificate|self.signed/i.test(cause)) return { why: cause, hints: certificateHints(cause) };
+  if (isTls && /certificate|self.signed/i.test(cause)) {
+    return { why: describeMismatch(cause) ?? cause, hints: certificateHints(cause) };
+  }
   if (isTls && /wrong version number|before secure TLS/.test(cause)) {
     return { why: "no TLS comes about", hints: [`does it speak no TLS? Then it is: --server ${other}`] };
   }
@@ -35,9 +37,18 @@ function certificateHints(cause: string): string[] {
   ];
 }
 
+/** "its certificate is not for a.example, but for b.example, 10.0.0.1": whom else it is for stands there only where Node has found names of that kind. */
+function describeMismatch(cause: string): string | undefined {
+  const match = /(?:Host|IP): (\S+?)\.? is not (?:in the cert's (?:list|altnames)|cert's CN):(.*)$/s.exec(cause);
+  const [, host, list = ""] = match ?? [];
+  const names = list.replaceAll(/DNS:|IP Address:/g, "").trim();
+  return host && `its certificate is not for ${host}${names === "" ? "" : `, but for ${names}`}`;
+}
+
 /** "connect ECONNREFUSED 127.0.0.1:7846" out of what grpc-js makes of it. */
 function lastCause(message: string): string {
-  const [, cause = message] = /Last error: (?:Error: )?(.*?)(?:\. Resolution note:.*)?$/s.exec(message) ?? [];
+  const [, cause = message] =
+    /Last error: (?:Error(?: \[\w+\])?: )?(.*?)(?:\. Resolution note:.*)?$/s.exec(message) ?? [];
   // OpenSSL's have their reason between places in its code.
   return (/SSL routines:[^:]*:([^:]+)/.exec(cause)?.[1] ?? cause).trim();
 }

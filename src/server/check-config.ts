@@ -60,8 +60,11 @@ export async function checkConfig(file: string | undefined, options: CheckConfig
   const found = [...broken, ...checkSources(config, sources)];
   const isKnown = ({ path }: { path: ConfigPath }): boolean => !reachKeys.includes(String(path[0]));
   const add = (path: ConfigPath, text: string): void => {
-    const source = sources.get(String(path[0]));
-    found.push(source === undefined ? { line: read.lineOf(path), path, text } : { source, path, text });
+    const key = String(path[0]);
+    const source = sources.get(key);
+    if (source === undefined) found.push({ line: read.lineOf(path), path, text });
+    // Whose it is stands before it, which is a name enough.
+    else found.push({ source, path, text: text.startsWith(`${key}: `) ? text.slice(key.length + 2) : text });
   };
   const wrong = [...found, ...read.problems];
   if (wrong.every(isKnown)) {

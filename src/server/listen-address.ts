@@ -18,11 +18,14 @@ export function parseListenAddress(text: string): ListenAddress {
 /** What is wrong with the text as HOST:PORT; undefined where nothing is. */
 export function checkListenAddress(text: string): string | undefined {
   const match = addressPattern.exec(text);
-  if (match !== null && Number(match[3]) <= 65_535) return undefined;
+  if (match !== null) {
+    const port = Number(match[3]);
+    return port <= 65_535 ? undefined : `must have a port of at most 65535, and has ${port}`;
+  }
   return `must be HOST:PORT, such as 127.0.0.1:7846, not ${JSON.stringify(text)}`;
 }
 
-const addressPattern = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]\s/]*)):(\d{1,5})$/;
+const addressPattern = /^(?:\[([0-9A-Fa-f:.%]+)\]|([^:[\]\s/]*)):(\d{1,9})$/;
 
 /** The address as it is written in a URL. */
 export function formatAddress({ host, port }: ListenAddress): string {

@@ -73,8 +73,8 @@ function readConfig(text: string): ReadConfig {
   const syntax = [...document.errors, ...document.warnings].map(({ code, message, pos }) => {
     const isTwice = code === "DUPLICATE_KEY";
     const path = isTwice ? pathOfKeyAt(document, pos[0]) : [];
-    const text = isTwice ? `${formatPath(path)}: this key is there already` : message;
-    return { line: line(pos[0]), path, text, isTwice };
+    const complaint = isTwice ? `${formatPath(path)}: this key is there already` : message;
+    return { line: line(pos[0]), path, text: complaint, isTwice };
   });
   const unreadable = (problems: readonly FileProblem[]): ReadConfig => ({ config: {}, places: [], problems, lineOf });
   // What stands behind a mistake of syntax may be anything; a key that is there twice harms nothing else.

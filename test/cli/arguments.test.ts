@@ -34,6 +34,10 @@ describe("a server's address", () => {
       expect(() => parseServer(text)).toThrow(InvalidArgumentError);
     },
   );
+
+  test.each(["a:0", "a:65536", "https://a:99999", "100000"])("cannot be %j, for its port", (text) => {
+    expect(() => parseServer(text)).toThrow(/^Its port must be from 1 to 65535, and is \d+\.$/);
+  });
 });
 
 describe("a length of time", () => {

@@ -94,6 +94,10 @@ describe("a check of a configuration", () => {
       { source: "STINT_LISTEN", text: expect.stringMatching(/^must be HOST:PORT/) as unknown },
       { source: "--cors-origins", text: expect.stringContaining("is not the origin of a page") as unknown },
     ]);
+    const open = { config: { listen: "0.0.0.0:1" }, sources: new Map([["listen", "--listen"]]), problems: [] };
+    expect((await checkConfig(undefined, { env: {}, override: () => open })).problems).toEqual([
+      { source: "--listen", text: expect.stringMatching(/^other machines can reach 0\.0\.0\.0:1, /) as unknown },
+    ]);
     const alone = { config: { tlsCert: "a.pem" }, sources: new Map([["tlsCert", "STINT_TLS_CERT"]]), problems: [] };
     expect((await checkConfig(undefined, { env: {}, override: () => alone })).problems).toEqual([
       { source: "STINT_TLS_CERT", text: "tlsCert is set without tlsKey; TLS needs both" },

@@ -12,18 +12,15 @@ describe("an address to listen on", () => {
     expect(parseListenAddress(text)).toEqual({ host, port });
   });
 
-  test.each([
-    "",
-    "7846",
-    "localhost",
-    "localhost:",
-    "localhost:65536",
-    "::1:7846",
-    "http://localhost:1",
-    "a:b",
-    "a:-1",
-  ])("may not be %j", (text) => {
-    expect(() => parseListenAddress(text)).toThrow(/^listen must be HOST:PORT/);
+  test.each(["", "7846", "localhost", "localhost:", "::1:7846", "http://localhost:1", "a:b", "a:-1"])(
+    "may not be %j",
+    (text) => {
+      expect(() => parseListenAddress(text)).toThrow(/^listen must be HOST:PORT/);
+    },
+  );
+
+  test.each(["localhost:65536", "127.0.0.1:99999", ":100000000"])("cannot be %j, for its port", (text) => {
+    expect(() => parseListenAddress(text)).toThrow(/^listen must have a port of at most 65535, and has \d+$/);
   });
 
   test("is written as in a URL", () => {

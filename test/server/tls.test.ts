@@ -98,6 +98,15 @@ describe("a server with a certificate", () => {
     expect(await runCommand(["version", "--server", at, "--ca", file("renewed.pem")])).toMatchObject({ code: 4 });
   });
 
+  test("is trusted by no file without a certificate, which is named", async () => {
+    await using server = await start();
+    const at = `https://127.0.0.1:${server.port}`;
+    expect(await runCommand(["version", "--server", at, "--ca", file("server.key")])).toMatchObject({
+      code: 2,
+      err: `error: --ca: ${file("server.key")} has no certificate in PEM\n`,
+    });
+  });
+
   test("is called as https:// after the hint that who called it without gets, and the other way round", async () => {
     await using server = await start();
     const { code, err } = await runCommand(["controllers", "--server", `127.0.0.1:${server.port}`]);

@@ -90,6 +90,6 @@ describe("errors", () => {
   test("of a STINT_SERVER that is no address name it", async () => {
     const { code, err } = await runCommand(["controllers"], undefined, { env: { STINT_SERVER: "ftp://x" } });
     expect(code).toBe(2);
-    expect(err).toContain('STINT_SERVER is "ftp://x", which is not HOST:PORT');
+    expect(err).toContain('STINT_SERVER is "ftp://x". It must be HOST:PORT');
   });
 });
