@@ -30,14 +30,14 @@ export function createHostedTask(core: Core, writer: RunWriter, actor: TaskActor
     loadMetadata: async () => {
       core.lifetime.check();
       const task = actor.known?.task ?? (await actor.serialize(() => actor.load("until-done"))).task;
-      // Of a run that was lost, the task may be another run's by now.
-      if (task === undefined || run.isOver) throw runIsOver(run);
+      if (task === undefined || isOthers(task, run)) throw runIsOver(run);
       return loadMetadata(core, taskId, task);
     },
     getProgress: async (): Promise<Progress | undefined> => {
       core.lifetime.check();
-      if (run.isOver) throw runIsOver(run);
-      return copyProgress(run.writes.newestProgress ?? actor.known?.task?.status.progress);
+      const task = actor.known?.task;
+      if (task === undefined ? run.kind === "LOST_FENCE" : isOthers(task, run)) throw runIsOver(run);
+      return copyProgress(run.writes.newestProgress ?? task?.status.progress);
     },
     setProgress: (progress) => write(() => run.writes.setProgress(progress)),
     addLogEntry: (level, msg) => write(() => run.writes.addLogEntry(level, msg, core.clock.wall())),
@@ -61,6 +61,11 @@ export function createHostedTask(core: Core, writer: RunWriter, actor: TaskActor
       return write(() => run.writes.write(checked));
     },
   };
+}
+
+/** Whether the task is no longer the run's: that was lost, or another has taken its place since it ended. */
+function isOthers({ status }: Task, run: Run): boolean {
+  return run.kind === "LOST_FENCE" || status.runId !== run.runId;
 }
 
 /** A task whose run has ended: it can be read, and writes nothing. */
