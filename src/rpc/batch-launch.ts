@@ -23,6 +23,7 @@ import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { toStatus } from "./errors.ts";
+import type { LaunchGate } from "./launch-gate.ts";
 import { launchOutcomes } from "./launch-outcomes.ts";
 import { type ControllerRegistry, findController } from "./registry.ts";
 import { checkBatchLaunch, checkLaunch } from "./validate.ts";
@@ -33,6 +34,8 @@ export interface BatchLaunchOptions {
   readonly random: Random;
   readonly clock: Clock;
   readonly log: Log;
+  /** Which its launches go through together. */
+  readonly launches: LaunchGate;
   /** What an answer may have, in bytes. */
   readonly responseMaxBytes: number;
 }
@@ -63,11 +66,16 @@ export async function batchLaunchTasks(
       results[index] = { status: "rejected", reason };
     }
   }
-  const launching = [...launches].map(async ([controller, placed]) => {
-    const launched = await settleAll(controller, placed, ending.signal);
-    for (const [i, { index }] of placed.entries()) results[index] = launched[i] as Result;
-  });
-  await Promise.all(launching);
+  const leave = await enter(options, launches, ending.signal);
+  try {
+    const launching = [...launches].map(async ([controller, placed]) => {
+      const launched = await settleAll(controller, placed, ending.signal);
+      for (const [i, { index }] of placed.entries()) results[index] = launched[i] as Result;
+    });
+    await Promise.all(launching);
+  } finally {
+    leave();
+  }
   return { results: await toResults(options, results, giveWay) };
 }
 
@@ -79,6 +87,21 @@ function prepare(
   const controller = findController(registry, request.controller);
   const generatedTaskId = taskId === undefined;
   return { controller, launch: { ...options, taskId: taskId ?? random.id(), generatedTaskId } };
+}
+
+/** Waits for the turn of all of them; where the time is over before that, each says so for itself. */
+async function enter(
+  { launches: gate }: BatchLaunchOptions,
+  launches: ReadonlyMap<Controller, readonly Placed[]>,
+  signal: AbortSignal,
+): Promise<() => void> {
+  const count = [...launches.values()].reduce((sum, placed) => sum + placed.length, 0);
+  try {
+    return await gate.enter(count, signal);
+  } catch (error) {
+    if (signal.aborted) return () => {};
+    throw error;
+  }
 }
 
 /** A controller that takes none refuses each of them. */

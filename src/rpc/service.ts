@@ -30,6 +30,7 @@ import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { batchLaunchTasks } from "./batch-launch.ts";
 import { type CallPolicy, endOnDrain, streamCall, unaryCall } from "./call.ts";
+import type { LaunchGate } from "./launch-gate.ts";
 import { launchOutcomes } from "./launch-outcomes.ts";
 import { applyReadMask } from "./read-mask.ts";
 import { type ControllerRegistry, findController, type ServedController } from "./registry.ts";
@@ -57,6 +58,8 @@ export interface TaskControllerServiceOptions extends CallPolicy {
   readonly responseMaxBytes: number;
   /** The longest that CancelTask and WaitTask wait, in ms. */
   readonly waitMaxMs: number;
+  /** What all launches go through. */
+  readonly launches: LaunchGate;
   /** Watches the tasks of all controllers. */
   readonly watchAllTasks: OpenTasksWatch;
   /** Forgets a controller of the registry. Throws FAILED_PRECONDITION where it has tasks, or something names it. */
@@ -77,7 +80,7 @@ export function createTaskControllerService(
 ): ServiceImpl<typeof TaskControllerService> {
   warmRules(TaskControllerService);
   return {
-    launchTask: unaryCall(options, (request: LaunchTaskRequest) => launchTask(options, request)),
+    launchTask: unaryCall(options, (request: LaunchTaskRequest, context) => launchTask(options, request, context)),
     cancelTask: unaryCall(options, (request: CancelTaskRequest, context) => cancelTask(options, request, context)),
     getTaskStatus: unaryCall(options, (request: GetTaskStatusRequest) => getTaskStatus(options, request)),
     listTasks: unaryCall(options, (request: ListTasksRequest) => listTasks(options, request)),
@@ -107,21 +110,27 @@ export function createTaskControllerService(
 }
 
 async function launchTask(
-  { registry, limits, random }: TaskControllerServiceOptions,
+  { registry, limits, random, launches }: TaskControllerServiceOptions,
   request: LaunchTaskRequest,
+  { signal }: HandlerContext,
 ): Promise<MessageInitShape<typeof LaunchTaskResponseSchema>> {
   const launch = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
   const generatedTaskId = launch.taskId === undefined;
   const taskId = launch.taskId ?? random.id();
-  const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });
-  return {
-    taskId: launched.taskId,
-    runId: launched.runId,
-    status: launched.status,
-    revision: launched.revision,
-    outcome: launchOutcomes[launched.outcome],
-  };
+  const leave = await launches.enter(1, signal);
+  try {
+    const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });
+    return {
+      taskId: launched.taskId,
+      runId: launched.runId,
+      status: launched.status,
+      revision: launched.revision,
+      outcome: launchOutcomes[launched.outcome],
+    };
+  } finally {
+    leave();
+  }
 }
 
 async function cancelTask(

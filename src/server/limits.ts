@@ -43,6 +43,8 @@ export interface ServerLimits {
   readonly pingTimeoutMs: number;
   /** How long a peer may take to read what it was sent. */
   readonly writeStallMaxMs: number;
+  /** Launches that are worked on at one time, each of a batch counted; four times as many wait for up to 2 s, more are refused. */
+  readonly launchesAtOnceMax: number;
   /** Launches are refused while the disk of the store has less room than this. */
   readonly diskReserveBytes: number;
   /** The same in percent of the disk; the larger of the two holds. */
@@ -70,6 +72,7 @@ export const defaultServerLimits: ServerLimits = {
   pingIntervalMs: 30_000,
   pingTimeoutMs: 15_000,
   writeStallMaxMs: 60_000,
+  launchesAtOnceMax: 1_000,
   diskReserveBytes: 256 * 1024 * 1024,
   diskReservePercent: 5,
 };

@@ -22,6 +22,7 @@ import { createDescriptorIndex } from "../rpc/descriptor-index.ts";
 import { createHandlers, type Route, route } from "../rpc/handlers.ts";
 import { createHealthService } from "../rpc/health.ts";
 import { createReflectionServices } from "../rpc/reflection.ts";
+import { createLaunchGate } from "../rpc/launch-gate.ts";
 import type { ControllerRegistry } from "../rpc/registry.ts";
 import { createTaskControllerService } from "../rpc/service.ts";
 import { createStreamSlots } from "../rpc/stream-slots.ts";
@@ -66,6 +67,7 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     random,
     clock,
     limits,
+    launches: createLaunchGate(limits.launchesAtOnceMax, clock),
     responseMaxBytes: limits.responseMaxBytes,
     waitMaxMs: limits.waitMaxMs,
     watchAllTasks: options.watchAllTasks,
