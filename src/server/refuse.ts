@@ -6,7 +6,12 @@
 import type { ServerResponse } from "node:http";
 import type { Http2ServerResponse } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import {
+  codeToHttpStatus,
+  endStreamFlag,
+  endStreamToJson,
+  errorToJsonBytes,
+} from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { fromControllerError, limitError } from "../rpc/errors.ts";
 import { quoteInput } from "../task/quote-input.ts";
@@ -51,6 +56,22 @@ export function refuseForm(
   const body = Buffer.from(`a call of ${method}${kind} is a POST with one of these content types: ${contentTypes}\n`);
   const headers = { "content-type": "text/plain; charset=utf-8", [name]: value };
   send(response, { status, headers, body: request.method === "HEAD" ? undefined : body });
+}
+
+/** Answers a call over HTTP/1.1 of a method that streams both ways: UNIMPLEMENTED, which is 505 where HTTP's own statuses are used. */
+export function refuseHttp1(request: NodeRequest, response: NodeResponse, rpc: string): void {
+  const error = new ConnectError(`${rpc} streams both ways, which needs HTTP/2`, Code.Unimplemented);
+  const contentType = request.headers["content-type"];
+  if (contentType === undefined || !/^application\/connect\+/i.test(contentType)) {
+    refuse(request, response, error, 505);
+    return;
+  }
+  // A client of Connect reads the error of a stream from its last message only.
+  const last = Buffer.from(JSON.stringify(endStreamToJson(new Headers(), error, undefined)));
+  const prefix = Buffer.alloc(5);
+  prefix.writeUInt8(endStreamFlag, 0);
+  prefix.writeUInt32BE(last.byteLength, 1);
+  send(response, { status: 200, headers: { "content-type": contentType }, body: Buffer.concat([prefix, last]) });
 }
 
 /** Answers a request that is not fit to be looked at. */

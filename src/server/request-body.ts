@@ -9,14 +9,14 @@
  *    requests together, and given back when the reading ends in whatever way. The request whose
  *    bytes would be too many is refused: streams that were opened in time must not fill the memory later.
  * 3. A message that is not whole `receiveMaxMs` after it was begun (the first one: after
- *    the request was begun) fails with DEADLINE_EXCEEDED.
+ *    the request was begun) fails with DEADLINE_EXCEEDED. One that was broken off fails, too: it is not at its end.
  * 4. Ending early leaves the request as it is: HTTP/1.1's would take the connection with
  *    it, and the answer.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock } from "../clock.ts";
 import { fromControllerError, limitError, type RequestLimit, tooLargeError } from "../rpc/errors.ts";
-import type { NodeRequest } from "./node-http.ts";
+import { http2Stream, type NodeRequest } from "./node-http.ts";
 
 /** Counts the bytes that all requests hold together. */
 export class ByteBudget {
@@ -70,15 +70,19 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
       budget.take(next.value.byteLength);
       pending.append(next.value);
       if (!enveloped) checkSize(pending.byteLength, messageLimit);
+      let isNew = false;
       for (let size = messageSize(pending, options); size !== undefined; size = messageSize(pending, options)) {
         budget.giveBack(size);
         yield pending.take(size);
+        isNew = true;
       }
-      if (mayPause && pending.byteLength === 0) {
+      // What whoever takes the messages needs for that is not the client's time: the next one has its own.
+      if (mayPause && isNew) {
         deadline.cancel();
-        deadline = undefined;
+        deadline = pending.byteLength === 0 ? undefined : startDeadline(options);
       }
     }
+    if (isCutOff(request)) throw new Error("the client has broken off its stream");
     if (pending.byteLength > 0) yield pending.peek(pending.byteLength);
   } catch (error) {
     if (error instanceof ConnectError) throw error;
@@ -88,6 +92,12 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
     budget.giveBack(pending.byteLength);
     chunks.return?.().catch(() => {});
   }
+}
+
+/** A stream of HTTP/2 that is reset ends for its reader like one that is at its end. */
+function isCutOff(request: NodeRequest): boolean {
+  const stream = http2Stream(request);
+  return stream !== undefined && (stream.aborted || (stream.rstCode ?? 0) !== 0);
 }
 
 /** The size, prefix included, of the message that `pending` begins with; undefined while it is not whole. */

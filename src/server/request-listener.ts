@@ -32,7 +32,15 @@ import {
   requestPath,
   wireProtocol,
 } from "./node-http.ts";
-import { answerPreflight, refuse, refuseForm, refuseMalformed, refuseOverLimit, refusePath } from "./refuse.ts";
+import {
+  answerPreflight,
+  refuse,
+  refuseForm,
+  refuseHttp1,
+  refuseMalformed,
+  refuseOverLimit,
+  refusePath,
+} from "./refuse.ts";
 import { ByteBudget, readBody } from "./request-body.ts";
 import { writeResponse } from "./write-response.ts";
 
@@ -90,6 +98,8 @@ export class RequestListener {
     } else if (origin.kind === "refused") refuse(request, response, origin.error);
     else if (origin.kind === "preflight") answerPreflight(response);
     else if (method === undefined) refusePath(request, response);
+    else if (method.handler.method.methodKind === "bidi_streaming" && http2Stream(request) === undefined)
+      refuseHttp1(request, response, method.handler.method.name);
     else return method;
     this.#finish(request, response);
     return undefined;
