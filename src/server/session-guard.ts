@@ -19,6 +19,7 @@
  */
 import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
+import { createRateLimit } from "../async/rate-limit.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { ServerLimits } from "./limits.ts";
@@ -129,16 +130,4 @@ export class SessionGuard {
       this.destroy();
     });
   }
-}
-
-/** A bucket of `perSecond` that fills steadily. Takes one, and returns after how many ms it will have been there. */
-function createRateLimit(perSecond: number, clock: Clock): () => number {
-  let tokens = perSecond;
-  let filledAt = clock.mono();
-  return () => {
-    const now = clock.mono();
-    tokens = Math.min(perSecond, tokens + ((now - filledAt) / 1_000) * perSecond) - 1;
-    filledAt = now;
-    return Math.max(0, (-tokens / perSecond) * 1_000);
-  };
 }
