@@ -4,7 +4,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { examples } from "./api-examples.mjs";
 
 const address = "localhost:7846";
-const serviceNames = ["stint.v1.TaskControllerService"];
+const serviceNames = ["stint.v1.TaskControllerService", "stint.v1.TaskRunnerService"];
 
 /** Messages of these packages are explained here; of others the name is enough. */
 const packages = ["stint.v1", "core.v1"];
@@ -41,13 +41,14 @@ function renderService(service, registry, shown) {
 }
 
 function renderMethod(method, registry, shown) {
-  const isStream = method.methodKind === "server_streaming";
+  const takesStream = method.methodKind === "bidi_streaming";
+  const isStream = takesStream || method.methodKind === "server_streaming";
   return `### ${method.name}
 
 ${commentOf(method)}
 
 ${renderExample(method, registry)}
-*Request*: ${lowerFirst(commentOf(method.input))}
+*${takesStream ? "Stream of requests, each" : "Request"}*: ${lowerFirst(commentOf(method.input))}
 
 ${renderFields(method.input, shown)}
 *${isStream ? "Stream of" : "Answer"}*: ${lowerFirst(commentOf(method.output))}

@@ -32,4 +32,16 @@ export const examples = {
     note: "This one is refused (FAILED_PRECONDITION): the configuration names it, and it has tasks.",
   },
   GetServerInfo: { request: {} },
+  Run: {
+    request: {
+      hello: {
+        controller: "api-runner",
+        runner: "me",
+        instance_id: "0123456789abcdef",
+        capacity: 1,
+        protocol_version: 1,
+      },
+    },
+    note: "It says hello, is welcome, and leaves. [The runner protocol](protocol.md#by-hand) shows how grpcurl runs a task.",
+  },
 };

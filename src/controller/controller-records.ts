@@ -13,17 +13,28 @@ type RecordsCore = Parameters<typeof commit>[0];
 
 const pageSize = 500;
 
-/** The runner kind (a stint.v1.RunnerKind) of every controller that has a record, by name; 0 where the record is damaged. */
-export async function loadControllerRecords(core: RecordsCore): Promise<Map<string, number>> {
-  const kinds = new Map<string, number>();
+/** What is known of a controller. */
+export interface KnownController {
+  /** The stint.v1.RunnerKind of who runs its tasks; 0 where the record is damaged. */
+  readonly runnerKind: number;
+  /** The configuration names it, or has named it. */
+  readonly configured: boolean;
+}
+
+/** Every controller that has a record, by name. */
+export async function loadControllerRecords(core: RecordsCore): Promise<Map<string, KnownController>> {
+  const known = new Map<string, KnownController>();
   for (let after: string | undefined; ; ) {
     const from = after;
     const page = await untilDone(core, () =>
       core.store.scan({ prefix: controllersPrefix, after: from, limit: pageSize }),
     );
-    for (const entry of page) kinds.set(parseControllerKey(entry.key), decodeRecord(entry).runnerKind);
+    for (const entry of page) {
+      const { runnerKind, configured } = decodeRecord(entry);
+      known.set(parseControllerKey(entry.key), { runnerKind, configured });
+    }
     after = page.at(-1)?.key;
-    if (page.length < pageSize) return kinds;
+    if (page.length < pageSize) return known;
   }
 }
 
@@ -37,9 +48,9 @@ function decodeRecord(entry: Entry): ControllerRecord {
 }
 
 /** Stores that there is such a controller, in place of what was stored of it. Throws UNAVAILABLE. */
-export async function storeControllerRecord(core: RecordsCore, name: string, runnerKind: number): Promise<void> {
+export async function storeControllerRecord(core: RecordsCore, name: string, known: KnownController): Promise<void> {
   const key = controllerKey(name);
-  const value = toBinary(ControllerRecordSchema, create(ControllerRecordSchema, { runnerKind }));
+  const value = toBinary(ControllerRecordSchema, create(ControllerRecordSchema, known));
   const changes: Change[] = [
     { type: "unindex", key },
     { type: "index", key, value },

@@ -9,16 +9,9 @@
  */
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
+import type { ControllerError } from "../controller/error.ts";
 import { abortError } from "./call.ts";
 import { limitError } from "./errors.ts";
-
-export interface LaunchGate {
-  /**
-   * Resolves when `count` launches may begin; the returned function says that they are done. Rejects with RESOURCE_EXHAUSTED (LIMIT)
-   * where too many wait, and as the call of the signal ends when that is aborted.
-   */
-  enter(count: number, signal: AbortSignal): Promise<() => void>;
-}
 
 const waitMaxMs = 2_000;
 const queueFactor = 4;
@@ -28,71 +21,87 @@ interface Waiting {
   begin(): void;
 }
 
-export function createLaunchGate(max: number, clock: Clock): LaunchGate {
-  const queue = new Set<Waiting>();
-  let inside = 0;
-  let waiting = 0;
+/** See above; `max` is how many launches are inside at most. */
+export class LaunchGate {
+  readonly #max: number;
+  readonly #clock: Clock;
+  readonly #queue = new Set<Waiting>();
+  #inside = 0;
+  #waiting = 0;
 
-  function hasRoom(count: number): boolean {
-    return inside === 0 || inside + count <= max;
+  constructor(max: number, clock: Clock) {
+    this.#max = max;
+    this.#clock = clock;
   }
 
-  function begin(count: number): () => void {
-    inside += count;
+  /**
+   * Resolves when `count` launches may begin; the returned function says that they are done. Rejects with RESOURCE_EXHAUSTED (LIMIT)
+   * where too many wait, and as the call of the signal ends when that is aborted.
+   */
+  async enter(count: number, signal: AbortSignal): Promise<() => void> {
+    if (signal.aborted) throw abortError(signal);
+    const isFirst = this.#queue.size === 0;
+    if (isFirst && this.#hasRoom(count)) return this.#begin(count);
+    if (!isFirst && this.#waiting + count > this.#max * queueFactor) throw this.#refusal();
+    return this.#waitForTurn(count, signal);
+  }
+
+  #hasRoom(count: number): boolean {
+    return this.#inside === 0 || this.#inside + count <= this.#max;
+  }
+
+  #begin(count: number): () => void {
+    this.#inside += count;
     let isInside = true;
     return () => {
       if (!isInside) return;
       isInside = false;
-      inside -= count;
-      admit();
+      this.#inside -= count;
+      this.#admit();
     };
   }
 
-  function admit(): void {
-    for (const next of queue) {
-      if (!hasRoom(next.count)) return;
+  #admit(): void {
+    for (const next of this.#queue) {
+      if (!this.#hasRoom(next.count)) return;
       next.begin();
     }
   }
 
-  function refusal() {
-    return limitError("launches_at_once_max", max, "too many tasks are being launched just now; try again", 1_000);
-  }
-
-  function waitForTurn(count: number, signal: AbortSignal): Promise<() => void> {
+  #waitForTurn(count: number, signal: AbortSignal): Promise<() => void> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
-        queue.delete(entry);
-        waiting -= count;
+        this.#queue.delete(entry);
+        this.#waiting -= count;
         offTimer();
         offAbort();
       };
       const entry: Waiting = {
         count,
-        begin() {
+        begin: () => {
           leave();
-          resolve(begin(count));
+          resolve(this.#begin(count));
         },
       };
       const refuse = (error: Error): void => {
         leave();
         reject(error);
         // It may have been the first, and too large for the room that there is for those behind it.
-        admit();
+        this.#admit();
       };
-      queue.add(entry);
-      waiting += count;
-      const offTimer = clock.after(waitMaxMs, () => refuse(refusal()));
+      this.#queue.add(entry);
+      this.#waiting += count;
+      const offTimer = this.#clock.after(waitMaxMs, () => refuse(this.#refusal()));
       const offAbort = onAbort(signal, () => refuse(abortError(signal)));
     });
   }
 
-  return {
-    async enter(count, signal) {
-      if (signal.aborted) throw abortError(signal);
-      if (queue.size === 0 && hasRoom(count)) return begin(count);
-      if (queue.size > 0 && waiting + count > max * queueFactor) throw refusal();
-      return waitForTurn(count, signal);
-    },
-  };
+  #refusal(): ControllerError {
+    return limitError(
+      "launches_at_once_max",
+      this.#max,
+      "too many tasks are being launched just now; try again",
+      1_000,
+    );
+  }
 }

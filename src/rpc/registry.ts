@@ -1,13 +1,16 @@
 import type { RunnerKind } from "#gen/stint/v1/controller_pb.js";
 import type { Controller } from "../controller/controller.ts";
 import { ControllerError } from "../controller/error.ts";
+import type { RemoteRunners } from "../controller/remote-link.ts";
 
 /** A controller as the service shows it. */
 export interface ServedController {
   readonly controller: Controller;
   readonly runnerKind: RunnerKind;
-  /** How many runners are connected; 1 for one that the server hosts. */
-  readonly runnersConnected: number;
+  /** How many runners are connected just now; 1 for one that the server hosts. */
+  readonly runnersConnected: () => number;
+  /** Who runs its tasks, where those are programs that connect. */
+  readonly runners?: RemoteRunners | undefined;
 }
 
 /** The controllers that the service serves. */

@@ -128,6 +128,6 @@ function describe({ message, ruleId, field: path, forKey }: Violation, value: un
 }
 
 function enumNames(path: Path): string {
-  const field = path.find((part) => part.kind === "field");
+  const field = path.findLast((part) => part.kind === "field");
   return field?.enum?.values.map((each) => each.name).join(", ") ?? "those of its type";
 }

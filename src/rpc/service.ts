@@ -246,7 +246,7 @@ async function describeController({ controller, runnerKind, runnersConnected }: 
     .filter(([, count]) => count > 0n)
     .sort(([a], [b]) => a - b)
     .map(([state, count]) => ({ state, count }));
-  return { name: controller.name, runnerKind, tasks, runnersConnected };
+  return { name: controller.name, runnerKind, tasks, runnersConnected: runnersConnected() };
 }
 
 /** How long a call may wait so that its answer still arrives before its deadline. */

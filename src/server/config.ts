@@ -51,18 +51,27 @@ const controllerSchema = z.strictObject({
     .strictObject({
       module: z.string().min(1).optional().describe("A TypeScript or JavaScript file that exports a TaskRunner."),
       exec: execSchema.optional().describe("A command that is run for each task."),
+      remote: z
+        .strictObject({})
+        .optional()
+        .describe("Programs that connect to the server run them (docs/protocol.md): {}."),
     })
-    .refine(({ module, exec }) => (module === undefined) !== (exec === undefined), "must have either module or exec")
+    .refine(
+      (runner) => Object.values(runner).filter((each) => each !== undefined).length === 1,
+      "must have one of module, exec and remote",
+    )
     .meta({
-      description: "Who runs its tasks: a module or a command.",
-      oneOf: [{ required: ["module"] }, { required: ["exec"] }],
+      description: "Who runs its tasks: a module, a command, or programs that connect.",
+      oneOf: [{ required: ["module"] }, { required: ["exec"] }, { required: ["remote"] }],
     }),
   concurrency: z
     .int()
     .min(1)
     .max(10_000)
     .optional()
-    .describe("How many of its tasks run at one time. Default limits.activeMax, for commands 64."),
+    .describe(
+      "How many of its tasks run at one time, on all its runners together. Default limits.activeMax, for commands 64.",
+    ),
   retentionHours: z
     .number()
     .min(0)

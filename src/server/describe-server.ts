@@ -30,6 +30,7 @@ const features = [
   "delete-task",
   "list-controllers",
   "delete-controller",
+  "task-runner",
 ];
 const surfaces = ["grpc", "grpc-web", "connect", "health"];
 

@@ -7,9 +7,12 @@ import type { RunnerConfig } from "./config.ts";
 import { ServerError } from "./error.ts";
 import { loadRunner } from "./load-runner.ts";
 
+/** Who runs the tasks of a controller that the configuration names. */
+export type ConfiguredRunner = HostedRunner | { readonly kind: RunnerKind.REMOTE };
+
 /** A runner that the server hosts, as its configuration has it. */
 export interface HostedRunner {
-  readonly kind: RunnerKind;
+  readonly kind: RunnerKind.MODULE | RunnerKind.EXEC;
   /** How many tasks run at one time where the configuration does not say; undefined is as many as there may be. */
   readonly concurrency?: number;
   readonly create: (commands: Commands) => TaskRunner;
@@ -21,9 +24,10 @@ const commandsAtOnce = 64;
 /** Loads the module, or finds the command, of a controller. Throws ServerError RUNNER. */
 export async function prepareRunner(
   controller: string,
-  { module, exec }: RunnerConfig,
+  { module, exec, remote }: RunnerConfig,
   env: Readonly<Record<string, string | undefined>>,
-): Promise<HostedRunner> {
+): Promise<ConfiguredRunner> {
+  if (remote !== undefined) return { kind: RunnerKind.REMOTE };
   if (module !== undefined) {
     const runner = await loadRunner(module);
     return { kind: RunnerKind.MODULE, create: () => runner };

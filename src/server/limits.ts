@@ -1,6 +1,7 @@
 import { parkCrashCount } from "../task/apply.ts";
 import type { ControllerLimits } from "../controller/core.ts";
 import { defaultControllerLimits } from "../controller/open-controller.ts";
+import { runnerLimits } from "../rpc/runner-limits.ts";
 import { requestLimits } from "../rpc/validate.ts";
 import { ServerError } from "./error.ts";
 
@@ -45,6 +46,14 @@ export interface ServerLimits {
   readonly writeStallMaxMs: number;
   /** Launches that are worked on at one time, each of a batch counted; four times as many wait for up to 2 s, more are refused. */
   readonly launchesAtOnceMax: number;
+  /** How long a remote runner counts as alive after its last message. */
+  readonly leaseMs: number;
+  /** Remote runners of a controller, each counted until its lease is over. */
+  readonly runnersMax: number;
+  /** Controllers that runners have made by connecting. */
+  readonly runnerControllersMax: number;
+  /** Messages of one runner that are read in a second. */
+  readonly runnerMessagesPerSecondMax: number;
   /** Launches are refused while the disk of the store has less room than this. */
   readonly diskReserveBytes: number;
   /** The same in percent of the disk; the larger of the two holds. */
@@ -73,6 +82,10 @@ export const defaultServerLimits: ServerLimits = {
   pingTimeoutMs: 15_000,
   writeStallMaxMs: 60_000,
   launchesAtOnceMax: 1_000,
+  leaseMs: 15_000,
+  runnersMax: 1_000,
+  runnerControllersMax: 1_000,
+  runnerMessagesPerSecondMax: 2_000,
   diskReserveBytes: 256 * 1024 * 1024,
   diskReservePercent: 5,
 };
@@ -87,13 +100,15 @@ export const limitNames = Object.keys(defaultLimits).filter((name) => name !== "
 export type LimitName = Exclude<keyof Limits, "idMaxBytes">;
 
 /** What GetServerInfo shows beside those: they cannot be configured. */
-export const fixedLimits = { ...requestLimits, crashesMax: parkCrashCount };
+export const fixedLimits = { ...requestLimits, ...runnerLimits, crashesMax: parkCrashCount };
 
 /** The rules of the proto name these, and clients may check them before they call: they can be lowered only. */
 const ruledNames: readonly LimitName[] = ["labelsMax", "labelKeyMaxBytes", "labelValueMaxBytes", "messageMaxBytes"];
 
 /** From where to where a limit can be set. */
 export function limitRange(name: LimitName): { min: number; max: number } {
+  // Below, a busy machine alone would be taken for a runner that died; a runner that died must not hold its tasks for longer.
+  if (name === "leaseMs") return { min: 5_000, max: 60 * 60 * 1000 };
   // A day fits into a timer and into a grpc-timeout.
   if (name.endsWith("Ms")) return { min: 1, max: 24 * 60 * 60 * 1000 };
   // Beyond that the decoders of a Struct give up by themselves.

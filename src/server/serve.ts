@@ -13,6 +13,7 @@ import { Health } from "#gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionV1Alpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { type GetServerInfoResponseSchema, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { TaskRunnerService } from "#gen/stint/v1/runner_pb.js";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
@@ -22,8 +23,9 @@ import { createDescriptorIndex } from "../rpc/descriptor-index.ts";
 import { createHandlers, type Route, route } from "../rpc/handlers.ts";
 import { createHealthService } from "../rpc/health.ts";
 import { createReflectionServices } from "../rpc/reflection.ts";
-import { createLaunchGate } from "../rpc/launch-gate.ts";
+import { LaunchGate } from "../rpc/launch-gate.ts";
 import type { ControllerRegistry } from "../rpc/registry.ts";
+import { createTaskRunnerService, type OpenRunners } from "../rpc/runner-service.ts";
 import { createTaskControllerService } from "../rpc/service.ts";
 import { createStreamSlots } from "../rpc/stream-slots.ts";
 import type { OpenTasksWatch } from "../rpc/watch-stream.ts";
@@ -45,6 +47,7 @@ export interface ServeOptions {
   readonly watchAllTasks: OpenTasksWatch;
   /** Forgets a controller of the registry. Throws FAILED_PRECONDITION where it has tasks, or something names it. */
   readonly forgetController: (name: string) => Promise<void>;
+  readonly openRunners: OpenRunners;
   readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
   /** A google.protobuf.FileDescriptorSet with comments, for reflection; undefined: no reflection. */
   readonly descriptors: Uint8Array | undefined;
@@ -67,7 +70,7 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     random,
     clock,
     limits,
-    launches: createLaunchGate(limits.launchesAtOnceMax, clock),
+    launches: new LaunchGate(limits.launchesAtOnceMax, clock),
     responseMaxBytes: limits.responseMaxBytes,
     waitMaxMs: limits.waitMaxMs,
     watchAllTasks: options.watchAllTasks,
@@ -78,7 +81,8 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     route(TaskControllerService, service, {
       batchLaunchTasks: { name: "batch_request_max_bytes", value: limits.batchRequestMaxBytes },
     }),
-    route(Health, createHealthService(policy, [TaskControllerService.typeName])),
+    route(TaskRunnerService, createTaskRunnerService({ ...policy, clock, limits, openRunners: options.openRunners })),
+    route(Health, createHealthService(policy, [TaskControllerService.typeName, TaskRunnerService.typeName])),
   ];
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
   const methods = createHandlers(routes, limits);

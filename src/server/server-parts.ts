@@ -4,17 +4,26 @@
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { RunnerKind } from "#gen/stint/v1/controller_pb.js";
 import { Lifetime } from "../async/lifetime.ts";
-import { eraseController, loadControllerRecords, storeControllerRecord } from "../controller/controller-records.ts";
+import {
+  eraseController,
+  type KnownController,
+  loadControllerRecords,
+  storeControllerRecord,
+} from "../controller/controller-records.ts";
 import type { TasksChange, WatchTasksOptions } from "../controller/controller.ts";
 import { ControllerError } from "../controller/error.ts";
-import { openController, openRetiredController } from "../controller/open-controller.ts";
+import { type CoreOptions, openController, openRetiredController } from "../controller/open-controller.ts";
+import { openRemoteController } from "../controller/open-remote-controller.ts";
+import type { RemoteController } from "../controller/remote-link.ts";
 import { createStoreGuard, type StoreGuard } from "../controller/store-guard.ts";
 import { Quarantine } from "../controller/quarantine.ts";
 import { WatchHub } from "../controller/watch-hub.ts";
 import { watchTasks } from "../controller/watch-tasks.ts";
 import { type Availability, createAvailability, drainingError } from "../rpc/availability.ts";
 import { createRegistry } from "../rpc/registry.ts";
+import { runnerLimits } from "../rpc/runner-limits.ts";
 import { type Commands, openCommands } from "../runner/commands.ts";
 import { openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
@@ -24,22 +33,31 @@ import { ServerError } from "./error.ts";
 import { fixedLimits } from "./limits.ts";
 import { formatAddress } from "./listen-address.ts";
 import type { Listener } from "./listener.ts";
-import type { HostedRunner } from "./host-runner.ts";
+import type { ConfiguredRunner } from "./host-runner.ts";
 import type { ResolvedController, ResolvedServerOptions } from "./options.ts";
 import { writePidFile } from "./pid-file.ts";
+import { RemoteControllers } from "./remote-controllers.ts";
 import { serve } from "./serve.ts";
 import { hostOfCertificate, loadTlsPair, watchTlsPair } from "./tls-files.ts";
 
 /** As far from src/server/ as from dist/server/. */
 const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
 
+/** What the opening of a controller needs to know of it. */
+interface ControllerSettings
+  extends Pick<ResolvedController, "name" | "limits" | "afterEndMs">,
+    Partial<Pick<ResolvedController, "pendingTimeoutMs" | "runningTimeoutMs">> {
+  readonly signal?: AbortSignal;
+}
+
 /** What is open; each part is there from when it was opened. */
 export class ServerParts {
   readonly availability: Availability = createAvailability();
   readonly #options: ResolvedServerOptions;
   readonly #registry = createRegistry();
-  /** The runner kinds of the controllers that the store knows, by name. */
-  #records = new Map<string, number>();
+  /** The controllers that the store knew when it was opened, by name. */
+  #records = new Map<string, KnownController>();
+  readonly #remote: RemoteControllers;
   #listener: Listener | undefined;
   #tlsHost: string | undefined;
   #endTlsWatch = (): void => {};
@@ -55,6 +73,13 @@ export class ServerParts {
 
   constructor(options: ResolvedServerOptions) {
     this.#options = options;
+    this.#remote = new RemoteControllers({
+      registry: this.#registry,
+      controllersMax: options.limits.runnerControllersMax,
+      isConfigured: (name) => this.#isConfigured(name),
+      records: () => this.#core(),
+      open: (name, signal) => this.#openRemote({ name, ...options, signal }),
+    });
   }
 
   get listener(): Listener {
@@ -80,6 +105,7 @@ export class ServerParts {
         availability: this.availability,
         watchAllTasks: (options) => this.#watchAllTasks(options),
         forgetController: (name) => this.#forgetController(name),
+        openRunners: (name) => this.#remote.openFor(name),
         describeServer: createServerDescription({
           version,
           clock,
@@ -152,59 +178,71 @@ export class ServerParts {
     }
   }
 
-  async openController(config: ResolvedController, hosted: HostedRunner): Promise<void> {
-    const { name, limits, afterEndMs, pendingTimeoutMs, runningTimeoutMs } = config;
-    const { kind: runnerKind, create, concurrency = limits.activeMax } = hosted;
-    const { clock, random, log, runnerGraceMs } = this.#options;
-    if (this.#records.get(name) !== runnerKind) await storeControllerRecord(this.#core(), name, runnerKind);
+  async openController(config: ResolvedController, runner: ConfiguredRunner): Promise<void> {
+    const { name, limits } = config;
+    const { kind: runnerKind } = runner;
+    const known = this.#records.get(name);
+    if (known?.runnerKind !== runnerKind || !known.configured) {
+      await storeControllerRecord(this.#core(), name, { runnerKind, configured: true });
+    }
+    if (runner.kind === RunnerKind.REMOTE) {
+      const { concurrency = limits.activeMax } = config;
+      this.#remote.add(await this.#openRemote({ ...config, limits: { ...limits, activeMax: concurrency } }));
+      return;
+    }
+    const { create, concurrency = limits.activeMax } = runner;
     const controller = await openController({
-      name,
+      ...this.#shared(config),
       runner: create(this.#commands as Commands),
-      store: this.#store as Store,
-      guard: this.#guard,
-      retention: { afterEndMs },
       concurrency: config.concurrency ?? Math.min(concurrency, limits.activeMax),
-      refuseLaunch: () => this.#disk?.refusal(),
-      pendingTimeoutMs,
-      runningTimeoutMs,
-      limits,
-      closeGraceMs: runnerGraceMs,
-      clock,
-      random,
-      log,
     });
-    this.#registry.add({ controller, runnerKind, runnersConnected: 1 });
+    this.#registry.add({ controller, runnerKind, runnersConnected: () => 1 });
   }
 
-  /** Those that the configuration has named before, and does not any more. */
-  async openRetiredControllers(): Promise<void> {
-    const { clock, random, log, afterEndMs, limits, runnerGraceMs } = this.#options;
-    for (const [name, runnerKind] of this.#records) {
+  #openRemote(config: ControllerSettings): Promise<RemoteController> {
+    const { leaseMs, runnersMax } = this.#options.limits;
+    const { runnerCapacityMax } = runnerLimits;
+    const isServing = (): boolean => this.availability.serving;
+    const remote = { leaseMs, runnersMax, runnerCapacityMax, isServing };
+    return openRemoteController({ ...this.#shared(config), remote });
+  }
+
+  /** What every controller is opened with. */
+  #shared({ name, limits, afterEndMs, pendingTimeoutMs, runningTimeoutMs, signal }: ControllerSettings): CoreOptions {
+    const { clock, random, log, runnerGraceMs: closeGraceMs } = this.#options;
+    const parts = { store: this.#store as Store, guard: this.#guard, clock, random, log };
+    const refuseLaunch = () => this.#disk?.refusal();
+    const timeouts = { pendingTimeoutMs, runningTimeoutMs };
+    return { name, ...parts, signal, retention: { afterEndMs }, refuseLaunch, ...timeouts, limits, closeGraceMs };
+  }
+
+  /** Those that the configuration does not name: runners have made them, or it has named them before. */
+  async openOtherControllers(): Promise<void> {
+    const { log } = this.#options;
+    for (const [name, { runnerKind, configured }] of this.#records) {
       if (this.#registry.get(name) !== undefined) continue;
-      const controller = await openRetiredController({
-        name,
-        store: this.#store as Store,
-        guard: this.#guard,
-        retention: { afterEndMs },
-        limits,
-        closeGraceMs: runnerGraceMs,
-        clock,
-        random,
-        log,
-      });
-      this.#registry.add({ controller, runnerKind, runnersConnected: 0 });
+      if (runnerKind === RunnerKind.REMOTE && !configured) {
+        await this.#remote.restore(name);
+        continue;
+      }
+      const controller = await openRetiredController(this.#shared({ name, ...this.#options }));
+      this.#registry.add({ controller, runnerKind, runnersConnected: () => 0 });
       log.warn({ controller: name }, "a controller that the configuration no longer names takes no launches");
     }
   }
 
+  #isConfigured(name: string): boolean {
+    return this.#options.controllers.some((each) => each.name === name);
+  }
+
   async #forgetController(name: string): Promise<void> {
-    const { controllers } = this.#options;
-    if (controllers.some((each) => each.name === name)) {
+    if (this.#isConfigured(name)) {
       throw new ControllerError(
         "FAILED_PRECONDITION",
         `the configuration names the controller "${name}"; take it out there, and start the server again`,
       );
     }
+    if (this.#remote.hasMade(name)) return this.#remote.forget(name);
     await eraseController(this.#core(), name);
     const served = this.#registry.get(name);
     this.#registry.remove(name);
@@ -221,6 +259,7 @@ export class ServerParts {
     await this.#listener?.close(graceMs);
     this.#closing.abort();
     this.#lifetime.end();
+    await this.#remote.close();
     // A controller that fails to close must not keep the others, or the store, open.
     const closings = await Promise.allSettled(this.#registry.list().map(({ controller }) => controller.close()));
     for (const closing of closings) {

@@ -13,7 +13,7 @@
  */
 import { sleep } from "../clock.ts";
 import { formatAddress } from "./listen-address.ts";
-import { type HostedRunner, prepareRunner } from "./host-runner.ts";
+import { type ConfiguredRunner, prepareRunner } from "./host-runner.ts";
 import {
   type ResolvedController,
   type ResolvedServerOptions,
@@ -58,7 +58,7 @@ const closeGraceMs = 3_000;
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   const resolved = resolveServerOptions(options);
   const { log, address, clock } = resolved;
-  const runners = new Map<ResolvedController, HostedRunner>();
+  const runners = new Map<ResolvedController, ConfiguredRunner>();
   for (const controller of resolved.controllers)
     runners.set(controller, await prepareRunner(controller.name, controller.runner, resolved.env));
 
@@ -68,7 +68,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     await parts.openStore();
     await parts.openCommands();
     for (const [controller, runner] of runners) await parts.openController(controller, runner);
-    await parts.openRetiredControllers();
+    await parts.openOtherControllers();
     parts.availability.enter("serving");
   } catch (error) {
     await parts.close(0);

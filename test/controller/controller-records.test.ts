@@ -15,6 +15,8 @@ import { controllerName, observed, openHarness, refusal } from "../support/contr
 import { damageEntries } from "../support/damaged-store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 
+const module = { runnerKind: 1, configured: true };
+
 function recordsOf(store: Store) {
   const guard = createStoreGuard({ store, clock: createFakeClock(), random: systemRandom, log: silentLog });
   return { store, guard, lifetime: new Lifetime(() => new Error("closed")) };
@@ -24,24 +26,30 @@ test("the controllers that were stored are found again, each with its kind, howe
   const core = recordsOf(await openMemoryStore());
   expect(await loadControllerRecords(core)).toEqual(new Map());
   const names = Array.from({ length: 1_100 }, (_, i) => `c${i}`);
-  await Promise.all(names.map((name, i) => storeControllerRecord(core, name, 1 + (i % 3))));
-  await storeControllerRecord(core, "c7", 3);
+  await Promise.all(
+    names.map((name, i) => storeControllerRecord(core, name, { runnerKind: 1 + (i % 3), configured: i % 2 === 0 })),
+  );
+  await storeControllerRecord(core, "c7", { runnerKind: 3, configured: true });
   const found = await loadControllerRecords(core);
   expect([...found.keys()].sort()).toEqual([...names].sort());
-  expect([found.get("c7"), found.get("c8")]).toEqual([3, 3]);
+  expect([found.get("c7"), found.get("c8"), found.get("c9")]).toEqual([
+    { runnerKind: 3, configured: true },
+    { runnerKind: 3, configured: true },
+    { runnerKind: 1, configured: false },
+  ]);
 });
 
 test("a record that is damaged is a controller still, of a kind that is not known", async () => {
   const store = await openMemoryStore();
-  await storeControllerRecord(recordsOf(store), "a", 1);
+  await storeControllerRecord(recordsOf(store), "a", module);
   const core = recordsOf(damageEntries(store, (key) => key === controllerKey("a")));
-  expect(await loadControllerRecords(core)).toEqual(new Map([["a", 0]]));
+  expect(await loadControllerRecords(core)).toEqual(new Map([["a", { runnerKind: 0, configured: false }]]));
 });
 
 test("a controller without tasks is erased: nothing of it is left but its counters, and nothing of others is gone", async () => {
   await using h = await openHarness();
   const core = recordsOf(h.disk);
-  for (const name of [controllerName, `${controllerName}-2`]) await storeControllerRecord(core, name, 1);
+  for (const name of [controllerName, `${controllerName}-2`]) await storeControllerRecord(core, name, module);
   for (let i = 0; i < 600; i += 1) await h.launch("a", { requestId: `r${i}`, ifActive: "use-existing" });
   expect((await refusal(eraseController(core, controllerName))).code).toBe("FAILED_PRECONDITION");
   (await h.runner.phase("a")).return();
@@ -62,7 +70,7 @@ test("a controller without tasks is erased: nothing of it is left but its counte
 
 test("an erasure that is cut short leaves the controller known, and can be done again", async () => {
   await using h = await openHarness();
-  await storeControllerRecord(recordsOf(h.disk), controllerName, 1);
+  await storeControllerRecord(recordsOf(h.disk), controllerName, module);
   for (let i = 0; i < 600; i += 1) await h.launch("a", { requestId: `r${i}`, ifActive: "use-existing" });
   (await h.runner.phase("a")).return();
   await h.settle();
@@ -77,7 +85,7 @@ test("an erasure that is cut short leaves the controller known, and can be done 
     if (erasure.state() === "done") break;
     const isLeft = (await h.keys("/requests")).length > 0;
     const known = await loadControllerRecords(recordsOf(h.disk));
-    if (isLeft) expect(known).toEqual(new Map([[controllerName, 1]]));
+    if (isLeft) expect(known).toEqual(new Map([[controllerName, module]]));
     await h.crash({ retired: true });
     expect(cuts).toBeLessThan(20);
   }

@@ -1,11 +1,14 @@
 import { expect, test } from "vitest";
-import { createLaunchGate, type LaunchGate } from "../../src/rpc/launch-gate.ts";
+import { LaunchGate } from "../../src/rpc/launch-gate.ts";
+import { callError } from "../support/call-error.ts";
+import { eventually } from "../support/eventually.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
+import { serveFake } from "../support/served-fake.ts";
 
 /** Launches that say when they have begun, and how they were refused. */
 function openGate(max: number) {
   const clock = createFakeClock();
-  const gate = createLaunchGate(max, clock);
+  const gate = new LaunchGate(max, clock);
   const log: string[] = [];
   const leaves = new Map<string, () => void>();
   return {
@@ -106,8 +109,29 @@ test("who leaves while it waits takes no place, and lets those behind it go on",
 });
 
 test("a call that is over begins nothing", async () => {
-  const gate: LaunchGate = createLaunchGate(1, createFakeClock());
+  const gate = new LaunchGate(1, createFakeClock());
   await expect(gate.enter(1, AbortSignal.abort())).rejects.toMatchObject({
     message: expect.stringContaining("canceled"),
   });
+});
+
+test("launches of a server wait for each other, in calls and in batches, and are refused when they have waited too long", async () => {
+  await using served = await serveFake({ limits: { launchesAtOnceMax: 2 } });
+  const { controller } = served;
+  let go = (): void => {};
+  controller.gate = new Promise((resolve) => (go = resolve));
+  const client = served.client();
+  const launch = (taskId: string) => client.launchTask({ controller: "countdown", taskId });
+  const first = [launch("a"), launch("b")];
+  await eventually(() => expect(controller.callCount).toBe(2));
+  const waiting = [
+    launch("c"),
+    client.batchLaunchTasks({ requests: ["d", "e"].map((taskId) => ({ controller: "countdown", taskId })) }),
+  ];
+  const refused = Promise.all(waiting.map((each) => callError(each)));
+  expect(await refused).toMatchObject(Array(2).fill({ code: "ResourceExhausted", reason: "LIMIT", retries: true }));
+  expect(controller.callCount).toBe(2);
+  go();
+  await Promise.all(first);
+  await launch("f");
 });

@@ -49,6 +49,7 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
         { name: "grpc.reflection.v1.ServerReflection" },
         { name: "grpc.reflection.v1alpha.ServerReflection" },
         { name: "stint.v1.TaskControllerService" },
+        { name: "stint.v1.TaskRunnerService" },
       ],
     });
     expect(answer).toMatchObject({ validHost: "here", originalRequest: { host: "here" } });

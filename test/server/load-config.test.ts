@@ -89,7 +89,17 @@ describe("what is wrong is named with its file, line and key", () => {
     [
       "a controller with two runners",
       "controllers:\n  - name: a\n    runner:\n      module: a.ts\n      exec: { command: [a] }",
-      /^stint\.yaml:3: controllers\[0\]\.runner: must have either module or exec/,
+      /^stint\.yaml:3: controllers\[0\]\.runner: must have one of module, exec and remote$/,
+    ],
+    [
+      "a remote runner that is more than that",
+      "controllers:\n  - name: a\n    runner:\n      remote: { capacity: 5 }",
+      /^stint\.yaml:4: controllers\[0\]\.runner\.remote/,
+    ],
+    [
+      "a lease that is too short",
+      "limits:\n  leaseMs: 4999",
+      /^stint\.yaml:2: limits\.leaseMs: must be at least 5000, not 4999$/,
     ],
     [
       "a command without a program",

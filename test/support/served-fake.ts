@@ -9,12 +9,14 @@ import { systemClock } from "../../src/clock.ts";
 import type { Log } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
 import type { Controller } from "../../src/controller/controller.ts";
+import { ControllerError } from "../../src/controller/error.ts";
 import { type Availability, createAvailability } from "../../src/rpc/availability.ts";
 import { createRegistry } from "../../src/rpc/registry.ts";
 import { defaultLimits, type Limits } from "../../src/server/limits.ts";
 import { serve } from "../../src/server/serve.ts";
 import type { TlsPair } from "../../src/server/tls-files.ts";
 import { FakeController } from "./fake-controller.ts";
+import { FakeRunners } from "./fake-runners.ts";
 
 export type ProtocolName = "grpc" | "grpc-web" | "connect" | "connect-json" | "connect-h1" | "grpc-web-h1";
 
@@ -34,6 +36,8 @@ const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
 
 export interface ServedFake extends AsyncDisposable {
   readonly controller: FakeController;
+  /** Of every controller but that one. */
+  readonly runners: FakeRunners;
   readonly availability: Availability;
   readonly baseUrl: string;
   readonly port: number;
@@ -58,11 +62,12 @@ export async function serveFake(
   } = {},
 ): Promise<ServedFake> {
   const controller = new FakeController("countdown");
+  const runners = new FakeRunners();
   const availability = createAvailability();
   if (options.starting !== true) availability.enter("serving");
   const logged: ServedFake["logged"] = [];
   const all = [controller, ...(options.controllers ?? [])];
-  const kind = { runnerKind: RunnerKind.MODULE, runnersConnected: 1 };
+  const kind = { runnerKind: RunnerKind.MODULE, runnersConnected: () => 1 };
   const registry = createRegistry(all.map((each) => ({ controller: each, ...kind })));
   let refusal: Error | undefined;
   const listener = await serve({
@@ -76,6 +81,11 @@ export async function serveFake(
       if (refusal !== undefined) throw refusal;
       registry.remove(name);
     },
+    openRunners: async (name) => {
+      if (name === controller.name)
+        throw new ControllerError("FAILED_PRECONDITION", "the server itself runs its tasks");
+      return runners;
+    },
     describeServer: () => ({ version: "0.0.0-test" }),
     descriptors: options.reflection === false ? undefined : await readFile(descriptorsUrl),
     limits: { ...defaultLimits, ...options.limits },
@@ -86,6 +96,7 @@ export async function serveFake(
   const baseUrl = `http://127.0.0.1:${listener.port}`;
   return {
     controller,
+    runners,
     availability,
     baseUrl,
     port: listener.port,

@@ -1644,7 +1644,7 @@ export declare const TaskControllerService: GenService<{
    * ABORTED (CONFLICT) for a lost if_revision; ALREADY_EXISTS where if_active or
    * if_ended is FAIL, and (REQUEST_ID_REUSED) for a request_id that was used with another
    * payload; DATA_LOSS (CORRUPT) for a task whose record is damaged;
-   * RESOURCE_EXHAUSTED (LIMIT) where too many tasks wait; UNAVAILABLE while the store
+   * RESOURCE_EXHAUSTED (LIMIT) where too many tasks wait, or are being launched just now; UNAVAILABLE while the store
    * fails (STORE_UNAVAILABLE) or the server stops (DRAINING).
    *
    * @generated from rpc stint.v1.TaskControllerService.LaunchTask

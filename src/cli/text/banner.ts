@@ -32,7 +32,10 @@ export function renderBanner(view: BannerView): string[] {
   ];
   const first = firstToTry(controllers);
   if (first === undefined) {
-    return [...head, "It has no controllers: name some in a file, and start it with --config FILE."];
+    return [
+      ...head,
+      "It has no controllers yet: runners that connect make theirs, and a file can name others (--config FILE).",
+    ];
   }
   const { name: controller, isReady } = first;
   const metadata = controller === "countdown" ? { limit: 50 } : first.metadata;
