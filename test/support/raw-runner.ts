@@ -1,19 +1,19 @@
 /** A remote runner in the hands of a test: one stream of grpc-js, and what is said on it, byte for byte if need be. */
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { Client, type ClientDuplexStream, credentials, type StatusObject } from "@grpc/grpc-js";
+import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "#gen/google/rpc/status_pb.js";
 import {
   AbortReason,
   type RunnerHelloSchema,
+  type RunnerWelcome,
   RunPhase,
   RunRequestSchema,
-  type RunnerWelcome,
   type RunResponse,
   RunResponseSchema,
   type TaskOffer,
 } from "#gen/stint/v1/runner_pb.js";
-import { StatusSchema } from "#gen/google/rpc/status_pb.js";
-import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.js";
-import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { eventually } from "./eventually.ts";
 
 type Said = Exclude<MessageInitShape<typeof RunRequestSchema>["message"], undefined>;
