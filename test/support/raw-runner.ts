@@ -14,7 +14,6 @@ import {
   RunResponseSchema,
   type TaskOffer,
 } from "#gen/stint/v1/runner_pb.js";
-import { eventually } from "./eventually.ts";
 
 type Said = Exclude<MessageInitShape<typeof RunRequestSchema>["message"], undefined>;
 type Told = RunResponse["message"];
@@ -38,6 +37,8 @@ export class RawRunner {
   readonly #told: Told[] = [];
   /** How it ended. */
   readonly ended: Promise<StreamEnd>;
+  /** Those who wait for a message. */
+  readonly #looking = new Set<() => void>();
   readonly #seqs = new Map<string, bigint>();
   #isOver = false;
 
@@ -49,7 +50,10 @@ export class RawRunner {
       (bytes) => bytes,
       (bytes) => fromBinary(RunResponseSchema, bytes),
     );
-    this.#stream.on("data", (response: RunResponse) => this.#told.push(response.message));
+    this.#stream.on("data", (response: RunResponse) => {
+      this.#told.push(response.message);
+      for (const look of [...this.#looking]) look();
+    });
     // The status says the same.
     this.#stream.on("error", () => {});
     this.ended = new Promise((resolve) => {
@@ -132,13 +136,29 @@ export class RawRunner {
     is: (value: Values[K]) => boolean = () => true,
     maxMs = 10_000,
   ): Promise<Values[K]> {
-    const found: Values[K][] = [];
-    await eventually(() => {
+    const find = (): Values[K] | undefined => {
       const at = this.#told.findIndex((message) => message.case === kind && is(message.value as Values[K]));
-      if (at < 0) throw new Error(`no ${kind} among ${JSON.stringify(this.seen)}`);
-      found.push(this.#told.splice(at, 1)[0]?.value as Values[K]);
-    }, maxMs);
-    return found[0] as Values[K];
+      return at < 0 ? undefined : (this.#told.splice(at, 1)[0]?.value as Values[K]);
+    };
+    const found = find();
+    if (found !== undefined) return found;
+    return new Promise((resolve, reject) => {
+      const done = (): void => {
+        this.#looking.delete(look);
+        clearTimeout(timer);
+      };
+      const look = (): void => {
+        const value = find();
+        if (value === undefined) return;
+        done();
+        resolve(value);
+      };
+      const timer = setTimeout(() => {
+        done();
+        reject(new Error(`no ${kind} within ${maxMs} ms, but ${JSON.stringify(this.seen)}`));
+      }, maxMs);
+      this.#looking.add(look);
+    });
   }
 
   takeOffer(taskId: string, maxMs?: number): Promise<TaskOffer> {
