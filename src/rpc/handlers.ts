@@ -47,18 +47,27 @@ export interface Route {
   readonly implementation: Partial<ServiceImpl<DescService>>;
   /** For methods (by their local names) whose requests may be larger than those of others. */
   readonly requestLimits: Readonly<Record<string, RequestLimit>>;
+  /** The methods (by their local names) of which many calls may come at once, and can wait. */
+  readonly givingWay: readonly string[];
 }
 
 /** Pairs a service with what implements it, checked against it. */
 export function route<S extends DescService>(
   service: S,
   implementation: ServiceImpl<S>,
-  requestLimits: { readonly [M in keyof S["method"]]?: RequestLimit } = {},
+  {
+    requestLimits = {},
+    givingWay = [],
+  }: {
+    readonly requestLimits?: { readonly [M in keyof S["method"]]?: RequestLimit };
+    readonly givingWay?: readonly (keyof S["method"] & string)[];
+  } = {},
 ): Route {
   return {
     service,
     implementation: implementation as Partial<ServiceImpl<DescService>>,
     requestLimits: requestLimits as Record<string, RequestLimit>,
+    givingWay,
   };
 }
 
@@ -66,6 +75,8 @@ export function route<S extends DescService>(
 export interface ServedMethod {
   readonly handler: UniversalHandler;
   readonly requestLimit: RequestLimit;
+  /** Its calls are begun a few at a time, so that what is under way goes on in between. */
+  readonly givesWay: boolean;
 }
 
 /** The methods by path, such as "/stint.v1.TaskControllerService/LaunchTask". */
@@ -75,7 +86,7 @@ export function createHandlers(
 ): Map<string, ServedMethod> {
   const usual: RequestLimit = { name: "request_max_bytes", value: limits.requestMaxBytes };
   const methods = new Map<string, ServedMethod>();
-  for (const { service, implementation, requestLimits } of routes) {
+  for (const { service, implementation, requestLimits, givingWay } of routes) {
     for (const method of service.methods) {
       const implement = implementation[method.localName] as Function | undefined;
       if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
@@ -83,7 +94,7 @@ export function createHandlers(
       const requestLimit = requestLimits[method.localName] ?? usual;
       const protocols = createProtocols(requestLimit, limits.responseMaxBytes);
       const handler = createUniversalMethodHandler(spec, protocols);
-      methods.set(handler.requestPath, { handler, requestLimit });
+      methods.set(handler.requestPath, { handler, requestLimit, givesWay: givingWay.includes(method.localName) });
     }
   }
   return methods;

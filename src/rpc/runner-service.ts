@@ -22,6 +22,7 @@ import { onAbort } from "../async/signals.ts";
 import { type Clock, sleep } from "../clock.ts";
 import { ControllerError, invalidArgument } from "../controller/error.ts";
 import type { Attachment, Detachment, RemoteRunners } from "../controller/remote-link.ts";
+import type { TaskLimits } from "../task/limits.ts";
 import { type CallPolicy, endOnDrain, raceSignal, streamCall } from "./call.ts";
 import { toStatus } from "./errors.ts";
 import { warmRules } from "./rules.ts";
@@ -37,7 +38,7 @@ export type OpenRunners = (controller: string) => Promise<RemoteRunners>;
 
 export interface TaskRunnerServiceOptions extends CallPolicy {
   readonly clock: Clock;
-  readonly limits: {
+  readonly limits: TaskLimits & {
     readonly requestMaxBytes: number;
     /** How many messages of one stream are read in a second. */
     readonly runnerMessagesPerSecondMax: number;
@@ -69,7 +70,7 @@ async function* run(
   const offAbort = onAbort(ending.signal, () => stream.detach("broken"));
   try {
     const { welcome } = stream.attach(runners, hello);
-    Object.assign(welcome.limits, limitsOfService(options));
+    Object.assign(welcome.limits, limitsOf(options));
     stream.read(incoming);
     yield create(RunResponseSchema, { message: { case: "welcome", value: welcome } });
     yield* stream.outbound.messages(ending.signal);
@@ -80,10 +81,13 @@ async function* run(
   }
 }
 
-/** As a welcome names them. */
-function limitsOfService({ limits }: TaskRunnerServiceOptions): Record<string, bigint> {
+/** What a runner has to keep to, as a welcome names it. */
+function limitsOf({ limits }: TaskRunnerServiceOptions): Record<string, bigint> {
   return {
     request_max_bytes: BigInt(limits.requestMaxBytes),
+    result_max_bytes: BigInt(limits.resultMaxBytes),
+    log_entry_max_bytes: BigInt(limits.logEntryMaxBytes),
+    progress_message_max_bytes: BigInt(limits.progressMessageMaxBytes),
     runner_messages_per_second_max: BigInt(limits.runnerMessagesPerSecondMax),
     runner_unwritten_max: BigInt(runnerLimits.runnerUnwrittenMax),
     runner_unwritten_max_bytes: BigInt(runnerLimits.runnerUnwrittenMaxBytes),

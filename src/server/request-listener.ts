@@ -13,11 +13,14 @@
  *    whose peer does not take the end of its answer.
  * 4. While draining, a connection of HTTP/1.1 is over with the answer that it is on, whatever
  *    was said about it when the answer began.
+ * 5. Launches are begun a few in each turn of the event loop: each takes up to a millisecond until it waits for the store, and a
+ *    thousand of them may arrive at once. What else there is goes on in between.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import { constants } from "node:http2";
+import { createFewAtATime } from "../async/few-at-a-time.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { ServedMethod } from "../rpc/handlers.ts";
@@ -56,14 +59,17 @@ export interface RequestListenerOptions {
 
 /** How long after its answer a request that was not read to its end may stay. */
 const lingerMs = 500;
+const launchesPerTurn = 10;
 
 export class RequestListener {
   readonly #options: RequestListenerOptions;
   readonly #budget: ByteBudget;
+  readonly #giveWay: () => Promise<void>;
   #keepAlive = true;
 
   constructor(options: RequestListenerOptions) {
     this.#options = options;
+    this.#giveWay = createFewAtATime(options.clock, launchesPerTurn);
     this.#budget = new ByteBudget(options.limits.inFlightMaxBytes);
   }
 
@@ -122,6 +128,8 @@ export class RequestListener {
     const rpc = handler.method.name;
     const unary = handler.method.methodKind === "unary";
     try {
+      if (served.givesWay) await this.#giveWay();
+      if (isOver(response)) return;
       const answer = await handler(this.#toUniversalRequest(served, request, response));
       if (!this.#keepAlive || !isWhole(request)) closeAfterAnswer(response);
       const { status } = answer;

@@ -79,7 +79,8 @@ export async function serve(options: ServeOptions): Promise<Listener> {
   });
   const routes = [
     route(TaskControllerService, service, {
-      batchLaunchTasks: { name: "batch_request_max_bytes", value: limits.batchRequestMaxBytes },
+      requestLimits: { batchLaunchTasks: { name: "batch_request_max_bytes", value: limits.batchRequestMaxBytes } },
+      givingWay: ["launchTask", "batchLaunchTasks"],
     }),
     route(TaskRunnerService, createTaskRunnerService({ ...policy, clock, limits, openRunners: options.openRunners })),
     route(Health, createHealthService(policy, [TaskControllerService.typeName, TaskRunnerService.typeName])),

@@ -34,6 +34,7 @@ describe("a stream of a runner", () => {
     expect(attachment.hello).toMatchObject({ controller: "remote", runner: "one", capacity: 7 });
     expect(runner.welcome.limits).toMatchObject({
       request_max_bytes: 1_048_576n,
+      result_max_bytes: 262_144n,
       runner_messages_per_second_max: 2_000n,
     });
     expect(served.runners.connected).toBe(1);

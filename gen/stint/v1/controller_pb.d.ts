@@ -1659,7 +1659,7 @@ export declare const TaskControllerService: GenService<{
    * independent: one that is refused does not stop the others, and each counts for itself as if
    * it had been launched alone. Repeat a batch whose answer was lost with the same request_id in each item.
    *
-   * Errors: INVALID_ARGUMENT for more than 1,000 requests; RESOURCE_EXHAUSTED (LIMIT) for more than 4 MiB;
+   * Errors: INVALID_ARGUMENT for more than 1,000 requests; RESOURCE_EXHAUSTED (LIMIT) for more than 4 MiB, or while too many tasks are being launched;
    * UNAVAILABLE. What is wrong with one request stands in its result, with the codes and details of LaunchTask;
    * DEADLINE_EXCEEDED for one that was not done before the deadline of the call, and may be done still.
    *
