@@ -1,4 +1,5 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { ServerLimits } from "./limits.ts";
 import type { RequestListener } from "./request-listener.ts";
 
@@ -17,8 +18,35 @@ export function createHttp1Server(requests: RequestListener, limits: ServerLimit
   });
   // One more than allowed, so that too many are seen, and refused, and not just left out.
   server.maxHeadersCount = limits.headerPairsMax + 1;
-  server.on("request", (request, response) => requests.handle(request, response));
+  server.on("request", takeTurns(requests));
   // It looks at the times of its connections only after this, and it never listens itself.
   server.emit("listening");
   return server;
+}
+
+/** So many requests may wait on one connection; who sends more of them without waiting for an answer attacks. */
+const waitingMax = 100;
+
+/**
+ * Has the requests of a connection answered one at a time. Of those that are sent without waiting for answers, Node would have all begun at
+ * once, and keep every answer but the first in memory, however slowly the peer reads.
+ */
+function takeTurns(requests: RequestListener): (request: IncomingMessage, response: ServerResponse) => void {
+  const lines = new WeakMap<Socket, (() => void)[]>();
+  return (request, response) => {
+    const { socket } = request;
+    const line = lines.get(socket);
+    const begin = (): void => {
+      response.once("close", () => {
+        const next = lines.get(socket)?.shift();
+        if (next === undefined || socket.destroyed) lines.delete(socket);
+        else next();
+      });
+      requests.handle(request, response);
+    };
+    if (line === undefined) {
+      lines.set(socket, []);
+      begin();
+    } else if (line.push(begin) > waitingMax) socket.destroy();
+  };
 }

@@ -186,6 +186,30 @@ describe("a connection that asks for much", () => {
     for await (const chunk of socket) answer += chunk;
     expect(answer).toMatch(/^HTTP\/1\.1 200 OK/);
   });
+
+  test("of HTTP/1.1 begins a request when the one before is answered, and takes no more than 100 ahead", async () => {
+    await using served = await serveFake();
+    served.controller.put("a", { state: StateRunning });
+    let open = (): void => {};
+    served.controller.gate = new Promise((resolve) => (open = resolve));
+    const head =
+      "POST /stint.v1.TaskControllerService/GetTaskStatus HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+    const body = JSON.stringify(task);
+    const request = `${head}Content-Length: ${body.length}\r\n\r\n${body}`;
+    const socket = connectSocket(served.port, "127.0.0.1");
+    let answers = "";
+    socket.on("data", (chunk) => (answers += chunk));
+    socket.write(request.repeat(100));
+    await eventually(() => expect(served.controller.callCount).toBe(1));
+    const greedy = connectSocket(served.port, "127.0.0.1");
+    greedy.on("error", () => {});
+    greedy.write(request.repeat(102));
+    await once(greedy, "close");
+    expect(served.controller.callCount).toBeLessThanOrEqual(2);
+    open();
+    await eventually(() => expect(answers.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(100));
+    socket.destroy();
+  });
 });
 
 describe("a path that is not served", () => {
