@@ -47,7 +47,9 @@ export async function followTask(io: Io, client: RpcClient, options: FollowOptio
   } catch (error) {
     view.close();
     if (error instanceof Interrupted && output === "text") {
-      io.stderr.write(`The task goes on. Watch it again with: stint watch ${request.controller} ${request.taskId}\n`);
+      io.stderr.write(
+        `The task goes on. Watch it again with: ${io.program} watch ${request.controller} ${request.taskId}\n`,
+      );
     }
     throw error;
   } finally {

@@ -86,8 +86,13 @@ function report(error: unknown, io: Io): number {
   const lines = [
     `${colors.red("error:")} ${known.message}`,
     ...known.violations.map((violation) => `  - ${violation}`),
-    ...known.hints.map((hint) => `${colors.dim("hint:")} ${hint}`),
+    ...known.hints.map((hint) => `${colors.dim("hint:")} ${asCalled(hint, io.program)}`),
   ];
   io.stderr.write(`${lines.join("\n")}\n`);
   return known.exitCode;
+}
+
+/** The hint with the command that it names as it can be called here: from a clone, "stint" alone is not found. */
+function asCalled(hint: string, program: string): string {
+  return hint.replace(/(?<![\w./-])stint (?=[a-z])/, () => `${program} `);
 }

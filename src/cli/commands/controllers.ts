@@ -35,7 +35,8 @@ async function listControllers(io: Io, client: RpcClient, options: ClientOptions
   }
   if (controllers.length === 0) {
     io.stderr.write(
-      "There are no controllers. Runners that connect make theirs, and the server's configuration can name others: stint serve --config FILE\n",
+      `There are no controllers. Runners that connect make theirs, and the server's configuration can name others: ${io.program} serve --config FILE
+`,
     );
     return exitCode.success;
   }

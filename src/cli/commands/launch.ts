@@ -95,7 +95,7 @@ async function launch(
     if (output === "json") writeJson(io, LaunchTaskResponseSchema, launched);
     else io.stdout.write(renderLaunch(launched, controller));
     if (!options.watch) {
-      const hint = `Watch it with: stint watch ${controller} ${escapeText(launched.taskId)}\n`;
+      const hint = `Watch it with: ${io.program} watch ${controller} ${escapeText(launched.taskId)}\n`;
       if (output === "text" && io.stdout.isTerminal) io.stderr.write(hint);
       return exitCode.success;
     }

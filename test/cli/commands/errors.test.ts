@@ -13,6 +13,19 @@ describe("errors", () => {
     );
   });
 
+  test("name commands as they can be called in this shell", async () => {
+    const unreachable = await runCommand(["controllers", "--server", "127.0.0.1:1"], undefined, {
+      program: "npx stint",
+    });
+    expect(unreachable.err).toContain("hint: start one with: npx stint serve\n");
+    const unknown = await runCommand(["config", "check"], undefined, { program: "node dist/cli/main.js" });
+    expect(unknown.err).toContain(
+      "hint: name one: node dist/cli/main.js config check FILE, or STINT_CONFIG in the env",
+    );
+    const none = await runCommand(["controllers"], { listControllers: () => ({}) }, { program: "npx stint" });
+    expect(none.err).toContain(": npx stint serve --config FILE\n");
+  });
+
   test("of a server whose name is not known say so", async () => {
     const { code, err } = await runCommand(["controllers", "--server", "no-such-host.invalid:1"]);
     expect(code).toBe(4);

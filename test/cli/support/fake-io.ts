@@ -19,6 +19,8 @@ export interface FakeIo extends Io {
 }
 
 export interface FakeIoOptions {
+  /** Default "stint". */
+  readonly program?: string;
   readonly terminal?: boolean;
   readonly columns?: number;
   readonly env?: Record<string, string>;
@@ -27,13 +29,13 @@ export interface FakeIoOptions {
 }
 
 export function createFakeIo(options: FakeIoOptions = {}): FakeIo {
-  const { terminal = false, columns = 80, env = {}, stdin = "", clock = systemClock } = options;
+  const { program = "stint", terminal = false, columns = 80, env = {}, stdin = "", clock = systemClock } = options;
   const stopping = new AbortController();
   const restores = new Set<() => void>();
   return {
     stdout: createOutput(terminal, columns),
     stderr: createOutput(terminal, columns),
-    program: "stint",
+    program,
     pid: 4711,
     readStdin: async () => stdin,
     env: { LANG: "C.UTF-8", ...env },
