@@ -1,7 +1,8 @@
 import type { Clock } from "../clock.ts";
 
-/** A bucket of `perSecond` that fills steadily. Takes one, and returns after how many ms it will have been there. */
+/** A bucket of `perSecond` that fills steadily. Takes one, and returns after how many ms it will have been there; Infinity is without bounds. */
 export function createRateLimit(perSecond: number, clock: Clock): () => number {
+  if (perSecond === Infinity) return () => 0;
   let tokens = perSecond;
   let filledAt = clock.mono();
   return () => {

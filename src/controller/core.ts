@@ -18,6 +18,11 @@ export interface ControllerLimits extends TaskLimits {
   readonly waitingMax: number;
   /** How many watches may be open. */
   readonly watchersMax: number;
+  /**
+   * How many commits a second, and at once, one task may have for its progress alone; progress that comes faster is coalesced.
+   * Infinity by default: who opens a controller knows the runner.
+   */
+  readonly progressPerSecondMax: number;
 }
 
 /** What every part of a controller is given. */

@@ -80,6 +80,7 @@ export const defaultControllerLimits: ControllerLimits = {
   activeMax: 10_000,
   waitingMax: 1_000_000,
   watchersMax: 10_000,
+  progressPerSecondMax: Infinity,
 };
 
 /**

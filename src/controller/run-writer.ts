@@ -6,6 +6,7 @@
  * 2. What the runner has said before an event is in the event's commit, or on disk before it.
  * 3. Where somebody else wrote the task meanwhile, the write is made anew from the task as it is then.
  */
+import { createRateLimit } from "../async/rate-limit.ts";
 import { type Change, StoreError } from "../store/store.ts";
 import { apply, type TaskEvent } from "../task/apply.ts";
 import { isActive } from "../task/state.ts";
@@ -44,9 +45,21 @@ export class RunWriter {
     this.#onProgress = onProgress;
   }
 
-  /** Commits what the runner has said, in a turn to come: all that gathers until then. */
+  /** Commits what the runner has said, in a turn to come: all that gathers until then. Progress alone waits for its pace. */
   arrangeFlush(actor: TaskActor, run: Run): void {
     if (run.isFlushArranged) return;
+    if (run.writes.hasOnlyProgress) {
+      if (run.isPaused) return;
+      const { clock, limits } = this.#core;
+      run.progressPace ??= createRateLimit(limits.progressPerSecondMax, clock);
+      const pauseMs = run.progressPace();
+      if (pauseMs > 0) return run.pause(clock, pauseMs, () => this.#arrange(actor, run));
+    }
+    this.#arrange(actor, run);
+  }
+
+  #arrange(actor: TaskActor, run: Run): void {
+    if (run.isFlushArranged || run.writes.isEmpty) return;
     run.isFlushArranged = true;
     void actor.serialize(async () => {
       run.isFlushArranged = false;

@@ -58,6 +58,11 @@ export class RunWrites {
     return this.#waiting.length === 0;
   }
 
+  /** Something waits, and no log entry. */
+  get hasOnlyProgress(): boolean {
+    return !this.isEmpty && this.#waitingEntries === 0;
+  }
+
   /** More waits than one commit takes. */
   get isOverfull(): boolean {
     return this.#batchLength() < this.#waiting.length;

@@ -35,6 +35,8 @@ export class Run {
   readonly writes = new RunWrites();
   /** A turn that writes `writes` is arranged. */
   isFlushArranged = false;
+  /** How long the next commit of progress alone has to wait, in ms; undefined before the first. */
+  progressPace: (() => number) | undefined;
   /** Settles when the runner has let go and what follows from that is on disk. */
   finished: Promise<void> = Promise.resolve();
 
@@ -43,6 +45,7 @@ export class Run {
   /** Why else it was told to stop after its phase had taken too long. */
   #kindAfterTimeout: AbortKind | undefined;
   #endTimer: () => void = () => {};
+  #endPause: (() => void) | undefined;
   #isOver = false;
   #isReleased = false;
 
@@ -128,8 +131,23 @@ export class Run {
     return reason instanceof AbortReason && reason.kind === "TIMEOUT";
   }
 
+  /** Progress waits for its commit: whatever else is written meanwhile takes it along. */
+  get isPaused(): boolean {
+    return this.#endPause !== undefined;
+  }
+
+  /** Calls `over` after the pause, unless the run ends before. */
+  pause(clock: Clock, ms: number, over: () => void): void {
+    this.#endPause = clock.after(ms, () => {
+      this.#endPause = undefined;
+      over();
+    });
+  }
+
   end(): void {
     this.#isOver = true;
+    this.#endPause?.();
+    this.#endPause = undefined;
     this.endPhase();
   }
 

@@ -93,7 +93,11 @@ export const defaultServerLimits: ServerLimits = {
 /** All limits that a server can be given. `watchersMax` holds for all its controllers together, the others of a controller for each. */
 export type Limits = ServerLimits & ControllerLimits;
 
-export const defaultLimits: Limits = { ...defaultControllerLimits, ...defaultServerLimits };
+export const defaultLimits: Limits = {
+  ...defaultControllerLimits,
+  progressPerSecondMax: 10,
+  ...defaultServerLimits,
+};
 
 /** The limits that can be configured: all but the length of an id, which every client may rely on. */
 export const limitNames = Object.keys(defaultLimits).filter((name) => name !== "idMaxBytes") as LimitName[];
