@@ -1,6 +1,9 @@
+import { settledOrAborted } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
+import type { Store } from "../store/store.ts";
 import { judge } from "../task/abort.ts";
+import { Executing } from "./executing.ts";
 import type { HostedTask } from "./host.ts";
 import { type PhaseName, type PhaseTimeouts, settlePhase, type Settled } from "./phase.ts";
 import type { Run } from "./run.ts";
@@ -8,6 +11,8 @@ import type { RunWriter } from "./run-writer.ts";
 import type { TaskActor } from "./task-actor.ts";
 
 interface PhaseCore {
+  readonly name: string;
+  readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -17,11 +22,13 @@ export class RunPhases {
   readonly #core: PhaseCore;
   readonly #writer: RunWriter;
   readonly #timeouts: PhaseTimeouts;
+  readonly #executing: Executing;
 
   constructor(core: PhaseCore, writer: RunWriter, timeouts: PhaseTimeouts) {
     this.#core = core;
     this.#writer = writer;
     this.#timeouts = timeouts;
+    this.#executing = new Executing(core.store, core.name);
   }
 
   /** How the last phase of the run settled, or undefined when the run was lost in between. */
@@ -43,6 +50,13 @@ export class RunPhases {
     const { clock, log } = this.#core;
     const { signal, taskId, attempt, runId, fence } = run;
     const timeoutMs = this.#timeouts[phase];
+    const left = run.isRemote ? undefined : this.#executing.get(taskId);
+    if (left !== undefined) {
+      log.warn({ taskId, runId }, "a task waits for what a controller that was closed has left of it to stop");
+      await settledOrAborted(left, signal);
+      // It may be there still: the runner is not called.
+      if (signal.aborted) return { phase, timeoutMs, ...(await settlePhase(signal, () => signal.throwIfAborted())) };
+    }
     run.beginPhase(clock, timeoutMs, () => {
       if (signal.aborted) return;
       log.warn({ taskId, runId, phase, timeoutMs }, "a phase takes too long, and is told to stop");
@@ -50,7 +64,8 @@ export class RunPhases {
     });
     try {
       const call = (): unknown => run.seat.runPhase(phase, task, { signal, attempt, runId, fence });
-      return { phase, timeoutMs, ...(await settlePhase(signal, call)) };
+      const settling = settlePhase(signal, call);
+      return { phase, timeoutMs, ...(await (run.isRemote ? settling : this.#executing.track(taskId, settling))) };
     } finally {
       run.endPhase();
     }

@@ -1,0 +1,45 @@
+import { describe, expect, test } from "vitest";
+import { openController } from "../../src/controller/open-controller.ts";
+import { StateCanceled } from "../../src/task/state.ts";
+import { type Harness, openHarness } from "../support/controller-harness.ts";
+
+describe("a run that does not stop in time, of a controller that is opened again in the process,", () => {
+  /** One store, as of one process, with a run that its closed controller has left. */
+  async function leave(h: Harness) {
+    const { disk: store, clock, runner } = h;
+    const options = { name: "again", store, clock, runner, closeGraceMs: 10, retention: { afterEndMs: 3_600_000 } };
+    const first = await openController(options);
+    await first.launchTask("left");
+    const old = await runner.phase("left");
+    const closing = first.close();
+    await clock.advance(10);
+    await closing;
+    const second = await openController(options);
+    await clock.advance(60_000);
+    return { old, second };
+  }
+
+  test("has none beside it", async () => {
+    await using h = await openHarness();
+    const { old, second } = await leave(h);
+    expect(h.runner.calls("left")).toEqual(["pending 1", "running 1"]);
+    old.stop();
+    const next = await h.runner.phase("left");
+    expect([next.context.attempt, next.context.runId]).toEqual([2, old.context.runId]);
+    next.return();
+    await h.settle();
+    await second.close();
+  });
+
+  test("holds up no cancel of the next", async () => {
+    await using h = await openHarness();
+    const { old, second } = await leave(h);
+    await second.cancelTask("left");
+    await h.settle();
+    expect((await second.taskStatus("left")).state).toBe(StateCanceled);
+    old.stop();
+    await h.settle();
+    expect(h.runner.calls("left")).toEqual(["pending 1", "running 1", "completed 2"]);
+    await second.close();
+  });
+});
