@@ -26,7 +26,7 @@ import {
   type TaskListName,
   waitingKey,
 } from "../store/keys.ts";
-import type { Change, Entry } from "../store/store.ts";
+import { type Change, type Entry, StoreError } from "../store/store.ts";
 import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
 import { isActive, StatePending, StateRunning } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
@@ -253,14 +253,20 @@ export async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
   if (isTold === 0) await commit(core, [{ type: "unindex", key: entry.key }], [], "until-done");
 }
 
-/** Runs `step` in the task's turn; a task that is damaged, or that it fails for, is left as it is, and stops nothing. */
+/**
+ * Runs `step` in the task's turn, and again where somebody else wrote the task meanwhile; a task that is damaged, or
+ * that it fails for, is left as it is, and stops nothing.
+ */
 async function withTask(parts: Parts, taskId: string, step: (actor: TaskActor) => Promise<number>): Promise<number> {
-  try {
-    return await parts.actors.use(taskId, (actor) => actor.serialize(() => step(actor)));
-  } catch (error) {
-    if (parts.core.closing.aborted || (error instanceof ControllerError && error.code === "UNAVAILABLE")) throw error;
-    parts.core.quarantine.note(taskId, error);
-    return 1;
+  for (;;) {
+    try {
+      return await parts.actors.use(taskId, (actor) => actor.serialize(() => step(actor)));
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "CONFLICT") continue;
+      if (parts.core.closing.aborted || (error instanceof ControllerError && error.code === "UNAVAILABLE")) throw error;
+      parts.core.quarantine.note(taskId, error);
+      return 1;
+    }
   }
 }
 

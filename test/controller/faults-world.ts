@@ -6,6 +6,7 @@
  * It writes down what was acknowledged and what the runner was given to do, and looks at the inner store,
  * which never fails, to see whether that is so (faults-check.ts).
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../../src/clock.ts";
 import type { Controller, LaunchedTask, LaunchOptions } from "../../src/controller/controller.ts";
@@ -92,15 +93,15 @@ export class World {
 
   /** Opens a controller on what is in the store; one at a time, whoever asks for it. */
   reopen(): Promise<void> {
-    this.#opening ??= this.#open().finally(() => {
-      this.#opening = undefined;
-    });
+    this.#opening ??= this.#open();
     return this.#opening;
   }
 
   /** Again, where the process dies meanwhile. */
   async #open(): Promise<void> {
     for (;;) {
+      // What a process that died had sent to the disk is there, or not, before the next one looks.
+      await nextTurn();
       const incarnation = new Incarnation(this.clock);
       this.#incarnation = incarnation;
       this.#store = new FaultStore(this.inner, this.plan);
@@ -115,6 +116,8 @@ export class World {
       });
       const controller = await Promise.race([opening, incarnation.died]);
       if (controller === undefined) continue;
+      // In the same tick: who crashes it from now on opens it anew.
+      this.#opening = undefined;
       this.controller = controller;
       this.died = incarnation.died;
       void incarnation.died.then(() => {
