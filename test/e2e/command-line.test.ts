@@ -89,5 +89,7 @@ test("the exit status tells how a task ended, and what went wrong", { timeout: 1
   await served.exited;
   const gone = await run("status", "steps", "a");
   expect(gone.code).toBe(4);
-  expect(gone.stderr.join("\n")).toMatch(/no server answers at 127\.0\.0\.1:\d+ [^]*start one with: stint serve/);
+  expect(gone.stderr.join("\n")).toMatch(
+    /no server answers at 127\.0\.0\.1:\d+ [^]*start one with: node dist\/cli\/main\.js serve/,
+  );
 });

@@ -104,6 +104,8 @@ export function runCommand(port: number, ...args: readonly string[]): CommandRun
   const server = ["--server", `127.0.0.1:${port}`];
   const child = spawn(process.execPath, [join(root, "dist/cli/main.js"), ...args, ...server], {
     stdio: ["ignore", "pipe", "pipe"],
+    // Hints name the program as it was called, by npx or not, and the tests themselves may have been.
+    env: { ...process.env, npm_lifecycle_event: "" },
   });
   const run = { stdout: [] as string[], stderr: [] as string[] };
   for (const name of ["stdout", "stderr"] as const) {
