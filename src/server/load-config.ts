@@ -116,8 +116,10 @@ function resolvePaths(config: Config, directory: string): Config {
   };
 }
 
-function resolveRunnerPaths({ module, exec }: RunnerConfig, directory: string): RunnerConfig {
-  if (exec === undefined) return module === undefined ? {} : { module: resolve(directory, module) };
+function resolveRunnerPaths(runner: RunnerConfig, directory: string): RunnerConfig {
+  const { module, exec } = runner;
+  if (module !== undefined) return { module: resolve(directory, module) };
+  if (exec === undefined) return runner;
   const [program, ...args] = exec.command;
   // A program without a / is looked up in PATH.
   const file = program.includes("/") ? resolve(directory, program) : program;

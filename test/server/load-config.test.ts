@@ -33,6 +33,14 @@ describe("a configuration", () => {
     await rm(directory, { recursive: true });
   });
 
+  test("can leave the tasks of a controller to programs that connect", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "stint-config-"));
+    const file = join(directory, "stint.yaml");
+    await writeFile(file, "controllers:\n  - name: a\n    runner: { remote: {} }\n");
+    expect(await loadConfig(file)).toEqual({ controllers: [{ name: "a", runner: { remote: {} } }] });
+    await rm(directory, { recursive: true });
+  });
+
   test("can set every limit but the length of ids, and docs/operating.md has each with its default", async () => {
     const limits = Object.fromEntries(limitNames.map((name) => [name, defaultLimits[name]]));
     expect(parseConfig(`limits: ${JSON.stringify(limits)}`, "stint.yaml")).toEqual({ limits });
