@@ -83,12 +83,13 @@ describe("SIGTERM", () => {
   });
 
   test.each([
-    ["once, and it exits with 0 when all is closed", 1, 0],
-    ["twice, and it exits at once", 2, 143],
-  ])(
+    ["once, and it exits with 0 when all is closed", ["SIGTERM"], [0]],
+    // Two of one kind that are under way are one, so they are of two kinds; which of them comes second is the system's choice.
+    ["twice, and it exits at once", ["SIGTERM", "SIGINT"], [143, 130]],
+  ] as const)(
     `%s: no launch that was answered is lost, in ${stops} rounds`,
     { timeout: 60_000 + stops * 30_000 },
-    async (_, signals, code) => {
+    async (_, signals, codes) => {
       await using scratch = await makeScratchDirectory();
       const answered: string[] = [];
       for (let round = 0; round < stops; round += 1) {
@@ -100,13 +101,10 @@ describe("SIGTERM", () => {
         let isOver = false;
         void launching.then(() => (isOver = true));
         while (answered.length < before + 20 && !isOver) await sleep(5);
-        for (let i = 0; i < signals; i += 1) {
-          served.kill("SIGTERM");
-          // Two signals of one kind that are under way are one.
-          await sleep(20);
-        }
+        for (const signal of signals) served.kill(signal);
         await launching;
-        expect(await served.exited).toEqual({ code, signal: null });
+        const { code } = await served.exited;
+        expect(codes).toContain(code);
       }
       await using served = await serveProgram(scratch.path);
       const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl: served.baseUrl }));
