@@ -80,12 +80,13 @@ get_ready() {
   return $code
 }
 
-# prepare NAME COMMANDS PACKAGES: the toolchain is there, and examples/clients/NAME has got and built what it is made of.
+# prepare NAME COMMANDS PACKAGES [FOLDER]: the toolchain is there, and examples/FOLDER/NAME (FOLDER: clients) has got and built what it is made of.
 prepare() {
+  local example="examples/${4:-clients}/$1"
   have "$2" "$3" || return 1
   "toolchain_$1" || return 1
-  "${limit[@]}" "examples/clients/$1/run" && return
-  blame "$1" "examples/clients/$1 cannot be built"
+  "${limit[@]}" "$example/run" && return
+  blame "$1" "$example cannot be built"
 }
 
 # blame NAME TEXT: whose fault it is that something could not be built with the toolchain NAME: 1 for a registry that cannot be reached, else 2.
