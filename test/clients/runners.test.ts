@@ -3,12 +3,13 @@
  * RUNNERS: which (default: "go python"); what one is made of is installed before, by running it without arguments. Needs dist/
  * (npm run build).
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { StateCanceled, StateCompleted, StateRunning } from "../../src/task/state.ts";
 import { eventually } from "../support/eventually.ts";
@@ -107,16 +108,25 @@ async function counted(world: World, taskId: string, files: bigint): Promise<Tas
 
 /** Resolves when the task has run to its end, and checks that its count is right and that each file is in its log. */
 async function completed(world: World, taskId: string): Promise<TaskStatus> {
-  await eventually(async () => expect((await world.status(taskId)).state).toBe(StateCompleted), maxMs);
+  await eventually(async () => {
+    const { state, runner, attempt, waitingFor, transitions } = await world.status(taskId);
+    const seen = transitions.map(({ state: each, reason }) => `${each} ${reason}`).join("; ");
+    expect(state, `${runner} has it, attempt ${attempt}, waits for "${waitingFor}": ${seen}`).toBe(StateCompleted);
+  }, maxMs);
   const status = await world.status(taskId);
   expect(JSON.parse(status.result ?? "")).toEqual({ files: filesCount, lines: (filesCount * (filesCount + 1)) / 2 });
   const { entries } = await world.server.client.listTaskLogs({ controller, taskId, pageSize: 1_000 });
-  const lines = entries.map(({ msg }) => /(\d+)\.txt. has/.exec(msg)?.[1]).filter((name) => name !== undefined);
+  const lines = entries
+    .map(({ msg }) => /(\d+)\.txt["'] has \d+ lines$/.exec(msg)?.[1])
+    .filter((name) => name !== undefined);
   expect(lines.map(Number)).toEqual(Array.from({ length: filesCount }, (_, i) => i + 1));
   return status;
 }
 
 describe.each(names)("the runner in %s", (name) => {
+  // What has changed since is built here, once, and not by two that are started side by side.
+  beforeAll(() => promisify(execFile)(join(repositoryRoot, "examples/remote", name, "run")), 300_000);
+
   test("is killed in the middle: another goes on where it was", { timeout: 180_000 }, async () => {
     await using world = await openWorld(name);
     const children = [world.start(), world.start()];

@@ -25,7 +25,7 @@ export interface SourceFile {
 }
 
 /** What a run of the clients gets and generates, which .gitignore leaves out as well: it is not ours. */
-const generated = /^examples\/clients\/\w+\/(?:bin|gen|target|\.venv|__pycache__)\//;
+const generated = /^examples\/(?:clients|remote)\/\w+\/(?:bin|gen|target|\.venv|__pycache__)\//;
 
 /** The paths of the files of ours at or below a folder that end so, in order. */
 export function listFiles(folder: string, ending = ""): string[] {
