@@ -2,7 +2,7 @@
 //
 //	./run localhost:7846 count
 //
-// This file has the work; session.go and jobs.go keep to the protocol, whatever the work is.
+// This file has the work; session.go and tasks.go keep to the protocol, whatever the work is.
 package main
 
 import (
@@ -29,7 +29,7 @@ func main() {
 		log.Fatal("usage: run HOST:PORT CONTROLLER")
 	}
 	host, _ := os.Hostname()
-	r := &runner{work: countLines, jobs: map[uint64]*job{}, hello: &pb.RunnerHello{
+	r := &runner{work: countLines, tasks: map[uint64]*ownTask{}, hello: &pb.RunnerHello{
 		Controller:      os.Args[2],
 		Runner:          fmt.Sprintf("go-%s-%d", host, os.Getpid()),
 		InstanceId:      rand.Text(),

@@ -19,7 +19,7 @@ type runner struct {
 
 	mu     sync.Mutex // held to send, and for all below
 	hello  *pb.RunnerHello
-	jobs   map[uint64]*job                                         // by fence
+	tasks  map[uint64]*ownTask                                     // by fence
 	stream grpc.BidiStreamingClient[pb.RunRequest, pb.RunResponse] // the newest that was welcomed
 	echoed uint64                                                  // the newest keepalive that was answered
 }
@@ -40,7 +40,7 @@ func (r *runner) session(target string) error {
 	}
 	r.mu.Lock()
 	r.hello.Held = nil
-	for _, j := range r.jobs {
+	for _, j := range r.tasks {
 		r.hello.Held = append(r.hello.Held, j.HeldTask)
 	}
 	stream.Send(&pb.RunRequest{Message: &pb.RunRequest_Hello{Hello: r.hello}})
@@ -67,7 +67,7 @@ func (r *runner) welcomed(welcome *pb.RunnerWelcome) {
 	for _, held := range welcome.Held {
 		written[held.Fence] = held.WrittenSeq
 	}
-	for fence, j := range r.jobs {
+	for fence, j := range r.tasks {
 		seq, isKept := written[fence]
 		if !isKept {
 			r.drop(fence)
@@ -93,7 +93,7 @@ func (r *runner) keepAlive(ctx context.Context, cancel context.CancelFunc, welco
 			cancel()
 		}
 		r.stream.Send(&pb.RunRequest{Message: &pb.RunRequest_Keepalive{Keepalive: &pb.RunnerKeepalive{Number: number}}})
-		for fence, j := range r.jobs {
+		for fence, j := range r.tasks {
 			if j.Phase == pb.RunPhase_RUN_PHASE_PENDING && time.Since(j.offered) > welcome.Lease.AsDuration() {
 				r.drop(fence)
 			}
@@ -117,7 +117,7 @@ func (r *runner) heard(response *pb.RunResponse) {
 			r.wasAnswered(m.Refused.Fence, m.Refused.Seq)
 		}
 	case *pb.RunResponse_Abort:
-		j := r.jobs[m.Abort.Fence]
+		j := r.tasks[m.Abort.Fence]
 		if m.Abort.Reason == pb.AbortReason_ABORT_REASON_LOST_FENCE {
 			r.drop(m.Abort.Fence)
 		} else if j != nil {

@@ -18,7 +18,7 @@ from stint.v1 import runner_pb2_grpc
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
-class Job:  # A task that this process has: from its offer until its end was answered, or it was lost.
+class OwnTask:  # A task that this process has: from its offer until its end was answered, or it was lost.
     def __init__(self, offer):
         self.held = stint.HeldTask(task_id=offer.task_id, fence=offer.fence, phase=offer.phase)
         self.names = {"task_id": offer.task_id, "fence": offer.fence}
@@ -29,7 +29,7 @@ class Job:  # A task that this process has: from its offer until its end was ans
 
 class Runner:
     def __init__(self, controller, work):
-        self.work, self.jobs = work, {}  # by fence
+        self.work, self.tasks = work, {}  # by fence
         name = f"python-{socket.gethostname()}-{os.getpid()}"
         self.hello = dict(controller=controller, runner=name, instance_id=secrets.token_hex(16), capacity=8, protocol_version=1)
         self.lock = threading.Condition()
@@ -39,7 +39,7 @@ class Runner:
         requests, over = queue.SimpleQueue(), threading.Event()
         with grpc.insecure_channel(target, options=OWN_CONNECTION) as channel:
             with self.lock:
-                hello = stint.RunnerHello(**self.hello, held=[job.held for job in self.jobs.values()])
+                hello = stint.RunnerHello(**self.hello, held=[own.held for own in self.tasks.values()])
             requests.put(stint.RunRequest(hello=hello))
             call = runner_pb2_grpc.TaskRunnerServiceStub(channel).Run(iter(requests.get, None))
             late = threading.Timer(4, call.cancel)
@@ -62,10 +62,10 @@ class Runner:
     def welcomed(self, welcome):
         """Drops what is others' now, and says again what was not answered."""
         written = {held.fence: held.written_seq for held in welcome.held}
-        for fence, job in list(self.jobs.items()):
+        for fence, own in list(self.tasks.items()):
             if fence in written:
                 self.answered(fence, written[fence])
-                for message in job.unanswered.values():
+                for message in own.unanswered.values():
                     self.requests.put(message)
             else:
                 self.drop(fence)
@@ -79,8 +79,8 @@ class Runner:
                 if number > self.echoed + 2:
                     call.cancel()
                 self.requests.put(stint.RunRequest(keepalive={"number": number}))
-                for fence, job in list(self.jobs.items()):
-                    if job.held.phase == stint.RUN_PHASE_PENDING and time.monotonic() - job.offered > welcome.lease.seconds:
+                for fence, own in list(self.tasks.items()):
+                    if own.held.phase == stint.RUN_PHASE_PENDING and time.monotonic() - own.offered > welcome.lease.seconds:
                         self.drop(fence)
 
     def heard(self, response):
@@ -95,55 +95,55 @@ class Runner:
             self.answered(message.fence, message.seq)
         elif kind == "abort" and message.reason == stint.ABORT_REASON_LOST_FENCE:
             self.drop(message.fence)
-        elif kind == "abort" and message.fence in self.jobs:
-            job = self.jobs[message.fence]
-            job.stop.set()
-            self.requests.put(stint.RunRequest(aborted=stint.AbortReceived(**job.names, reason=message.reason)))
+        elif kind == "abort" and message.fence in self.tasks:
+            own = self.tasks[message.fence]
+            own.stop.set()
+            self.requests.put(stint.RunRequest(aborted=stint.AbortReceived(**own.names, reason=message.reason)))
 
     def offered(self, offer):
         """Takes an offer, which may be a repeated one. There is nothing to prepare, so the phase PENDING ends at once."""
-        is_new = offer.fence not in self.jobs
+        is_new = offer.fence not in self.tasks
         if is_new and offer.phase != stint.RUN_PHASE_PENDING:
             return  # It took too long, and is offered again.
-        job = self.jobs.setdefault(offer.fence, Job(offer))
-        self.requests.put(stint.RunRequest(accept=stint.OfferAccepted(**job.names, phase=offer.phase)))
+        own = self.tasks.setdefault(offer.fence, OwnTask(offer))
+        self.requests.put(stint.RunRequest(accept=stint.OfferAccepted(**own.names, phase=offer.phase)))
         if is_new:
-            self.say(job, end=stint.PhaseEnd(phase=offer.phase, done={}))
-        elif job.held.phase != offer.phase:
-            threading.Thread(target=self.run, args=(job, offer.status), daemon=True).start()
-        job.held.phase = offer.phase
+            self.say(own, end=stint.PhaseEnd(phase=offer.phase, done={}))
+        elif own.held.phase != offer.phase:
+            threading.Thread(target=self.run, args=(own, offer.status), daemon=True).start()
+        own.held.phase = offer.phase
 
-    def say(self, job, **message):
+    def say(self, own, **message):
         """Sends a write or an end, and keeps it until it is answered."""
-        job.seq += 1
+        own.seq += 1
         for part in message.values():
-            part.MergeFrom(type(part)(**job.names, seq=job.seq))
-        if self.jobs.get(job.held.fence) is job:
-            job.unanswered[job.seq] = stint.RunRequest(**message)
-            self.requests.put(job.unanswered[job.seq])
+            part.MergeFrom(type(part)(**own.names, seq=own.seq))
+        if self.tasks.get(own.held.fence) is own:
+            own.unanswered[own.seq] = stint.RunRequest(**message)
+            self.requests.put(own.unanswered[own.seq])
 
     def answered(self, fence, seq):
-        job = self.jobs.get(fence)
-        for said in [said for said in job.unanswered if said <= seq] if job else []:
-            if job.unanswered.pop(said).end.phase == stint.RUN_PHASE_RUNNING:
+        own = self.tasks.get(fence)
+        for said in [said for said in own.unanswered if said <= seq] if own else []:
+            if own.unanswered.pop(said).end.phase == stint.RUN_PHASE_RUNNING:
                 self.drop(fence)
 
     def drop(self, fence):
-        if fence in self.jobs:
-            self.jobs.pop(fence).stop.set()
+        if fence in self.tasks:
+            self.tasks.pop(fence).stop.set()
 
-    def run(self, job, status):
+    def run(self, own, status):
         end = stint.PhaseEnd(phase=stint.RUN_PHASE_RUNNING)
         try:
-            result = self.work(status, job.stop, lambda write: self.write(job, write))
+            result = self.work(status, own.stop, lambda write: self.write(own, write))
             end.aborted.SetInParent() if result is None else setattr(end.done, "result", json.dumps(result))
         except Exception as error:
             end.failed.error.MergeFrom(core.TaskError(code=code_pb2.UNKNOWN, reason="RUNNER_ERROR", message=ascii(error)))
         with self.lock:
-            self.say(job, end=end)
+            self.say(own, end=end)
 
-    def write(self, job, write):
+    def write(self, own, write):
         """Says it, and waits for the answer, so that nothing piles up while the server is away."""
         with self.lock:
-            self.say(job, write=write)
-            self.lock.wait_for(lambda: job.stop.is_set() or not job.unanswered)
+            self.say(own, write=write)
+            self.lock.wait_for(lambda: own.stop.is_set() or not own.unanswered)

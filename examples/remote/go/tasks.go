@@ -12,8 +12,8 @@ import (
 	pb "example.com/stint-runner/gen/stint/v1"
 )
 
-// job is a task that the runner has: from its offer until its end was answered, or it was lost.
-type job struct {
+// ownTask is a task that the runner has: from its offer until its end was answered, or it was lost.
+type ownTask struct {
 	*pb.HeldTask
 	ctx        context.Context // over when the work is to stop
 	stop       context.CancelFunc
@@ -25,14 +25,14 @@ type job struct {
 
 // offered takes an offer, which may be one that is repeated. There is nothing to prepare, so the phase PENDING ends at once.
 func (r *runner) offered(offer *pb.TaskOffer) {
-	j, isNew := r.jobs[offer.Fence], false
+	j, isNew := r.tasks[offer.Fence], false
 	if j == nil {
 		if offer.Phase != pb.RunPhase_RUN_PHASE_PENDING {
 			return // It took too long, and is offered again.
 		}
-		j, isNew = &job{HeldTask: &pb.HeldTask{TaskId: offer.TaskId, Fence: offer.Fence}, offered: time.Now(), answered: make(chan struct{}, 1)}, true
+		j, isNew = &ownTask{HeldTask: &pb.HeldTask{TaskId: offer.TaskId, Fence: offer.Fence}, offered: time.Now(), answered: make(chan struct{}, 1)}, true
 		j.ctx, j.stop = context.WithCancel(context.Background())
-		r.jobs[offer.Fence] = j
+		r.tasks[offer.Fence] = j
 	}
 	r.stream.Send(&pb.RunRequest{Message: &pb.RunRequest_Accept{Accept: &pb.OfferAccepted{
 		TaskId: offer.TaskId, Fence: offer.Fence, Phase: offer.Phase,
@@ -45,7 +45,7 @@ func (r *runner) offered(offer *pb.TaskOffer) {
 	j.Phase = offer.Phase
 }
 
-func (r *runner) run(j *job, task *corev1.TaskStatus) {
+func (r *runner) run(j *ownTask, task *corev1.TaskStatus) {
 	end := &pb.PhaseEnd{Phase: pb.RunPhase_RUN_PHASE_RUNNING}
 	value, err := r.work(j.ctx, task, func(write *pb.TaskWrite) {
 		r.mu.Lock()
@@ -72,7 +72,7 @@ func (r *runner) run(j *job, task *corev1.TaskStatus) {
 }
 
 // say sends a write or an end, and keeps it until it is answered.
-func (r *runner) say(j *job, write *pb.TaskWrite, end *pb.PhaseEnd) {
+func (r *runner) say(j *ownTask, write *pb.TaskWrite, end *pb.PhaseEnd) {
 	j.seq++
 	message := &pb.RunRequest{}
 	if write != nil {
@@ -82,14 +82,14 @@ func (r *runner) say(j *job, write *pb.TaskWrite, end *pb.PhaseEnd) {
 		end.TaskId, end.Fence, end.Seq = j.TaskId, j.Fence, j.seq
 		message.Message = &pb.RunRequest_End{End: end}
 	}
-	if r.jobs[j.Fence] == j {
+	if r.tasks[j.Fence] == j {
 		j.unanswered = append(j.unanswered, message)
 		r.stream.Send(message)
 	}
 }
 
 func (r *runner) wasAnswered(fence, seq uint64) {
-	j := r.jobs[fence]
+	j := r.tasks[fence]
 	for j != nil && len(j.unanswered) > 0 {
 		message := j.unanswered[0]
 		if max(message.GetWrite().GetSeq(), message.GetEnd().GetSeq()) > seq {
@@ -109,8 +109,8 @@ func (r *runner) wasAnswered(fence, seq uint64) {
 
 // drop forgets a task, and has its work stop.
 func (r *runner) drop(fence uint64) {
-	if j := r.jobs[fence]; j != nil {
+	if j := r.tasks[fence]; j != nil {
 		j.stop()
-		delete(r.jobs, fence)
+		delete(r.tasks, fence)
 	}
 }
