@@ -147,7 +147,9 @@ describe.each(names)("the runner in %s", (name) => {
     expect((await completed(world, "a")).attempt).toBe(2);
   });
 
-  test("is paused for longer than its lease: what it says after that is refused", { timeout: 240_000 }, async () => {
+  test("is paused for longer than its lease: what it says after that is refused", {
+    timeout: 240_000,
+  }, async () => {
     await using world = await openWorld(name);
     await using relay = await openRelay(world);
     const first = world.start(relay.target);
@@ -162,7 +164,11 @@ describe.each(names)("the runner in %s", (name) => {
       await eventually(async () => expect((await world.status(task)).attempt).toBe(2), maxMs);
     }
     first.kill("SIGCONT");
-    await eventually(async () => expect((await world.status("b0")).rejectedWrites).toBeGreaterThan(0n), maxMs);
+    // One that waits for an answer that is held back says nothing: of eight, some do not.
+    await eventually(async () => {
+      const refused = await Promise.all(tasks.map(async (task) => (await world.status(task)).rejectedWrites));
+      expect(refused.some((count) => count > 0n)).toBe(true);
+    }, maxMs);
     relay.release();
     for (const task of tasks) {
       const status = await completed(world, task);
@@ -185,7 +191,9 @@ describe.each(names)("the runner in %s", (name) => {
     expect(progress?.current).toBeLessThan(filesCount);
   });
 
-  test("lives through a kill of the server, and loses nothing that it has said", { timeout: 180_000 }, async () => {
+  test("lives through a kill of the server, and loses nothing that it has said", {
+    timeout: 180_000,
+  }, async () => {
     await using world = await openWorld(name);
     const child = world.start();
     await world.launch(100, "d");
