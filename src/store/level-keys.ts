@@ -142,11 +142,16 @@ function greatest(a: Buffer, b: Buffer): Buffer {
 }
 
 /** A cell: numbers and a CRC over key and numbers. */
-export function encodeCell(key: Buffer, numbers: readonly number[]): Buffer {
+function encodeCell(key: Buffer, numbers: readonly number[]): Buffer {
   const bytes = Buffer.allocUnsafe(8 * numbers.length + 4);
   for (let i = 0; i < numbers.length; i += 1) writeNumber(bytes, 8 * i, numbers[i]!);
   bytes.writeUInt32BE(crc32c(bytes, 0, bytes.length - 4, crc32c(key, 0, key.length)), bytes.length - 4);
   return bytes;
+}
+
+/** What writes a cell. */
+export function putCell(key: Buffer, numbers: readonly number[]): { type: "put"; key: Buffer; value: Buffer } {
+  return { type: "put", key, value: encodeCell(key, numbers) };
 }
 
 /** The numbers of a cell; undefined if it is damaged. */

@@ -1,54 +1,38 @@
 /**
  * Brings what is committed into LevelDB's ordered entries, in rounds behind
- * the commits, and lets history go from checkpoint to checkpoint.
+ * the commits, and has history let go of what is too old (level-history.ts).
  *
  * States: idle -> working (a round, or a piece of collecting, at a time) -> idle; stopped once closed or fenced.
  *
  * 1. A round writes the newest version of every key that changed up to its watermark, and the watermark, in one batch.
- * 2. The floor only ever is the watermark of a checkpoint; F is on disk before anything below it goes.
- * 3. A version that a floor to come may need is not deleted before that floor has passed
+ * 2. A version that a floor to come may need is not deleted before that floor has passed
  *    (docs/storage.md, "Versions and history").
- * 4. Each step is bounded: a round by the overlay's bounds, a piece of collecting by `pieceEntries`.
+ * 3. Each step is bounded: a round by the overlay's bounds, a piece of collecting by `pieceEntries`.
  */
-import {
-  encodeCell,
-  encodeKeyList,
-  garbageKey,
-  garbageRange,
-  decodeKeyList,
-  keyNumber,
-  numberedKey,
-  numberedRange,
-  valueKey,
-  versionsRange,
-} from "./level-keys.ts";
+import { LevelHistory, pieceEntries } from "./level-history.ts";
+import { encodeKeyList, garbageKey, numberedKey, putCell, valueKey, versionsRange } from "./level-keys.ts";
 import type { LevelOperation } from "./level-database.ts";
 import { noBase, type OverlayEntry, unknownBase } from "./level-overlay.ts";
 import type { LevelSession } from "./level-session.ts";
 import { isVersioned, recordTypes, type StoredRecord } from "./record.ts";
 
 const seeksAtOnce = 64;
-const pieceEntries = 512;
 const garbagePartKeys = 1_000;
-/** Checkpoints in the time, and in the bytes, that history is kept for. */
-const checkpointsKept = 8;
 
 export class Materializer {
   readonly #session: LevelSession;
   #working: Promise<void> | undefined;
   #roundWanted = false;
   #collecting = true;
-  /** Where collecting goes on: what was deleted lies in its way until LevelDB has compacted it. */
-  readonly #collected = { garbage: garbageKey(0, 0), checkpoint: 0, journal: 0 };
+  readonly #history: LevelHistory;
   #stopped = false;
   #cancelRoundTimer: (() => void) | undefined;
   #cancelHistoryTimer: (() => void) | undefined;
-  #lastCheckpointWallMs: number;
   #waitingForRoom: (() => void)[] = [];
 
   constructor(session: LevelSession) {
     this.#session = session;
-    this.#lastCheckpointWallMs = session.checkpoints.at(-1)?.wallMs ?? session.options.clock.wall();
+    this.#history = new LevelHistory(session);
   }
 
   /** Begins: what an opening left to collect is collected. */
@@ -73,7 +57,7 @@ export class Materializer {
     }
     // Without commits time passes all the same, and history with it.
     if (revision > lastCheckpoint || this.#session.checkpoints.length > 0) {
-      this.#cancelHistoryTimer ??= options.clock.after(Math.ceil(options.historyMs / checkpointsKept), () => {
+      this.#cancelHistoryTimer ??= options.clock.after(this.#history.checkpointEveryMs, () => {
         this.#cancelHistoryTimer = undefined;
         this.#roundWanted = true;
         this.#work();
@@ -142,9 +126,9 @@ export class Materializer {
           this.#roundWanted = false;
           await this.#round();
           this.#tellRoom();
-          await this.#advanceFloor();
+          if (await this.#history.advanceFloor()) this.#collecting = true;
         } else if (this.#collecting) {
-          this.#collecting = await this.#collectPiece();
+          this.#collecting = await this.#history.collectPiece();
         } else {
           return;
         }
@@ -167,7 +151,7 @@ export class Materializer {
     this.#cancelRoundTimer = undefined;
     const watermark = session.revision;
     const journalBytes = session.journalBytes;
-    const isCheckpoint = this.#isCheckpointDue(watermark);
+    const isCheckpoint = this.#history.isCheckpointDue(watermark);
     const operations: LevelOperation[] = [];
     let versions: readonly StoredRecord[] = [];
     if (watermark > session.materialized) {
@@ -188,7 +172,7 @@ export class Materializer {
     const wallMs = session.options.clock.wall();
     if (isCheckpoint) operations.push(putCell(numberedKey("checkpoint", watermark), [wallMs, journalBytes]));
     if (operations.length === 0) return;
-    await this.#writeAlone(operations);
+    await session.writeAlone(operations);
 
     session.materialized = watermark;
     session.rounds += 1;
@@ -197,17 +181,7 @@ export class Materializer {
       else session.cacheNewest(record.key, record);
     }
     session.overlay.thaw();
-    if (!isCheckpoint) return;
-    session.checkpoints.push({ watermark, wallMs, journalBytes });
-    session.journalBytes -= journalBytes;
-    this.#lastCheckpointWallMs = wallMs;
-  }
-
-  #isCheckpointDue(watermark: number): boolean {
-    const { options, lastCheckpoint, journalBytes } = this.#session;
-    if (watermark <= lastCheckpoint) return false;
-    if (journalBytes * checkpointsKept >= options.historyBytes) return true;
-    return Math.abs(options.clock.wall() - this.#lastCheckpointWallMs) * checkpointsKept >= options.historyMs;
+    if (isCheckpoint) this.#history.addCheckpoint({ watermark, wallMs, journalBytes });
   }
 
   /**
@@ -256,78 +230,6 @@ export class Materializer {
       return entries.map(([levelKey]) => levelKey);
     });
   }
-
-  async #advanceFloor(): Promise<void> {
-    const session = this.#session;
-    const { checkpoints, options } = session;
-    const oldestWallMs = options.clock.wall() - options.historyMs;
-    let historyBytes = session.journalBytes;
-    for (const checkpoint of checkpoints) historyBytes += checkpoint.journalBytes;
-    let passed = 0;
-    for (const { wallMs, journalBytes } of checkpoints) {
-      if (wallMs > oldestWallMs && historyBytes <= options.historyBytes) break;
-      historyBytes -= journalBytes;
-      passed += 1;
-    }
-    if (passed === 0) return;
-    const floor = checkpoints[passed - 1]!.watermark;
-    const operations: LevelOperation[] = [putCell(numberedKey("floor", floor), [floor])];
-    if (session.floor > 0) operations.push({ type: "del", key: numberedKey("floor", session.floor) });
-    await this.#writeAlone(operations);
-    session.floor = floor;
-    session.checkpoints = checkpoints.slice(passed);
-    this.#collecting = true;
-    options.log.debug({ floor }, "history was let go");
-  }
-
-  /** Deletes a piece of what is below the floor; false when there is nothing left. */
-  async #collectPiece(): Promise<boolean> {
-    const session = this.#session;
-    const { floor } = session;
-    if (floor === 0) return false;
-    const part = await session.first({ ...garbageRange(floor), gte: this.#collected.garbage });
-    if (part !== undefined) {
-      const [key, bytes] = part;
-      this.#collected.garbage = key;
-      const keys = decodeKeyList(bytes);
-      if (keys === undefined) session.options.log.warn({ key: key.toString("hex") }, "a garbage list is damaged");
-      const operations = [...(keys ?? []), key].map((garbage): LevelOperation => ({ type: "del", key: garbage }));
-      await this.#writeAlone(operations);
-      return true;
-    }
-    const checkpoints = await this.#numbersUpTo("checkpoint", floor);
-    const blocks = await this.#numbersUpTo("journal", floor);
-    const operations = checkpoints.map(
-      (number): LevelOperation => ({ type: "del", key: numberedKey("checkpoint", number) }),
-    );
-    for (const number of blocks) operations.push({ type: "del", key: numberedKey("journal", number) });
-    if (operations.length === 0) return false;
-    await this.#writeAlone(operations);
-    return true;
-  }
-
-  /**
-   * Synced, all of it. LevelDB changes log files: the end of one could be lost while what came later is on disk in the next,
-   * and a watermark would promise what is not there. And so what a power cut tears is one batch, which tells a torn
-   * end of a log from a hole in it (level-log.ts).
-   */
-  #writeAlone(operations: LevelOperation[]): Promise<void> {
-    const { gate, options } = this.#session;
-    return gate.alone(() => this.#session.write(operations, options.durability === "sync"));
-  }
-
-  #numbersUpTo(space: "checkpoint" | "journal", last: number): Promise<number[]> {
-    const range = { ...numberedRange(space, this.#collected[space], last), values: false, limit: pieceEntries };
-    return this.#session.iterate(range, async (iterator) => {
-      const numbers = (await iterator.nextv(pieceEntries)).map(([key]) => keyNumber(key));
-      this.#collected[space] = numbers.at(-1) ?? last;
-      return numbers;
-    });
-  }
-}
-
-function putCell(key: Buffer, numbers: readonly number[]): LevelOperation {
-  return { type: "put", key, value: encodeCell(key, numbers) };
 }
 
 /** The record with bytes of its own, that do not keep a whole block in memory. */

@@ -110,6 +110,15 @@ export class LevelSession {
     return written;
   }
 
+  /**
+   * Writes what deletes, while no snapshot is held. Synced, all of it. LevelDB changes log files: the end of one could be lost while
+   * what came later is on disk in the next, and a watermark would promise what is not there. And so what a power cut tears is one batch, which
+   * tells a torn end of a log from a hole in it (level-log.ts).
+   */
+  writeAlone(operations: LevelOperation[]): Promise<void> {
+    return this.gate.alone(() => this.write(operations, this.options.durability === "sync"));
+  }
+
   async #write(operations: LevelOperation[], sync: boolean): Promise<void> {
     this.assertSound();
     try {

@@ -2,8 +2,8 @@
  * The store in memory: all of the seam's behaviour, and nothing that survives
  * the process. For tests, and for tasks that need not outlive a crash.
  *
- * Owns: the newest version of each key, the chain of older ones behind it, and
- * the log of its commits (memory-log.ts).
+ * Owns: the newest version of each key, the chain of older ones behind it, the log of its
+ * commits (memory-log.ts), and the watches that read that (memory-watch.ts).
  *
  * States: open, then closed for good.
  *
@@ -16,6 +16,7 @@
  */
 import { type Clock, systemClock } from "../clock.ts";
 import { CommitLog, type Version } from "./memory-log.ts";
+import { MemoryWatches } from "./memory-watch.ts";
 import { checkChanges, checkKey, checkRevision, checkScan, checkText, invalid } from "./store-input.ts";
 import { SortedKeys } from "./sorted-keys.ts";
 import {
@@ -26,7 +27,6 @@ import {
   type ScanOptions,
   type Store,
   StoreError,
-  type StoreEvent,
   type StoreWatch,
   type WatchOptions,
 } from "./store.ts";
@@ -55,33 +55,24 @@ function resolveOptions(options: MemoryStoreOptions): ResolvedOptions {
   return { clock, historyMs, historyBytes };
 }
 
-interface Waiter {
-  readonly prefix: string;
-  position: bigint;
-  readonly wake: () => void;
-}
-
-/** Where a watch is, for its `position`. */
-interface Cursor {
-  /** The consumer has had everything up to here. */
-  handedOver: bigint;
-  /** While it waits. */
-  waiter: Waiter | undefined;
-}
-
 class MemoryStore implements Store {
   readonly kind = "memory";
   readonly durability = "none";
   readonly #options: ResolvedOptions;
   readonly #newest = new Map<string, Version>();
   readonly #keys = new SortedKeys();
-  readonly #waiters = new Set<Waiter>();
+  readonly #watches: MemoryWatches;
   readonly #log = new CommitLog();
   #revision = 0n;
   #closed = false;
 
   constructor(options: ResolvedOptions) {
     this.#options = options;
+    this.#watches = new MemoryWatches((position, prefix) => {
+      this.#dropOldHistory();
+      if (position < this.#log.floor) throw this.#compacted(position);
+      return this.#log.eventsAfter(position, prefix);
+    });
   }
 
   revision(): bigint {
@@ -132,14 +123,14 @@ class MemoryStore implements Store {
     this.#dropOldHistory();
     while (this.#log.bytes > this.#options.historyBytes && this.#log.floor + 1n < this.#revision)
       this.#dropOldestCommit();
-    this.#wakeWaiters(versions);
+    this.#watches.committed(this.#revision, versions);
     return this.#revision;
   }
 
   watch(options: WatchOptions): StoreWatch {
     // Looked at now and not at the first next(): by then the revision may be one of the past.
     const failure = this.#watchFailure(options);
-    return this.#changesAfter(options, failure);
+    return this.#watches.open(options, failure);
   }
 
   async reopen(): Promise<void> {
@@ -148,45 +139,7 @@ class MemoryStore implements Store {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const waiter of this.#waiters) waiter.wake();
-  }
-
-  #changesAfter(options: WatchOptions, failure: StoreError | undefined): StoreWatch & AsyncIterator<StoreEvent[]> {
-    const end = new AbortController();
-    const cursor: Cursor = { handedOver: options.after, waiter: undefined };
-    const events = this.#readLog(options, { end: end.signal, cursor }, failure);
-    return {
-      position: () => cursor.waiter?.position ?? cursor.handedOver,
-      next: () => events.next(),
-      // A generator that waits cannot be returned from: what it waits for is ended first.
-      return: () => {
-        end.abort();
-        return events.return(undefined);
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-    };
-  }
-
-  async *#readLog(
-    { prefix, after, signal }: WatchOptions,
-    { end, cursor }: { end: AbortSignal; cursor: Cursor },
-    failure: StoreError | undefined,
-  ): AsyncGenerator<StoreEvent[], undefined> {
-    const isOver = () => this.#closed || signal?.aborted === true || end.aborted;
-    if (failure !== undefined && !isOver()) throw failure;
-    let position = after;
-    while (!isOver()) {
-      this.#dropOldHistory();
-      if (position < this.#log.floor) throw this.#compacted(position);
-      const { events, upTo } = this.#log.eventsAfter(position, prefix);
-      position = upTo;
-      if (events.length > 0) yield events;
-      cursor.handedOver = position;
-      if (events.length === 0) position = await this.#nextCommit({ prefix, position, cursor }, [end, signal]);
-    }
-    return undefined;
+    this.#watches.close();
   }
 
   #watchFailure({ prefix, after }: WatchOptions): StoreError | undefined {
@@ -197,35 +150,6 @@ class MemoryStore implements Store {
     } catch (error) {
       if (error instanceof StoreError) return error;
       throw error;
-    }
-  }
-
-  /** Resolves to the position to go on from, when there is something for the prefix, or an end. */
-  async #nextCommit(
-    { prefix, position, cursor }: { prefix: string; position: bigint; cursor: Cursor },
-    ends: readonly (AbortSignal | undefined)[],
-  ): Promise<bigint> {
-    const { promise, resolve: wake } = withResolvers();
-    const waiter: Waiter = { prefix, position, wake };
-    this.#waiters.add(waiter);
-    cursor.waiter = waiter;
-    for (const end of ends) end?.addEventListener("abort", wake, { once: true });
-    try {
-      await promise;
-      return waiter.position;
-    } finally {
-      this.#waiters.delete(waiter);
-      cursor.handedOver = waiter.position;
-      cursor.waiter = undefined;
-      for (const end of ends) end?.removeEventListener("abort", wake);
-    }
-  }
-
-  #wakeWaiters(versions: readonly Version[]): void {
-    for (const waiter of this.#waiters) {
-      if (versions.some((version) => version.key.startsWith(waiter.prefix))) waiter.wake();
-      // A commit that is none of its business must not make it one that fell behind.
-      else if (waiter.position === this.#revision - 1n) waiter.position = this.#revision;
     }
   }
 
@@ -337,12 +261,4 @@ function sum(value: Uint8Array | undefined, delta: bigint): Uint8Array {
   if (value !== undefined) bytes.set(value);
   view.setBigInt64(0, view.getBigInt64(0) + delta);
   return bytes;
-}
-
-function withResolvers(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = () => {};
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

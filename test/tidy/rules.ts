@@ -247,10 +247,6 @@ export const hardMaxLines = 450;
 
 /** Files above the soft limit, and why they are not two. */
 export const longFiles: Readonly<Record<string, string>> = {
-  "src/controller/remote-instance.ts": "the life of an instance, and what its runs need of it",
-  "src/controller/remote-run.ts": "the life of a remote run, state by state",
-  "src/store/level-materializer.ts": "rounds, and the history that goes behind them",
-  "src/store/memory.ts": "a whole backend, each call of which is one step",
   "test/controller/bad-runners.test.ts": "one table of bad runners",
   "test/controller/deliveries.test.ts": "the cases of one promise, in its order",
   "test/controller/faults-world.ts": "one world, whose parts crash together",
