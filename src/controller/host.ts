@@ -115,6 +115,9 @@ export interface RunLogEntry {
   readonly msg: string;
 }
 
+/** How long a runner may take to be told of an end; after that it counts as told. */
+export const completedTimeoutMs = 30_000;
+
 /** An end that its runner is to be told of. */
 export interface EndToTell {
   /** The task at its end: it can be read, and writes nothing. */

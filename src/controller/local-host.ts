@@ -4,12 +4,9 @@ import { AbortReason, isAbortThrow } from "../task/abort.ts";
 import { copyError } from "../task/copy-status.ts";
 import type { Core } from "./core.ts";
 import { loggable } from "./describe-error.ts";
-import type { EndToTell, HostedTask, Host, Release, Seat } from "./host.ts";
+import { completedTimeoutMs, type EndToTell, type Host, type HostedTask, type Release, type Seat } from "./host.ts";
 import type { PhaseName } from "./phase.ts";
 import type { TaskContext, TaskRunner } from "./task-runner.ts";
-
-/** How long onTaskCompleted may take. */
-export const completedTimeoutMs = 30_000;
 
 /** This process as a host: it runs the tasks with `runner`, at most `concurrency` of them at one time. */
 export class LocalHost implements Host {

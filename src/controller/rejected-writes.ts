@@ -18,7 +18,7 @@ import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
 import { appendLogs } from "./append-logs.ts";
 import type { Core } from "./core.ts";
-import type { RefusedMessage } from "./remote-run.ts";
+import type { RefusedMessage } from "./remote-holder.ts";
 import { describeSaid } from "./remote-words.ts";
 import type { TaskActor } from "./task-actor.ts";
 

@@ -7,6 +7,8 @@ export class RemoteAbort {
   readonly #everyMs: number;
   #sentMs: number;
   #isAnswered = false;
+  readonly #told: Promise<void>;
+  #tell: () => void = () => {};
 
   /** Sends it, and again whenever `everyMs` have passed at a tick. */
   constructor(kind: AbortKind, options: { nowMs: number; everyMs: number; send: (kind: AbortKind) => void }) {
@@ -14,15 +16,18 @@ export class RemoteAbort {
     this.#send = options.send;
     this.#everyMs = options.everyMs;
     this.#sentMs = options.nowMs;
+    this.#told = new Promise((resolve) => (this.#tell = resolve));
     this.#send(kind);
   }
 
-  get isAnswered(): boolean {
-    return this.#isAnswered;
+  /** Resolves when it was answered. */
+  get told(): Promise<void> {
+    return this.#told;
   }
 
   answered(): void {
     this.#isAnswered = true;
+    this.#tell();
   }
 
   /** On a new stream: the old one may have lost it. */

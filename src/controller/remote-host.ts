@@ -15,10 +15,10 @@ import type { Log } from "../log.ts";
 import { storeUnavailable } from "./commit.ts";
 import { ControllerError, invalidArgument } from "./error.ts";
 import type { EndToTell, HeldLease, Host, Seat } from "./host.ts";
-import { type InstancePorts, RemoteInstance } from "./remote-instance.ts";
+import { RemoteInstance } from "./remote-instance.ts";
 import { type Tick, Ticker } from "./remote-lease.ts";
 import type { Attachment, Detachment, RemoteOptions, RemoteRunners, RunnerLink } from "./remote-link.ts";
-import type { RefusedMessage } from "./remote-run.ts";
+import type { InstancePorts, RefusedMessage } from "./remote-holder.ts";
 import type { StoreGuard } from "./store-guard.ts";
 
 /** What the host needs of the controller that it is of, whose parts are made after it. */

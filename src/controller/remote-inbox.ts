@@ -10,7 +10,8 @@ import {
 } from "#gen/stint/v1/runner_pb.js";
 import { invalidArgument } from "./error.ts";
 import type { RunnerLink } from "./remote-link.ts";
-import type { RefusedMessage, RemoteRun } from "./remote-run.ts";
+import type { RefusedMessage } from "./remote-holder.ts";
+import type { RemoteRun } from "./remote-run.ts";
 import type { RemoteTelling } from "./remote-telling.ts";
 import { afterRun, staleFence } from "./remote-words.ts";
 

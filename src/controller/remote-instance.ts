@@ -31,30 +31,14 @@ import { OfferWindow } from "./offer-window.ts";
 import { type InboxOwner, receive } from "./remote-inbox.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { Detachment, RunnerLink } from "./remote-link.ts";
-import { type RefusedMessage, RemoteRun, type RunHolder } from "./remote-run.ts";
-import { RemoteTelling } from "./remote-telling.ts";
-
-/** What an instance needs of the host that it belongs to. */
-export interface InstancePorts {
-  readonly leaseMs: number;
-  nowMs(): number;
-  /** It may be offered something that it could not be before. */
-  onSeat(): void;
-  /** It is heard again, after it was not. */
-  onHeard(): void;
-  /** Whether what is said under a fence that no run has is on disk; undefined where that cannot be said any more. */
-  isOnDisk(said: TaskWrite | PhaseEnd): Promise<boolean | undefined>;
-  /** A run is under its fence no more; see RunHolder. */
-  onDrop(run: RemoteRun, fence: bigint, answered: bigint): void;
-  /** Keeps what was refused to be seen; resolves when there is room for more. Never rejects. */
-  noteRejected(refused: RefusedMessage, runner: string): Promise<void> | undefined;
-  warn(fields: object, message: string): void;
-}
+import type { InstancePorts, RefusedMessage, RunHolder } from "./remote-holder.ts";
+import { RemoteRun } from "./remote-run.ts";
+import { type RemoteTelling, RemoteTellings } from "./remote-telling.ts";
 
 /** Of the lease: an instance that was silent for longer gets no offers. */
 const freshPart = 0.5;
 
-export class RemoteInstance implements RunHolder, InboxOwner {
+export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
   readonly instanceId: string;
   readonly keepaliveMs: number;
   readonly offerTimeoutMs: number;
@@ -68,7 +52,7 @@ export class RemoteInstance implements RunHolder, InboxOwner {
   /** Those whose first offer was not accepted yet. */
   readonly #unaccepted = new Set<RemoteRun>();
   readonly #runs = new Map<bigint, RemoteRun>();
-  readonly #tellings = new Map<bigint, RemoteTelling>();
+  readonly #tellings = new RemoteTellings();
   #runner: string;
   #link: RunnerLink | undefined;
   #capacity = 0;
@@ -146,7 +130,7 @@ export class RemoteInstance implements RunHolder, InboxOwner {
     this.#link?.close(
       new ControllerError("ABORTED", "the same instance has opened a newer stream", { reason: "CONFLICT" }),
     );
-    this.#endTellings();
+    this.#tellings.gone();
     this.#link = link;
     this.#runner = hello.runner;
     this.#capacity = hello.capacity;
@@ -183,7 +167,7 @@ export class RemoteInstance implements RunHolder, InboxOwner {
     if (this.#link !== link) return false;
     this.#link = undefined;
     this.#isHeldBack = false;
-    this.#endTellings();
+    this.#tellings.gone();
     if (how === "invalid") this.#lapse("resumed: the runner broke the protocol");
     return how === "invalid" || (how === "finished" && this.#seats.size === 0);
   }
@@ -195,7 +179,7 @@ export class RemoteInstance implements RunHolder, InboxOwner {
     if (isHeldBack) return;
     this.#lease.spare();
     for (const run of this.#seats) run.spare();
-    for (const telling of this.#tellings.values()) telling.spare();
+    this.#tellings.spare();
     this.#ports.onSeat();
   }
 
@@ -208,7 +192,7 @@ export class RemoteInstance implements RunHolder, InboxOwner {
       if (this.#link === undefined) return true;
     }
     for (const run of this.#seats) run.tick(tick);
-    for (const telling of this.#tellings.values()) telling.tick(tick);
+    this.#tellings.tick(tick);
     return false;
   }
 
@@ -222,25 +206,17 @@ export class RemoteInstance implements RunHolder, InboxOwner {
   async tell(end: EndToTell): Promise<"told" | "gone"> {
     const link = this.#link;
     if (link === undefined) return "gone";
-    const telling = new RemoteTelling(end, { link, nowMs: this.nowMs() });
-    this.#tellings.set(telling.fence, telling);
-    try {
-      const outcome = await telling.outcome;
-      if (outcome !== "late") return outcome;
-      this.#ports.warn(
-        { taskId: telling.taskId, runner: this.#runner },
-        "a runner took too long to be told of an end; it counts as told",
-      );
-      return "told";
-    } finally {
-      if (this.#tellings.get(telling.fence) === telling) this.#tellings.delete(telling.fence);
-    }
+    const outcome = await this.#tellings.tell(end, { link, nowMs: this.nowMs() });
+    if (outcome !== "late") return outcome;
+    const named = { taskId: end.task.taskId, runner: this.#runner };
+    this.#ports.warn(named, "a runner took too long to be told of an end; it counts as told");
+    return "told";
   }
 
   /** The controller closes: what it has it keeps. */
   close(error: ControllerError): void {
     for (const run of [...this.#seats]) run.lose("left", "the controller closes");
-    this.#endTellings();
+    this.#tellings.gone();
     this.#link?.close(error);
     this.#link = undefined;
   }
@@ -287,9 +263,8 @@ export class RemoteInstance implements RunHolder, InboxOwner {
     return run?.taskId === taskId ? run : undefined;
   }
 
-  findTelling({ taskId, fence }: { readonly taskId: string; readonly fence: bigint }): RemoteTelling | undefined {
-    const telling = this.#tellings.get(fence);
-    return telling?.taskId === taskId ? telling : undefined;
+  findTelling(named: { readonly taskId: string; readonly fence: bigint }): RemoteTelling | undefined {
+    return this.#tellings.find(named);
   }
 
   acceptedLate(fence: bigint): void {
@@ -316,11 +291,6 @@ export class RemoteInstance implements RunHolder, InboxOwner {
   #lapse(why: string): void {
     this.#isLapsed = true;
     for (const run of [...this.#seats]) run.lose("lost", why);
-    this.#endTellings();
-  }
-
-  #endTellings(): void {
-    for (const telling of [...this.#tellings.values()]) telling.gone();
-    this.#tellings.clear();
+    this.#tellings.gone();
   }
 }

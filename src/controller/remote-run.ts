@@ -30,52 +30,17 @@ import { type PhaseName, SeatLost } from "./phase.ts";
 import { RemoteAbort } from "./remote-abort.ts";
 import { outcomeOf } from "./remote-end.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
-import type { RunnerLink } from "./remote-link.ts";
+import type { RunHolder } from "./remote-holder.ts";
 import { RemoteSeqs } from "./remote-seqs.ts";
 import { abortMessage, afterEnd, emptyWrite, staleFence, wrongPhase } from "./remote-words.ts";
 import type { TaskContext } from "./task-runner.ts";
-
-/** What a run needs of the instance that has it. */
-export interface RunHolder {
-  readonly runner: string;
-  readonly instanceId: string;
-  /** Its stream; undefined while it has none. */
-  readonly link: RunnerLink | undefined;
-  /** How often an abort is told, and how long an offer holds, in ms. */
-  readonly keepaliveMs: number;
-  readonly offerTimeoutMs: number;
-  nowMs(): number;
-  /** What is said under the fence is for the run from now on. */
-  hold(run: RemoteRun, fence: bigint): void;
-  /** It is no more. `answered`: up to this seq all was on disk, and its runner has ended it; 0n where it was lost. */
-  drop(run: RemoteRun, fence: bigint, answered: bigint): void;
-  /** The runner has taken the offer. */
-  accepted(run: RemoteRun): void;
-  /** It has not, in time. */
-  offerLapsed(fence: bigint): void;
-  released(run: RemoteRun, how: Release): void;
-  /** The promise is open while there is no room for more that was refused. */
-  refuse(refused: RefusedMessage): Promise<void> | undefined;
-}
-
-/** A message of a runner that was refused. */
-export interface RefusedMessage {
-  readonly taskId: string;
-  readonly fence: bigint;
-  /** 0 where it is not known. */
-  readonly attempt: number;
-  readonly seq: bigint;
-  readonly error: ControllerError;
-  /** What it was, where it is to be kept. */
-  readonly said?: TaskWrite | PhaseEnd | undefined;
-}
 
 type RunState = "reserved" | "recalled" | "offered" | "accepted" | "settled" | "over";
 
 const wirePhases = { pending: RunPhase.PENDING, running: RunPhase.RUNNING } as const;
 
 export class RemoteRun implements Seat {
-  readonly #holder: RunHolder;
+  readonly #holder: RunHolder<RemoteRun>;
   #state: RunState;
   /** Why its runner has it no more. */
   #lost: SeatLost | undefined;
@@ -90,9 +55,8 @@ export class RemoteRun implements Seat {
   #offerTime: Countdown | undefined;
   #abort: RemoteAbort | undefined;
   #offSignal: () => void = () => {};
-  #onTold: Array<() => void> = [];
 
-  constructor(holder: RunHolder, state: "reserved" | "recalled") {
+  constructor(holder: RunHolder<RemoteRun>, state: "reserved" | "recalled") {
     this.#holder = holder;
     this.#state = state;
   }
@@ -153,8 +117,7 @@ export class RemoteRun implements Seat {
   }
 
   told(): Promise<void> {
-    if (this.#abort?.isAnswered !== false || this.#state === "over") return Promise.resolve();
-    return new Promise((resolve) => this.#onTold.push(resolve));
+    return this.#abort?.told ?? Promise.resolve();
   }
 
   release(how: Release): void {
@@ -172,7 +135,7 @@ export class RemoteRun implements Seat {
       this.#settle?.reject(new SeatLost("lost", "the run was lost"));
     }
     this.#onEndAnswered();
-    this.#abortAnswered();
+    this.#abort?.answered();
     this.#holder.released(this, how);
   }
 
@@ -218,7 +181,7 @@ export class RemoteRun implements Seat {
   }
 
   aborted(): void {
-    this.#abortAnswered();
+    this.#abort?.answered();
   }
 
   /** A promise is open until what was said is on disk, or refused. */
@@ -243,7 +206,7 @@ export class RemoteRun implements Seat {
     this.#state = "settled";
     this.#endSeq = said.seq;
     this.#end = said;
-    this.#abortAnswered();
+    this.#abort?.answered();
     try {
       this.#settle?.resolve(outcomeOf(said, this.#context?.signal));
     } catch (thrown) {
@@ -288,11 +251,6 @@ export class RemoteRun implements Seat {
     });
   }
 
-  #abortAnswered(): void {
-    this.#abort?.answered();
-    for (const tell of this.#onTold.splice(0)) tell();
-  }
-
   #sendAbort(kind: AbortKind): void {
     if (this.#task === undefined || this.#context === undefined) return;
     this.#holder.link?.abort(abortMessage(this.#task, this.#context.fence, kind));
@@ -319,9 +277,8 @@ export class RemoteRun implements Seat {
 
   #sendWritten(): void {
     if (this.#context === undefined) return;
-    const { taskId } = this;
-    const { fence } = this.#context;
-    this.#holder.link?.written(create(TaskWrittenSchema, { taskId, fence, seq: this.#seqs.answered }));
+    const written = { taskId: this.taskId, fence: this.#context.fence, seq: this.#seqs.answered };
+    this.#holder.link?.written(create(TaskWrittenSchema, written));
   }
 
   #refuse(seq: bigint, error: unknown, said?: TaskWrite | PhaseEnd): undefined {

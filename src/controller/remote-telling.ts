@@ -10,8 +10,7 @@ import {
   TaskOfferSchema,
   TaskWrittenSchema,
 } from "#gen/stint/v1/runner_pb.js";
-import { completedTimeoutMs } from "./local-host.ts";
-import type { EndToTell } from "./host.ts";
+import { completedTimeoutMs, type EndToTell } from "./host.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { RunnerLink } from "./remote-link.ts";
 
@@ -78,5 +77,44 @@ export class RemoteTelling {
       attempt,
       fence: endRevision,
     });
+  }
+}
+
+/** The ends that an instance is told of just now, by their fences. */
+export class RemoteTellings {
+  readonly #tellings = new Map<bigint, RemoteTelling>();
+
+  get size(): number {
+    return this.#tellings.size;
+  }
+
+  find({ taskId, fence }: { readonly taskId: string; readonly fence: bigint }): RemoteTelling | undefined {
+    const telling = this.#tellings.get(fence);
+    return telling?.taskId === taskId ? telling : undefined;
+  }
+
+  /** Tells of an end on the link. */
+  async tell(end: EndToTell, options: { link: RunnerLink; nowMs: number }): Promise<"told" | "late" | "gone"> {
+    const telling = new RemoteTelling(end, options);
+    this.#tellings.set(telling.fence, telling);
+    try {
+      return await telling.outcome;
+    } finally {
+      if (this.#tellings.get(telling.fence) === telling) this.#tellings.delete(telling.fence);
+    }
+  }
+
+  tick(tick: Tick): void {
+    for (const telling of this.#tellings.values()) telling.tick(tick);
+  }
+
+  spare(): void {
+    for (const telling of this.#tellings.values()) telling.spare();
+  }
+
+  /** The stream is over: none of them goes on. */
+  gone(): void {
+    for (const telling of this.#tellings.values()) telling.gone();
+    this.#tellings.clear();
   }
 }

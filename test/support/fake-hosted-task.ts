@@ -6,7 +6,7 @@ import type { HostedTask, RunWrite, Seat } from "../../src/controller/host.ts";
 import { JsonText } from "../../src/json-text.ts";
 import { type PhaseName, SeatLost } from "../../src/controller/phase.ts";
 import { RemoteHost, type RemoteHostOptions } from "../../src/controller/remote-host.ts";
-import type { RefusedMessage } from "../../src/controller/remote-run.ts";
+import type { RefusedMessage } from "../../src/controller/remote-holder.ts";
 import { createStoreGuard } from "../../src/controller/store-guard.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
 import { silentLog } from "../../src/log.ts";
