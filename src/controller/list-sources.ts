@@ -16,7 +16,7 @@ import { compareKeys, type Entry } from "../store/store.ts";
 import { timestampMs } from "../task/task.ts";
 import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter } from "./controller.ts";
-import { ControllerError } from "./error.ts";
+import { unlessDamaged } from "./error.ts";
 import type { Parts } from "./parts.ts";
 import { readCounts } from "./task-counts.ts";
 import { decodeEntry, type LoadedTask, loadTask, type ReaderCore } from "./task-reader.ts";
@@ -54,19 +54,13 @@ export async function loadCandidate(parts: Parts, { taskId, entry }: Candidate):
   return entry === undefined ? once(core, () => loadTask(core, taskId)) : decodeEntry(core.name, taskId, entry);
 }
 
-/** What `read` reads of the candidate's task; undefined where that is damaged: one such task must not hide the others. */
-export async function unlessDamaged<T>(
-  parts: Parts,
+/** What `read` reads of the candidate's task; undefined where that is damaged, which is noted. */
+export function unlessNoted<T>(
+  { core }: Parts,
   taskId: string,
   read: () => Promise<T | undefined>,
 ): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    parts.core.quarantine.note(taskId, error);
-    return undefined;
-  }
+  return unlessDamaged(read, (error) => core.quarantine.note(taskId, error));
 }
 
 async function readNewest({ core }: Parts, after: string, limit: number): Promise<Candidate[]> {
@@ -137,7 +131,7 @@ async function sortByCreation(parts: Parts, ids: readonly string[]): Promise<Can
   const prefix = newestPrefix(name);
   const found = await Promise.all(
     ids.map(async (taskId): Promise<Candidate[]> => {
-      const loaded = await unlessDamaged(parts, taskId, () => loadCandidate(parts, { taskId, cursor: "" }));
+      const loaded = await unlessNoted(parts, taskId, () => loadCandidate(parts, { taskId, cursor: "" }));
       if (loaded === undefined) return [];
       const key = newestKey(name, timestampMs(loaded.task.status.createTime), taskId);
       return [{ taskId, cursor: key.slice(prefix.length) }];

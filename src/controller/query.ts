@@ -7,7 +7,7 @@ import { answerByteLength } from "../task/limits.ts";
 import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter, TaskPage, TaskSnapshot } from "./controller.ts";
 import { type FieldViolation, invalidArgument } from "./error.ts";
-import { type Candidate, loadCandidate, openSource, unlessDamaged } from "./list-sources.ts";
+import { type Candidate, loadCandidate, openSource, unlessNoted } from "./list-sources.ts";
 import { decodePageToken, encodePageToken, notAToken, taskPageTokens } from "./page-token.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { countTasks } from "./task-counts.ts";
@@ -45,14 +45,14 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
     looks -= candidates.length;
     const load = async (each: Candidate): Promise<LoadedTask | undefined> => {
       if (each.taskId === "" || !each.taskId.startsWith(options.idPrefix ?? "")) return undefined;
-      return unlessDamaged(parts, each.taskId, () => loadCandidate(parts, each));
+      return unlessNoted(parts, each.taskId, () => loadCandidate(parts, each));
     };
     const loaded = await Promise.all(candidates.map(load));
     for (const [i, candidate] of candidates.entries()) {
       isFull = tasks.length >= pageSize;
       if (isFull) break;
       const { taskId, cursor } = candidate;
-      const found = await unlessDamaged(parts, taskId, () => foldCandidate(parts, taskId, loaded[i], options));
+      const found = await unlessNoted(parts, taskId, () => foldCandidate(parts, taskId, loaded[i], options));
       const size = found === undefined ? 0 : sizeOf(found.status);
       isFull = tasks.length > 0 && bytes + size > pageMaxBytes;
       if (isFull) break;

@@ -264,7 +264,8 @@ async function withTask(parts: Parts, taskId: string, step: (actor: TaskActor) =
     } catch (error) {
       if (error instanceof StoreError && error.code === "CONFLICT") continue;
       if (parts.core.closing.aborted || (error instanceof ControllerError && error.code === "UNAVAILABLE")) throw error;
-      parts.core.quarantine.note(taskId, error);
+      if (error instanceof ControllerError && error.code === "DATA_LOSS") parts.core.quarantine.note(taskId, error);
+      else parts.core.log.error({ err: error, taskId }, "a task could not be taken up; it is left to the next opening");
       return 1;
     }
   }

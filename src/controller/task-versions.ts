@@ -5,7 +5,7 @@
 import { taskKey } from "../store/keys.ts";
 import { StoreError } from "../store/store.ts";
 import { once } from "./commit.ts";
-import { ControllerError } from "./error.ts";
+import { unlessDamaged } from "./error.ts";
 import { compacted } from "./history.ts";
 import type { Parts } from "./parts.ts";
 import { type LoadedTask, loadTask } from "./task-reader.ts";
@@ -61,13 +61,11 @@ export async function beforeDeletion(
 }
 
 /** As `asOf`, for a task that was deleted: of a damaged one there is nothing to show. */
-async function beforeThat(parts: Parts, taskId: string, revision: bigint): Promise<LoadedTask | undefined> {
-  try {
-    return await asOf(parts, taskId, revision);
-  } catch (error) {
-    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    return undefined;
-  }
+function beforeThat(parts: Parts, taskId: string, revision: bigint): Promise<LoadedTask | undefined> {
+  return unlessDamaged(
+    () => asOf(parts, taskId, revision),
+    () => {},
+  );
 }
 
 /** The task as of a revision. Throws OUT_OF_RANGE where that history is gone. */

@@ -21,7 +21,7 @@ import { type Store, StoreError, type StoreEvent } from "../store/store.ts";
 import { Arrival } from "./arrival.ts";
 import { once } from "./commit.ts";
 import type { TasksChange, WatchTasksOptions } from "./controller.ts";
-import { ControllerError } from "./error.ts";
+import { ControllerError, unlessDamaged } from "./error.ts";
 import { checkHistory } from "./history.ts";
 import { readById } from "./list-sources.ts";
 import { checkOpen, type Parts } from "./parts.ts";
@@ -127,7 +127,7 @@ async function* snapshotOf(
     const loaded = await Promise.all(
       candidates.map(async ({ taskId }) => {
         if (taskId === "") return undefined;
-        return unlessDamaged(watched, taskId, () => asOf(watched, name, taskId, revision));
+        return unlessLogged(watched, taskId, () => asOf(watched, name, taskId, revision));
       }),
     );
     for (const [i, { taskId }] of candidates.entries()) {
@@ -161,7 +161,7 @@ async function* follow(
       const step = await next;
       if (step.done === true) return;
       for (const event of step.value) {
-        const change = await unlessDamaged(watched, event.key, () => toChange(watched, options, event));
+        const change = await unlessLogged(watched, event.key, () => toChange(watched, options, event));
         if (leaving.aborted) return;
         if (change === undefined) continue;
         sentMs = clock.mono();
@@ -234,18 +234,12 @@ function asOf(
 }
 
 /** A damaged record hurts its own task only: a watch of many goes on without it. */
-async function unlessDamaged<T>(
+function unlessLogged<T>(
   { log }: WatchedTasks,
   task: string,
   read: () => Promise<T | undefined>,
 ): Promise<T | undefined> {
-  try {
-    return await read();
-  } catch (error) {
-    if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    log.warn({ err: error, task }, "a damaged task is left out of a watch");
-    return undefined;
-  }
+  return unlessDamaged(read, (err) => log.warn({ err, task }, "a damaged task is left out of a watch"));
 }
 
 function asControllerError({ store }: WatchedTasks, error: unknown): unknown {

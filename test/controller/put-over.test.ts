@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { createKVStore } from "../../src/store/task-store.ts";
 import { StateCompleted, StatePending } from "../../src/task/state.ts";
+import { refusingCommits } from "../support/refusing-store.ts";
 import { controllerName, createHarness, type Harness, openHarness } from "../support/controller-harness.ts";
 
 const key = `/tasks/${controllerName}/a`;
@@ -61,4 +62,21 @@ test("the run that a launch names of a status that was put is one that can be as
   const { runId } = await h.launch("a", { ifEnded: "use-existing" });
   expect((await h.launch("a", { ifEnded: "use-existing" })).runId).toBe(runId);
   expect((await h.controller.waitTask("a", { runId, timeoutMs: 0 })).done).toBe(true);
+});
+
+test("a task that an opening can do nothing for stops no other, is said in the log, and is not called damaged", async () => {
+  await using h = await openHarness();
+  for (const id of ["a", "b"]) await h.launch(id);
+  for (const id of ["a", "b"]) await h.runner.phase(id);
+  let refuses = true;
+  await h.crash({
+    wrap: (store) => refusingCommits(store, (changes) => refuses && changes.some((change) => change.key === key)),
+  });
+  const next = await h.runner.phase("b");
+  expect([next.context.attempt, h.runner.calls("a")]).toEqual([2, ["pending 1", "running 1"]]);
+  expect(h.messages("error")).toContainEqual(expect.stringContaining("could not be taken up"));
+  expect(h.controller.quarantinedTasks()).toEqual([]);
+  refuses = false;
+  await h.crash();
+  expect((await h.runner.phase("a")).context.attempt).toBe(2);
 });

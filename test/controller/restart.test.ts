@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { type Change, type Store, StoreError } from "../../src/store/store.ts";
+import type { Store } from "../../src/store/store.ts";
+import { refusingCommits } from "../support/refusing-store.ts";
 import { taskKey } from "../../src/store/keys.ts";
 import { controllerName, type Harness, openHarness, refusal } from "../support/controller-harness.ts";
 import type { Phase } from "../support/scripted-runner.ts";
@@ -10,21 +11,6 @@ async function launchRunning(h: Harness, metadata = { n: 1 }): Promise<Phase> {
   await phase.task.setProgress({ current: 5, total: 9 });
   await phase.task.addLogEntry("info", "first");
   return phase;
-}
-
-/** Commits that `refuses` says so of fail for good, as none should. */
-function refusingCommits(store: Store, refuses: (changes: readonly Change[]) => boolean): Store {
-  const commit: Store["commit"] = async (changes, conditions) => {
-    if (refuses(changes)) throw new StoreError("INVALID", "refused by the test");
-    return store.commit(changes, conditions);
-  };
-  return new Proxy(store, {
-    get(target, name): unknown {
-      if (name === "commit") return commit;
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
 }
 
 async function expectOneRun(h: Harness, runId: string): Promise<Phase> {
