@@ -89,6 +89,11 @@ export async function afterEffect<T>(answer: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Somebody else was first: what was to be committed is looked at anew. */
+export function isConflict(error: unknown): error is StoreError {
+  return error instanceof StoreError && error.code === "CONFLICT";
+}
+
 function isUnavailable(error: unknown): error is StoreError {
   return error instanceof StoreError && error.code === "UNAVAILABLE";
 }

@@ -66,6 +66,15 @@ export function invalidArgument(violations: readonly FieldViolation[]): Controll
   return new ControllerError("INVALID_ARGUMENT", text, { violations });
 }
 
+/** RESOURCE_EXHAUSTED because of a limit, by its name as GetServerInfo has it. */
+export function limitError(name: string, value: number, message: string, retryDelayMs?: number): ControllerError {
+  return new ControllerError("RESOURCE_EXHAUSTED", message, {
+    reason: "LIMIT",
+    metadata: { limit: name, value: String(value) },
+    ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
+  });
+}
+
 /** NOT_FOUND for a task. */
 export function taskNotFound(controller: string, taskId: string): ControllerError {
   return new ControllerError("NOT_FOUND", `the controller "${controller}" has no task "${taskId}"`, {

@@ -1,7 +1,7 @@
 /**
  * Where the runs of a controller take place. A host hands out seats, and a run sits on one, from the commit of its
  * offer until it is released: the process itself is a host (local-host.ts), and so are all the runners that are connected to a
- * controller (remote). What is promised of runs, leases, writes, cancels and timeouts is kept by the controller, whatever the host.
+ * controller (remote-host.ts); one that nobody names any more has no-host.ts. What is promised of runs, leases, writes, cancels and timeouts is kept by the controller, whatever the host.
  *
  * 1. A seat is taken before the commit that offers a run on it, and released exactly once: when the run is over, or, where
  *    the commit failed, unused.

@@ -46,21 +46,23 @@ function complaintsOf(options: RemoteOptions): FieldViolation[] {
 
 function createRemoteHost(core: HostCore, parts: () => Parts, remote: RemoteOptions): RemoteHost {
   const { name, clock, log, guard, limits } = core;
-  const host = new RemoteHost({ ...remote, name, clock, log, guard, activeMax: limits.activeMax });
   let rejected: RejectedWrites | undefined;
   let kept: KeptEnds | undefined;
-  host.bind({
-    isOnDisk: (said) => isOnDisk(parts(), said),
-    noteRejected: (refused, runner) => {
-      rejected ??= new RejectedWrites(parts().core, parts().actors);
-      return rejected.note(refused, runner);
+  // The parts are made after the host, and looked at when they are needed.
+  return new RemoteHost(
+    { ...remote, name, clock, log, guard, activeMax: limits.activeMax },
+    {
+      isOnDisk: (said) => isOnDisk(parts(), said),
+      noteRejected: (refused, runner) => {
+        rejected ??= new RejectedWrites(parts().core, parts().actors);
+        return rejected.note(refused, runner);
+      },
+      onTeller: () => {
+        kept ??= new KeptEnds(parts());
+        kept.tell();
+      },
     },
-    onTeller: () => {
-      kept ??= new KeptEnds(parts());
-      kept.tell();
-    },
-  });
-  return host;
+  );
 }
 
 /**

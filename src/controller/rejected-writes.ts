@@ -6,20 +6,18 @@
  * 2. It changes nothing else of the task, whatever its state; a task that is not there gets nothing.
  * 3. What waits is bounded in tasks: while there are too many the next has to wait for room.
  */
-import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { LogEntrySchema } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../clock.ts";
-import { StoreError } from "../store/store.ts";
 import { apply, type TaskEvent } from "../task/apply.ts";
 import { checkTaskId } from "../task/ids.ts";
 import { cutText } from "../task/limits.ts";
 import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
 import { appendLogs } from "./append-logs.ts";
+import { isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import type { RefusedMessage } from "./remote-holder.ts";
 import { describeSaid } from "./remote-words.ts";
+import { createLogEntry } from "./run-writes.ts";
 import type { TaskActor } from "./task-actor.ts";
 
 /** The writes of one task that wait for a commit. */
@@ -41,7 +39,7 @@ export class RejectedWrites {
   readonly #actors: Actors;
   /** Of each task of which something waits or is being written. */
   readonly #gathered = new Map<string, Gathered>();
-  /** Those whose task found no room. */
+  /** Those whose task found no room, oldest first. */
   readonly #whenRoom: Array<() => void> = [];
 
   constructor(core: Core, actors: Actors) {
@@ -53,15 +51,20 @@ export class RejectedWrites {
   note(refused: RefusedMessage, runner: string): Promise<void> | undefined {
     const { taskId } = refused;
     if (this.#core.closing.aborted || checkTaskId(taskId) !== undefined) return undefined;
-    const text = textOf(refused, runner);
     const gathered = this.#gathered.get(taskId);
+    if (gathered === undefined && this.#gathered.size >= tasksMax) {
+      return new Promise<void>((resolve) =>
+        this.#whenRoom.push(() => {
+          void this.note(refused, runner);
+          resolve();
+        }),
+      );
+    }
+    const text = textOf(refused, runner);
     if (gathered !== undefined) {
       gathered.count += 1;
       gathered.text = text;
       return undefined;
-    }
-    if (this.#gathered.size >= tasksMax) {
-      return new Promise<void>((resolve) => this.#whenRoom.push(resolve)).then(() => this.note(refused, runner));
     }
     const first = { count: 1, text };
     this.#gathered.set(taskId, first);
@@ -84,8 +87,12 @@ export class RejectedWrites {
       log.warn({ err: error, taskId }, "writes of a runner that were refused could not be counted");
     }
     this.#gathered.delete(taskId);
-    // All look again: several may wait with the same task, or the controller closes.
-    for (const lookAgain of this.#whenRoom.splice(0)) lookAgain();
+    // As many as there is room for: several that wait may be of one task. Where the controller closes they are let go.
+    while (closing.aborted || this.#gathered.size < tasksMax) {
+      const placeOldest = this.#whenRoom.shift();
+      if (placeOldest === undefined) return;
+      placeOldest();
+    }
   }
 
   async #write(actor: TaskActor, gathered: Gathered): Promise<void> {
@@ -102,15 +109,14 @@ export class RejectedWrites {
         return;
       } catch (error) {
         // Somebody else wrote the task: counted on what it is then.
-        if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+        if (!isConflict(error)) throw error;
       }
     }
   }
 
   #entry(taskId: string, task: Task, { count, text }: Gathered): ReturnType<typeof appendLogs> {
     const msg = count === 1 ? text : `${text} (and ${count - 1} more before it)`;
-    const timestamp = timestampFromMs(this.#core.clock.wall());
-    return appendLogs(this.#core, taskId, task, [create(LogEntrySchema, { msg, level: warnLevel, timestamp })]);
+    return appendLogs(this.#core, taskId, task, [createLogEntry(warnLevel, msg, this.#core.clock.wall())]);
   }
 }
 

@@ -13,7 +13,7 @@ import { RecentMap } from "../async/recent-map.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { storeUnavailable } from "./commit.ts";
-import { ControllerError, invalidArgument } from "./error.ts";
+import { ControllerError, invalidArgument, limitError } from "./error.ts";
 import type { EndToTell, HeldLease, Host, Seat } from "./host.ts";
 import { RemoteInstance } from "./remote-instance.ts";
 import { type Tick, Ticker } from "./remote-lease.ts";
@@ -21,7 +21,7 @@ import type { Attachment, Detachment, RemoteOptions, RemoteRunners, RunnerLink }
 import type { InstancePorts, RefusedMessage } from "./remote-holder.ts";
 import type { StoreGuard } from "./store-guard.ts";
 
-/** What the host needs of the controller that it is of, whose parts are made after it. */
+/** What the host needs of the controller that it is of. */
 export interface RemoteHostPorts {
   isOnDisk(said: TaskWrite | PhaseEnd): Promise<boolean | undefined>;
   noteRejected(refused: RefusedMessage, runner: string): Promise<void> | undefined;
@@ -56,15 +56,16 @@ export class RemoteHost implements Host, RemoteRunners {
   readonly #ticker: Ticker;
   /** The runs that were under fences which no run has any more. */
   readonly #past = new RecentMap<bigint, PastRun>({ maxEntries: 20_000, maxWeight: Infinity, weigh: () => 1 });
-  #ports: RemoteHostPorts | undefined;
+  readonly #ports: RemoteHostPorts;
   #onSeat: () => void = () => {};
   #seatings = 0;
   #couldTell = false;
   #isOpen = false;
   #isClosed = false;
 
-  constructor(options: RemoteHostOptions) {
+  constructor(options: RemoteHostOptions, ports: RemoteHostPorts) {
     this.#options = options;
+    this.#ports = ports;
     const { leaseMs, clock, guard } = options;
     const isServing = (): boolean => this.#isOpen && guard.healthy && (options.isServing?.() ?? true);
     this.#ticker = new Ticker({ leaseMs, clock, isServing, onTick: (tick) => this.#tick(tick) });
@@ -86,15 +87,10 @@ export class RemoteHost implements Host, RemoteRunners {
     return this.connected > 0 && !this.#isWanted;
   }
 
-  /** Some runner, if it is connected or not, asked to be told of ends. */
+  /** Some runner, if it is connected or not, asked to be told of ends, or may ask when it comes back. */
   get #isWanted(): boolean {
-    for (const { wantsCompleted } of this.#instances.values()) if (wantsCompleted === true) return true;
+    for (const { wantsCompleted } of this.#instances.values()) if (wantsCompleted !== false) return true;
     return false;
-  }
-
-  /** Called once, before anything else. */
-  bind(ports: RemoteHostPorts): void {
-    this.#ports = ports;
   }
 
   /** The controller is open: leases run from now on. */
@@ -129,7 +125,7 @@ export class RemoteHost implements Host, RemoteRunners {
   }
 
   recall({ instanceId, runner }: HeldLease): Seat | undefined {
-    if (this.#isClosed || instanceId === "") return undefined;
+    if (this.#isClosed) return undefined;
     const instance = this.#instances.get(instanceId) ?? this.#add({ instanceId, runner });
     return instance.takeSeat("recalled");
   }
@@ -167,7 +163,7 @@ export class RemoteHost implements Host, RemoteRunners {
   attach(hello: RunnerHello, link: RunnerLink): Attachment {
     this.#checkHello(hello);
     const instance = this.#instances.get(hello.instanceId) ?? this.#add(hello);
-    const welcome = instance.attach({ ...hello, protocolVersion }, link);
+    const welcome = instance.attach(hello, link);
     this.#changed();
     this.#onSeat();
     const isCurrent = (): boolean => instance.link === link;
@@ -205,11 +201,7 @@ export class RemoteHost implements Host, RemoteRunners {
     }
     if (!guard.healthy) throw storeUnavailable(guard.failure);
     if (this.#instances.has(instanceId) || this.#instances.size < runnersMax) return;
-    throw new ControllerError("RESOURCE_EXHAUSTED", `this controller has ${runnersMax} runners, which is the limit`, {
-      reason: "LIMIT",
-      metadata: { limit: "runners_max", value: String(runnersMax) },
-      retryDelayMs: 5_000,
-    });
+    throw limitError("runners_max", runnersMax, `this controller has ${runnersMax} runners, which is the limit`, 5_000);
   }
 
   #closedError(): ControllerError {
@@ -229,12 +221,12 @@ export class RemoteHost implements Host, RemoteRunners {
       isOnDisk: async (said) => {
         const past = this.#past.get(said.fence);
         if (past?.taskId === said.taskId && said.seq <= past.answered) return true;
-        return this.#ports?.isOnDisk(said);
+        return this.#ports.isOnDisk(said);
       },
       onDrop: ({ taskId, attempt }, fence, answered) => this.#past.set(fence, { taskId, attempt, answered }),
       noteRejected: (refused, runner) => {
         const attempt = refused.attempt > 0 ? refused.attempt : (this.#past.get(refused.fence)?.attempt ?? 0);
-        return this.#ports?.noteRejected({ ...refused, attempt }, runner);
+        return this.#ports.noteRejected({ ...refused, attempt }, runner);
       },
       warn: (fields, message) => log.warn(fields, message),
     };
@@ -259,6 +251,6 @@ export class RemoteHost implements Host, RemoteRunners {
     const { canTell } = this;
     const isNew = canTell && !this.#couldTell;
     this.#couldTell = canTell;
-    if (isNew) this.#ports?.onTeller();
+    if (isNew) this.#ports.onTeller();
   }
 }

@@ -50,7 +50,7 @@ export type Detachment = "finished" | "broken" | "invalid";
 
 /** A stream of a runner that has said hello. */
 export interface Attachment {
-  /** The first message to send. Its `limits` are those of a task; the service adds its own. */
+  /** The first message to send. The service sets its `limits`. */
   readonly welcome: RunnerWelcome;
   /**
    * Takes a message that was read. Undefined: it is done with. A promise: it is when that resolves, which may need the store;

@@ -55,10 +55,13 @@ export class RemoteRun implements Seat {
   #offerTime: Countdown | undefined;
   #abort: RemoteAbort | undefined;
   #offSignal: () => void = () => {};
+  readonly #released: Promise<void>;
+  #tellReleased: () => void = () => {};
 
   constructor(holder: RunHolder<RemoteRun>, state: "reserved" | "recalled") {
     this.#holder = holder;
     this.#state = state;
+    this.#released = new Promise((resolve) => (this.#tellReleased = resolve));
   }
 
   get runner(): string {
@@ -83,11 +86,6 @@ export class RemoteRun implements Seat {
 
   get phase(): RunPhase {
     return wirePhases[this.#phase];
-  }
-
-  /** Its first offer is under way: sent or about to be, and not accepted. */
-  get isNew(): boolean {
-    return this.#state === "reserved" || (this.#state === "offered" && this.#phase === "pending");
   }
 
   /** Up to where what was said is on disk, or was refused. */
@@ -117,7 +115,8 @@ export class RemoteRun implements Seat {
   }
 
   told(): Promise<void> {
-    return this.#abort?.told ?? Promise.resolve();
+    // One that came while an end was being committed went out to nobody.
+    return this.#abort?.told ?? this.#released;
   }
 
   release(how: Release): void {
@@ -130,12 +129,14 @@ export class RemoteRun implements Seat {
     if (how === "left") this.#settle?.reject(new SeatLost("left", "the controller closes"));
     else if (isEnded) this.#answerEnd();
     else if (this.#context !== undefined && how !== "unused") {
-      if (this.#end !== undefined) this.#refuse(this.#endSeq, staleFence(this.taskId, this.#context.fence), this.#end);
+      if (this.#end !== undefined)
+        void this.#refuse(this.#endSeq, staleFence(this.taskId, this.#context.fence), this.#end);
       this.#sendAbort("LOST_FENCE");
       this.#settle?.reject(new SeatLost("lost", "the run was lost"));
     }
     this.#onEndAnswered();
     this.#abort?.answered();
+    this.#tellReleased();
     this.#holder.released(this, how);
   }
 
@@ -177,7 +178,7 @@ export class RemoteRun implements Seat {
 
   accept(phase: RunPhase): void {
     if (phase === this.phase) this.#accept();
-    else if (phase !== RunPhase.PENDING) this.#refuse(0n, wrongPhase("accept", this.phase));
+    else if (phase !== RunPhase.PENDING) void this.#refuse(0n, wrongPhase("accept", this.phase));
   }
 
   aborted(): void {
@@ -281,20 +282,16 @@ export class RemoteRun implements Seat {
     this.#holder.link?.written(create(TaskWrittenSchema, written));
   }
 
-  #refuse(seq: bigint, error: unknown, said?: TaskWrite | PhaseEnd): undefined {
+  /** The promise is open while there is no room for more that was refused. */
+  #refuse(seq: bigint, error: unknown, said?: TaskWrite | PhaseEnd): Promise<void> | undefined {
     // Whatever else it is, such as a controller that closes: the runner says it again.
-    if (!(error instanceof ControllerError) || error.code === "UNAVAILABLE" || this.#context === undefined) return;
+    if (!(error instanceof ControllerError) || error.code === "UNAVAILABLE" || this.#context === undefined)
+      return undefined;
     this.#seqs.end(seq);
     const { fence, attempt } = this.#context;
     const isStale = error.details.reason === "STALE_FENCE";
     const refused = isStale ? staleFence(this.taskId, fence) : error;
-    void this.#holder.refuse({
-      taskId: this.taskId,
-      fence,
-      attempt,
-      seq,
-      error: refused,
-      said: isStale ? said : undefined,
-    });
+    const named = { taskId: this.taskId, fence, attempt, seq };
+    return this.#holder.refuse({ ...named, error: refused, said: isStale ? said : undefined });
   }
 }

@@ -37,8 +37,6 @@ export class Run {
   isFlushArranged = false;
   /** How long the next commit of progress alone has to wait, in ms; undefined before the first. */
   progressPace: (() => number) | undefined;
-  /** Settles when the runner has let go and what follows from that is on disk. */
-  finished: Promise<void> = Promise.resolve();
 
   #abort = new AbortController();
   #kind: AbortKind | undefined;

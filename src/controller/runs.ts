@@ -15,12 +15,12 @@
  * 6. A seat is released once, after the commit that says what becomes of the run on it; before that of a launch that takes its place,
  *    as that may need the seat.
  */
-import { type Change, type Condition, StoreError } from "../store/store.ts";
+import type { Change, Condition } from "../store/store.ts";
 import { judge } from "../task/abort.ts";
 import type { TaskEvent } from "../task/apply.ts";
 import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
-import { commit, type CommitMode } from "./commit.ts";
+import { commit, type CommitMode, isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import { createRun } from "./create-run.ts";
 import type { Deliveries, End } from "./deliveries.ts";
@@ -143,6 +143,7 @@ export class Runs {
 
   /** Tells the runner of a cancel that is on disk. What the status shows of that follows by itself, when the runner was told. */
   cancel(actor: TaskActor, run: Run): void {
+    if (run.kind === "CANCEL") return;
     run.abort("CANCEL");
     const record = async (): Promise<void> => {
       if (!run.isOver) await this.#writer.writeAlone(actor, run, { type: "deliver-cancel" });
@@ -173,7 +174,7 @@ export class Runs {
     const run = new Run(this.#core.name, actor.taskId, { ...offer, status: task.status });
     actor.run = run;
     this.#actors.acquire(actor.taskId);
-    run.finished = this.#execute(actor, run).finally(() => this.#actors.release(actor));
+    void this.#execute(actor, run).finally(() => this.#actors.release(actor));
     if (this.#core.closing.aborted && !run.isRemote) run.abort("SHUTDOWN");
     return run;
   }
@@ -272,7 +273,7 @@ export class Runs {
         return;
       } catch (error) {
         // Somebody else wrote the task: it is launched as it is now.
-        if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+        if (!isConflict(error)) throw error;
       }
     }
   }

@@ -313,6 +313,17 @@ describe("an abort", () => {
     expect(link.take()).toEqual(["abort a 1 LOST_FENCE"]);
   });
 
+  test("that came while an end was being committed was told to nobody, until the run is released", async () => {
+    const { link, run } = await accepted();
+    void link.end(run, RunPhase.PENDING);
+    run.abort("CANCEL");
+    const told = observed(run.seat.told());
+    await nextTurn();
+    expect([link.take(), told.state()]).toEqual([[], "waiting"]);
+    run.seat.release("ended");
+    await told.promise;
+  });
+
   test("is over with the release", async () => {
     const { run } = await running();
     run.abort("CANCEL");

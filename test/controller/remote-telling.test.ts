@@ -108,6 +108,20 @@ describe("an end", () => {
     expect([world.host.canTell, world.tellers, await world.tell("a", 9n)]).toEqual([true, 1, "told"]);
   });
 
+  test("is kept for a runner of before this opening that has not said yet whether it wants to know", async () => {
+    const world = await createHostWorld();
+    const lease = { taskId: "a", runId: "r", attempt: 1, fence: 7n, instanceId: "instance-of-one", runner: "one" };
+    world.host.recall(lease);
+    const deaf = new FakeLink().attach(world.host, helloOf("deaf"));
+    expect([world.host.canTell, world.tellers, await world.tell("b", 9n)]).toEqual([false, 0, "kept"]);
+    // It does not come back, so nobody wants to know.
+    for (let i = 0; i < 8; i += 1) {
+      await world.clock.advance(leaseMs / 4);
+      deaf.beAlive();
+    }
+    expect([world.host.canTell, world.tellers, await world.tell("b", 9n)]).toEqual([true, 1, "told"]);
+  });
+
   test("is kept when the controller closes", async () => {
     const world = await createHostWorld();
     listen(world, "one");

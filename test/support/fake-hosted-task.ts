@@ -29,14 +29,6 @@ export class HostWorld {
 
   constructor(host: (world: HostWorld) => RemoteHost) {
     this.host = host(this);
-    this.host.bind({
-      isOnDisk: async (said) => this.isOnDisk(said),
-      noteRejected: (refused) => {
-        this.rejected.push(refused);
-        return undefined;
-      },
-      onTeller: () => (this.tellers += 1),
-    });
     this.host.onSeat(() => (this.seats += 1));
     this.host.open();
   }
@@ -70,18 +62,28 @@ export async function createHostWorld(options: Partial<RemoteHostOptions> = {}):
   const store = await openMemoryStore();
   return new HostWorld(
     (world) =>
-      new RemoteHost({
-        name: "tests",
-        clock: world.clock,
-        log: silentLog,
-        guard: createStoreGuard({ store, clock: world.clock }),
-        activeMax: 10_000,
-        leaseMs,
-        runnersMax: 1_000,
-        runnerCapacityMax: 1_000,
-        isServing: () => world.isServing,
-        ...options,
-      }),
+      new RemoteHost(
+        {
+          name: "tests",
+          clock: world.clock,
+          log: silentLog,
+          guard: createStoreGuard({ store, clock: world.clock }),
+          activeMax: 10_000,
+          leaseMs,
+          runnersMax: 1_000,
+          runnerCapacityMax: 1_000,
+          isServing: () => world.isServing,
+          ...options,
+        },
+        {
+          isOnDisk: async (said) => world.isOnDisk(said),
+          noteRejected: (refused) => {
+            world.rejected.push(refused);
+            return undefined;
+          },
+          onTeller: () => (world.tellers += 1),
+        },
+      ),
   );
 }
 
