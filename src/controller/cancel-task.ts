@@ -1,6 +1,5 @@
 /** CancelTask: the request is on disk before the runner's signal is fired. */
 import type { TaskCancel } from "#gen/core/v1/core_pb.js";
-import { StoreError } from "../store/store.ts";
 import type { TaskEvent } from "../task/apply.ts";
 import { checkRequestId, checkTaskId, checkText } from "../task/ids.ts";
 import { isActive, isEnded } from "../task/state.ts";
@@ -11,7 +10,7 @@ import { checkOpen, checkRevision, type Parts, snapshot } from "./parts.ts";
 import { notTheRun } from "./run-precondition.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { loadTask } from "./task-reader.ts";
-import { afterEffect, once } from "./commit.ts";
+import { afterEffect, isConflict, once } from "./commit.ts";
 import { waitForEnd } from "./wait-for-end.ts";
 
 /** See Controller.cancelTask. */
@@ -53,7 +52,7 @@ async function cancelTurn(parts: Parts, actor: TaskActor, options: CancelOptions
     try {
       return await cancelOnce(parts, actor, options);
     } catch (error) {
-      if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+      if (!isConflict(error)) throw error;
     }
   }
 }

@@ -1,4 +1,4 @@
-import { sleep } from "../clock.ts";
+import { Arrival } from "./arrival.ts";
 import type { Parts } from "./parts.ts";
 
 /** How long the store has to take that runs are given up. */
@@ -22,19 +22,13 @@ export async function closeParts(parts: Parts, closing: AbortController, options
   core.host.close();
   // One on another machine goes on, whatever it was told before.
   for (const { run } of actors.all()) if (run?.isRemote === false) run.abort("SHUTDOWN");
-  const done = new AbortController();
   // An end is told after its run is over, and a call under way may still start a run: it is over when nobody holds a task.
-  const all = Promise.all([options.working, actors.idle()])
-    .then(() => trash.settled())
-    .then(() => done.abort());
-  await Promise.race([all, sleep(core.clock, options.graceMs, done.signal)]);
-  if (!done.signal.aborted)
+  const all = Promise.all([options.working, actors.idle()]).then(() => trash.settled());
+  if (!(await new Arrival(all).within(core.clock, options.graceMs)))
     core.log.warn({}, `controller "${core.name}": runners did not stop in time, and are waited for no longer`);
   // What still runs writes no more: its run is over, and a store that fails is waited for no longer.
   const left = [...actors.all()].flatMap(({ run }) => (run === undefined ? [] : [runs.abandon(run)]));
-  const abandoned = new AbortController();
-  const leaving = Promise.all(left).then(() => abandoned.abort());
-  await Promise.race([leaving, sleep(core.clock, abandonMs, abandoned.signal)]);
+  await new Arrival(Promise.all(left)).within(core.clock, abandonMs);
   core.lifetime.end();
   if (options.ownGuard) core.guard.close();
 }

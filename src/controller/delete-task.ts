@@ -1,10 +1,9 @@
 /** Deleting a task with all that belongs to it: in one commit what can be seen of it, then its log entries. */
 import { deliveryKey } from "../store/keys.ts";
-import { StoreError } from "../store/store.ts";
 import { checkTaskId } from "../task/ids.ts";
 import { isActive, isEnded, stateName } from "../task/state.ts";
 import { type Task, timestampMs } from "../task/task.ts";
-import { type CommitMode, untilDone } from "./commit.ts";
+import { type CommitMode, isConflict, untilDone } from "./commit.ts";
 import { deleteDamaged } from "./delete-damaged.ts";
 import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
 import { tellsKeptEnd } from "./kept-ends.ts";
@@ -78,7 +77,7 @@ async function remove(parts: Parts, actor: TaskActor, mode: CommitMode): Promise
   try {
     await actor.write(undefined, { waits: false, extra, mode });
   } catch (error) {
-    if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+    if (!isConflict(error)) throw error;
     throw new ControllerError("ABORTED", `task "${actor.taskId}" changed while it was being deleted`, {
       reason: "CONFLICT",
     });

@@ -8,11 +8,12 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
 import { leaseKey } from "../store/keys.ts";
-import { type Change, StoreError } from "../store/store.ts";
+import type { Change } from "../store/store.ts";
 import { isSuspect } from "../task/apply.ts";
 import { StatePending } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
+import { isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import type { Release, Seat } from "./host.ts";
 import type { Offer, Run } from "./run.ts";
@@ -198,7 +199,7 @@ export class Dispatcher {
       const offered = applyEvents(this.#core, task, [{ type: "offer", runner }]);
       return await actor.write(offered, { waits: false, extra: [lease], mode: "until-done" });
     } catch (error) {
-      if (error instanceof StoreError && error.code === "CONFLICT") return undefined;
+      if (isConflict(error)) return undefined;
       throw error;
     }
   }

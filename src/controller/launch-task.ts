@@ -1,11 +1,10 @@
 /** LaunchTask: what a launch does to the task as it is, decided and committed in the task's turn. */
 import type { TaskState } from "#gen/core/v1/core_pb.js";
-import { StoreError } from "../store/store.ts";
 import { decideLaunch } from "../task/relaunch.ts";
 import { isActive, stateName, StatePending, StateUnknown } from "../task/state.ts";
 import type { LaunchedRun, LaunchedTask, LaunchOptions, LaunchOutcome } from "./controller.ts";
-import { afterEffect } from "./commit.ts";
-import { ControllerError, taskNotFound } from "./error.ts";
+import { afterEffect, isConflict } from "./commit.ts";
+import { ControllerError, limitError, taskNotFound } from "./error.ts";
 import { createIntent } from "./intent.ts";
 import { tellsKeptEnd } from "./kept-ends.ts";
 import { type ResolvedLaunch, resolveLaunch } from "./launch-options.ts";
@@ -70,7 +69,7 @@ async function launchTurn(
       return { ...did, task: await actor.load("once") };
     } catch (error) {
       // Somebody else wrote the task or used the request id meanwhile: look again.
-      if (!(error instanceof StoreError) || error.code !== "CONFLICT") throw error;
+      if (!isConflict(error)) throw error;
     }
   }
 }
@@ -191,9 +190,5 @@ function checkTakesRuns({ core }: Parts): void {
 }
 
 function tooManyWait(max: number): ControllerError {
-  return new ControllerError("RESOURCE_EXHAUSTED", `${max} tasks of this controller wait already, which is the limit`, {
-    reason: "LIMIT",
-    metadata: { limit: "waiting_max", value: String(max) },
-    retryDelayMs: 5_000,
-  });
+  return limitError("waiting_max", max, `${max} tasks of this controller wait already, which is the limit`, 5_000);
 }

@@ -26,11 +26,11 @@ import {
   type TaskListName,
   waitingKey,
 } from "../store/keys.ts";
-import { type Change, type Entry, StoreError } from "../store/store.ts";
+import type { Change, Entry } from "../store/store.ts";
 import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
 import { isActive, StatePending, StateRunning } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
-import { commit, untilDone } from "./commit.ts";
+import { commit, isConflict, untilDone } from "./commit.ts";
 import { createTaskError } from "./describe-error.ts";
 import { ControllerError } from "./error.ts";
 import { decodeIntent } from "./intent.ts";
@@ -262,7 +262,7 @@ async function withTask(parts: Parts, taskId: string, step: (actor: TaskActor) =
     try {
       return await parts.actors.use(taskId, (actor) => actor.serialize(() => step(actor)));
     } catch (error) {
-      if (error instanceof StoreError && error.code === "CONFLICT") continue;
+      if (isConflict(error)) continue;
       if (parts.core.closing.aborted || (error instanceof ControllerError && error.code === "UNAVAILABLE")) throw error;
       if (error instanceof ControllerError && error.code === "DATA_LOSS") parts.core.quarantine.note(taskId, error);
       else parts.core.log.error({ err: error, taskId }, "a task could not be taken up; it is left to the next opening");

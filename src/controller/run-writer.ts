@@ -7,10 +7,11 @@
  * 3. Where somebody else wrote the task meanwhile, the write is made anew from the task as it is then.
  */
 import { createRateLimit } from "../async/rate-limit.ts";
-import { type Change, StoreError } from "../store/store.ts";
+import type { Change } from "../store/store.ts";
 import { apply, type TaskEvent } from "../task/apply.ts";
 import { isActive } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
+import { isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import { type Run, runIsOver } from "./run.ts";
 import { applyBatch, type Batch, rejectBatch, resolveBatch } from "./run-writes.ts";
@@ -71,10 +72,10 @@ export class RunWriter {
   async flush(actor: TaskActor, run: Run): Promise<void> {
     if (run.writes.isEmpty) return;
     const batch = run.writes.take();
-    await this.#tellBatch(run, batch, () =>
+    const isWritten = await this.#tellBatch(run, batch, () =>
       this.#write(actor, run, (task) => applyBatch(this.#core, actor.taskId, task, batch)),
     );
-    if (batch.progress !== undefined) this.#onProgress(actor.taskId);
+    if (isWritten && batch.progress !== undefined) this.#onProgress(actor.taskId);
     if (!run.writes.isEmpty && !run.isOver) this.arrangeFlush(actor, run);
   }
 
@@ -107,12 +108,16 @@ export class RunWriter {
     this.#core.log.warn({ taskId: run.taskId, runId: run.runId, attempt: run.attempt }, "a run lost its fence");
   }
 
-  async #tellBatch(run: Run, batch: Batch, write: () => Promise<boolean>): Promise<void> {
+  /** Whether it was written. */
+  async #tellBatch(run: Run, batch: Batch, write: () => Promise<boolean>): Promise<boolean> {
     try {
-      if (await write()) resolveBatch(batch);
+      const isWritten = await write();
+      if (isWritten) resolveBatch(batch);
       else rejectBatch(batch, runIsOver(run));
+      return isWritten;
     } catch (error) {
       rejectBatch(batch, error);
+      return false;
     }
   }
 
@@ -150,9 +155,8 @@ export class RunWriter {
         if (built.batch?.progress !== undefined) this.#onProgress(actor.taskId);
         return true;
       } catch (error) {
-        const isConflict = error instanceof StoreError && error.code === "CONFLICT";
-        const isLost = isConflict && error.key === run.leaseKey;
-        if (isConflict && !isLost) {
+        const isLost = isConflict(error) && error.key === run.leaseKey;
+        if (isConflict(error) && !isLost) {
           // Somebody else wrote the task: what the runner has said goes into the next try.
           if (built.batch !== undefined) run.writes.putBack(built.batch);
           continue;

@@ -14,11 +14,11 @@ import assert from "node:assert/strict";
 import type { LogEntry } from "#gen/core/v1/core_pb.js";
 import { taskChanges } from "../store/codec.ts";
 import { taskKey, waitingKey } from "../store/keys.ts";
-import { type Change, type Condition, StoreError } from "../store/store.ts";
+import type { Change, Condition } from "../store/store.ts";
 import { StatePending } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import { adopt, adoptedLogChanges } from "./adopt.ts";
-import { commit, type CommitMode, once, untilDone } from "./commit.ts";
+import { commit, type CommitMode, isConflict, once, untilDone } from "./commit.ts";
 import type { Core } from "./core.ts";
 import type { PendingIntent } from "./intent.ts";
 import type { Run } from "./run.ts";
@@ -213,7 +213,7 @@ export class TaskActor {
     try {
       return await commit(this.#core, changes, conditions, mode);
     } catch (error) {
-      if (error instanceof StoreError && error.code === "CONFLICT") this.#entry = undefined;
+      if (isConflict(error)) this.#entry = undefined;
       throw error;
     }
   }

@@ -8,7 +8,7 @@ import {
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
 import type { StatusSchema } from "#gen/google/rpc/status_pb.js";
-import { ControllerError, type ControllerErrorCode, type FieldViolation } from "../controller/error.ts";
+import { ControllerError, type ControllerErrorCode, type FieldViolation, limitError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
 import { byteLength, cutText } from "../task/limits.ts";
 
@@ -78,15 +78,6 @@ export function fromControllerError(error: ControllerError, violationsMaxBytes =
   }
   if (retryDelayMs !== undefined) details.push(detail(RetryInfoSchema, { retryDelay: durationFromMs(retryDelayMs) }));
   return new ConnectError(cutText(error.message, messageMaxBytes), codes[error.code], undefined, details, error);
-}
-
-/** RESOURCE_EXHAUSTED because of a limit. */
-export function limitError(name: string, value: number, message: string, retryDelayMs?: number): ControllerError {
-  return new ControllerError("RESOURCE_EXHAUSTED", message, {
-    reason: "LIMIT",
-    metadata: { limit: name, value: String(value) },
-    ...(retryDelayMs === undefined ? {} : { retryDelayMs }),
-  });
 }
 
 /** The most bytes that a message of a request may have, and the name of that limit. */

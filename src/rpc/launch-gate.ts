@@ -9,9 +9,8 @@
  */
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
-import type { ControllerError } from "../controller/error.ts";
+import { type ControllerError, limitError } from "../controller/error.ts";
 import { abortError } from "./call.ts";
-import { limitError } from "./errors.ts";
 
 const waitMaxMs = 2_000;
 const queueFactor = 4;

@@ -20,10 +20,9 @@ import {
   type TaskOffer,
   type TaskWritten,
 } from "#gen/stint/v1/runner_pb.js";
-import type { ControllerError } from "../controller/error.ts";
+import { type ControllerError, limitError } from "../controller/error.ts";
 import type { Refusal, RunnerLink } from "../controller/remote-link.ts";
 import { raceSignal } from "./call.ts";
-import { limitError } from "./errors.ts";
 import { runnerLimits } from "./runner-limits.ts";
 
 const { runnerUnreadMax: unreadMax } = runnerLimits;

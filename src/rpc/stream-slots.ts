@@ -1,4 +1,4 @@
-import { limitError } from "./errors.ts";
+import { limitError } from "../controller/error.ts";
 
 /**
  * How many calls may stream answers or wait for a task at one time, of all services and controllers together. A stream may

@@ -9,9 +9,8 @@
  */
 import { statfs as statfsOfSystem } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
-import type { ControllerError } from "../controller/error.ts";
+import { type ControllerError, limitError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
-import { limitError } from "../rpc/errors.ts";
 
 export interface DiskReserve {
   /** Why launches are refused just now: RESOURCE_EXHAUSTED with RetryInfo; undefined while there is room. */

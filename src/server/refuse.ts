@@ -13,7 +13,8 @@ import {
   errorToJsonBytes,
 } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
-import { fromControllerError, limitError } from "../rpc/errors.ts";
+import { limitError } from "../controller/error.ts";
+import { fromControllerError } from "../rpc/errors.ts";
 import { quoteInput } from "../task/quote-input.ts";
 import { http2Stream, type NodeRequest, type NodeResponse, requestPath, wireProtocol } from "./node-http.ts";
 

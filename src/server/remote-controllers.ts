@@ -10,10 +10,10 @@
  */
 import { RunnerKind } from "#gen/stint/v1/controller_pb.js";
 import { eraseController, storeControllerRecord } from "../controller/controller-records.ts";
-import { ControllerError } from "../controller/error.ts";
+import { ControllerError, limitError } from "../controller/error.ts";
+import { whyRetired } from "../controller/no-host.ts";
 import type { RemoteController, RemoteRunners } from "../controller/remote-link.ts";
 import { drainingError } from "../rpc/availability.ts";
-import { limitError } from "../rpc/errors.ts";
 import type { MutableRegistry } from "../rpc/registry.ts";
 
 export interface RemoteControllersOptions {
@@ -24,7 +24,7 @@ export interface RemoteControllersOptions {
   readonly isConfigured: (name: string) => boolean;
   /** Where controllers are recorded. */
   readonly records: () => Parameters<typeof storeControllerRecord>[0];
-  /** Opens the controller; `signal` closes it again, also while it is being opened. */
+  /** Opens the controller; `signal` ends the opening. */
   readonly open: (name: string, signal: AbortSignal) => Promise<RemoteController>;
 }
 
@@ -86,7 +86,7 @@ export class RemoteControllers {
     if (served === undefined || served.runners !== undefined) return served?.runners;
     const why = isConfigured(name)
       ? `the server itself runs the tasks of the controller "${name}"`
-      : `the configuration no longer names the controller "${name}"; it takes no runners`;
+      : `${whyRetired(name)}; it takes no runners`;
     throw new ControllerError("FAILED_PRECONDITION", why);
   }
 

@@ -15,7 +15,8 @@
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock } from "../clock.ts";
-import { fromControllerError, limitError, type RequestLimit, tooLargeError } from "../rpc/errors.ts";
+import { limitError } from "../controller/error.ts";
+import { fromControllerError, type RequestLimit, tooLargeError } from "../rpc/errors.ts";
 import { http2Stream, type NodeRequest } from "./node-http.ts";
 
 /** Counts the bytes that all requests hold together. */
