@@ -1,4 +1,3 @@
-import { createSecureContext } from "node:tls";
 import type {
   DescMessage,
   DescMethodServerStreaming,
@@ -7,9 +6,9 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
-
+import { Client, Metadata } from "@grpc/grpc-js";
 import type { Clock } from "../clock.ts";
+import { channelTo } from "../runner-client/grpc-channel.ts";
 import { decodeRpcError, type ServiceFailure } from "./rpc-error.ts";
 
 /** A connection to a server, made at the first call. Calls reject with RpcError. */
@@ -37,17 +36,11 @@ export interface CallOptions {
   readonly timeoutMs?: number;
 }
 
-/**
- * A client of the server at HOST:PORT, or, over TLS, at https://HOST:PORT: its certificate must be signed by one of
- * `ca` (PEM), or be one of them, or be signed by one of those that Node knows. Never fails: a server that is not there shows at the first call.
- */
+/** A client of the server at HOST:PORT or https://HOST:PORT, as `channelTo` reaches it. Never fails: a server that is not there shows at the first call. */
 export function openClient(address: string, { clock, ca }: { readonly clock: Clock; readonly ca?: Buffer }): RpcClient {
-  const target = address.replace(/^https:\/\//, "");
-  const security = target === address ? credentials.createInsecure() : trust(ca);
-  const client = new Client(target, security, {
-    // A proxy of the environment must not come between this machine and itself.
-    "grpc.enable_http_proxy": /^(localhost|127\.[\d.]+|\[::1\]):/.test(target) ? 0 : 1,
-    "grpc.max_receive_message_length": 32 * 1024 * 1024,
+  const channel = channelTo(address, ca);
+  const client = new Client(channel.host, channel.security, {
+    ...channel.options,
     // A server that comes back is found within 2 s. (The default waits up to 120 s.)
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2000,
@@ -61,12 +54,6 @@ export function openClient(address: string, { clock, ca }: { readonly clock: Clo
     stream: (method, request, options) => callStream(client, method, request, options),
     close: () => client.close(),
   };
-}
-
-/** What is named is trusted as it is, whether an authority signs others with it or not. */
-function trust(ca: Buffer | undefined): ChannelCredentials {
-  if (ca === undefined) return credentials.createSsl();
-  return credentials.createFromSecureContext(createSecureContext({ ca, allowPartialTrustChain: true }));
 }
 
 function callUnary<I extends DescMessage, O extends DescMessage>(

@@ -1,6 +1,6 @@
 /** Streams of TaskRunnerService over grpc-js. */
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { Client, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
+import { Client, Metadata, type StatusObject } from "@grpc/grpc-js";
 import {
   type RunRequest,
   RunRequestSchema,
@@ -9,23 +9,15 @@ import {
   TaskRunnerService,
 } from "#gen/stint/v1/runner_pb.js";
 import type { Connect } from "./connection.ts";
+import { channelTo } from "./grpc-channel.ts";
 
 const path = `/${TaskRunnerService.typeName}/${TaskRunnerService.method.run.name}`;
 
-/**
- * Connects to the server at HOST:PORT or, over TLS, at https://HOST:PORT: its certificate must be signed by one of `ca` (PEM), or of those
- * that Node knows.
- */
+/** Connects to the server at HOST:PORT or https://HOST:PORT, as `channelTo` does. */
 export function createGrpcConnect(target: string, ca: string | undefined): Connect {
-  const host = target.replace(/^https?:\/\//, "");
-  const isTls = target.startsWith("https://");
   return ({ message, ended }) => {
-    const roots = ca === undefined ? undefined : Buffer.from(ca);
-    const client = new Client(host, isTls ? credentials.createSsl(roots) : credentials.createInsecure(), {
-      // A proxy of the environment must not come between this machine and itself.
-      "grpc.enable_http_proxy": /^(localhost|127\.[\d.]+|\[::1\])(:|$)/.test(host) ? 0 : 1,
-      "grpc.max_receive_message_length": 32 * 1024 * 1024,
-    });
+    const { host, security, options } = channelTo(target, ca);
+    const client = new Client(host, security, options);
     const call = client.makeBidiStreamRequest(
       path,
       (request: RunRequest) => Buffer.from(toBinary(RunRequestSchema, request)),

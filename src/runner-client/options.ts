@@ -15,7 +15,7 @@ export interface RunRemoteOptions {
   readonly runner: TaskRunner;
   /** What people know it by, as in `status.runner`. Default: the machine's name and the pid. */
   readonly name?: string | undefined;
-  /** Over https://: who may have signed the server's certificate (PEM). Default: those that Node knows. */
+  /** Over https://: who may have signed the server's certificate, or that certificate itself (PEM). Default: those that Node knows. */
   readonly ca?: string | undefined;
   /** Drains when it is aborted, as `drain()` does. */
   readonly signal?: AbortSignal | undefined;

@@ -6,7 +6,7 @@ import type { RemoteLimits } from "./remote-limits.ts";
 export interface SessionSettings {
   /** The server: HOST:PORT, or https://HOST:PORT. */
   readonly target: string;
-  /** Over https://: who may have signed the server's certificate (PEM). */
+  /** Over https://: who may have signed the server's certificate, or that certificate itself (PEM). */
   readonly ca: string | undefined;
   readonly controller: string;
   /** What people know the runner by. */

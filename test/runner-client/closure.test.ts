@@ -18,7 +18,7 @@ describe.each(["run-remote", "session-worker", "testing"])("src/runner-client/%s
 
   test("needs nothing of the server, and no store", () => {
     const folders = new Set(closure.map((path) => /^(src\/[^/]+|gen|[^/]+)/.exec(path)?.[0]));
-    const allowed = ["gen", "node:os", "node:worker_threads", "node:crypto", "@bufbuild", "@grpc"];
+    const allowed = ["gen", "node:os", "node:tls", "node:worker_threads", "node:crypto", "@bufbuild", "@grpc"];
     const ours = ["async", "controller", "runner-client", "task", "clock.ts", "json-text.ts", "log.ts", "random.ts"];
     expect([...folders].filter((each) => ![...allowed, ...ours.map((of) => `src/${of}`)].includes(each ?? ""))).toEqual(
       [],

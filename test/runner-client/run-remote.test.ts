@@ -146,6 +146,15 @@ describe("runRemote", () => {
     expect(server.streams).toHaveLength(1);
   });
 
+  test("trusts the server's own certificate where it is told that, though another has signed it", async () => {
+    const pem = (name: string): Promise<Buffer> => readFile(new URL(`../support/tls/${name}`, import.meta.url));
+    const cert = await pem("server.pem");
+    await using server = await openFakeRunnerServer({ tls: { cert, key: await pem("server.key") } });
+    const target = `https://localhost:${server.port}`;
+    await using _runner = start(server, { onTaskRunning: () => "done" }, { target, ca: String(cert) });
+    expect((await (await server.stream()).run(5n)).outcome.case).toBe("done");
+  });
+
   test("a cancel reaches the handler, is answered, and its throw ends the phase as aborted", async () => {
     await using server = await openFakeRunnerServer();
     const kinds: unknown[] = [];

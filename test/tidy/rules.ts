@@ -51,7 +51,7 @@ export const folderRules: readonly FolderRule[] = [
       "src/controller/task-runner.ts",
       ...ports,
     ],
-    others: ["@bufbuild/protobuf", "@grpc/grpc-js", "node:os", "node:worker_threads"],
+    others: ["@bufbuild/protobuf", "@grpc/grpc-js", "node:os", "node:tls", "node:worker_threads"],
   },
   {
     of: "src/controller/",
@@ -111,7 +111,6 @@ export const folderRules: readonly FolderRule[] = [
       "node:fs",
       "node:path",
       "node:stream",
-      "node:tls",
       "node:util",
       "picocolors",
       "pino",
