@@ -27,8 +27,7 @@ export class HostedTasks {
   readonly #options: HostedTasksOptions;
   readonly #tasks = new Map<bigint, HostedTask>();
   #cancelTimer: () => void = () => {};
-  #isDraining = false;
-  #isStopping = false;
+  #state: "open" | "draining" | "stopping" | "closed" = "open";
 
   constructor(options: HostedTasksOptions) {
     this.#options = options;
@@ -54,8 +53,8 @@ export class HostedTasks {
 
   /** Takes no more tasks; those there are may go on for `drainMs`, and are told to stop then. */
   drain(): void {
-    if (this.#isDraining) return;
-    this.#isDraining = true;
+    if (this.#state !== "open") return;
+    this.#state = "draining";
     const { post, clock, drainMs } = this.#options;
     post({ type: "drain" });
     this.#cancelTimer = clock.after(drainMs, () => this.stop());
@@ -64,8 +63,8 @@ export class HostedTasks {
   /** Takes no more tasks, and tells those there are to stop. */
   stop(): void {
     this.drain();
-    if (this.#isStopping) return;
-    this.#isStopping = true;
+    if (this.#state !== "draining") return;
+    this.#state = "stopping";
     this.#cancelTimer();
     for (const task of this.#tasks.values()) task.abort("SHUTDOWN");
     this.#cancelTimer = this.#options.clock.after(stopMaxMs, () => {
@@ -79,9 +78,11 @@ export class HostedTasks {
 
   #offered({ offer, limits }: Extract<ToHandlers, { type: "offer" }>): void {
     const { runner, log, post } = this.#options;
-    const task = this.#tasks.get(offer.fence) ?? new HostedTask(offer, limits, { runner, log, post });
+    const known = this.#tasks.get(offer.fence);
+    // It was on its way when the session was told to take no more, which forgets it by that.
+    if (known === undefined && this.#state !== "open") return;
+    const task = known ?? new HostedTask(offer, limits, { runner, log, post });
     this.#tasks.set(offer.fence, task);
-    if (this.#isStopping) task.abort("SHUTDOWN");
     task.begin(offer, limits);
   }
 
@@ -97,6 +98,8 @@ export class HostedTasks {
   }
 
   #closed(error: RefusedError | undefined): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
     this.#cancelTimer();
     for (const fence of [...this.#tasks.keys()]) this.#lost(fence);
     this.#options.closed(error);

@@ -254,4 +254,24 @@ describe("draining", () => {
     h.receive({ type: "closed", error: { code: 9, message: "no" } });
     expect([kind(), h.closed, h.clock.pending()]).toEqual(["LOST_FENCE", [{ code: 9, message: "no" }], 0]);
   });
+
+  test("does nothing when all is over already", () => {
+    const h = openHosted(heldRunner().runner);
+    h.receive({ type: "closed" });
+    h.hosted.drain();
+    h.hosted.stop();
+    h.receive({ type: "closed" });
+    expect([h.said(), h.clock.pending(), h.closed]).toEqual([[], 0, [undefined]]);
+  });
+
+  test("takes no task whose offer was on its way when it began", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    h.hosted.drain();
+    await h.offer(6n);
+    expect(h.said()).toEqual(["drain"]);
+    // Those there are go on.
+    expect(held.context?.signal.aborted).toBe(false);
+  });
 });
