@@ -40,7 +40,7 @@ export { type AbortKind, AbortReason } from "../task/abort.ts";
 export { RunnerError, type RunnerErrorCode } from "./error.ts";
 export type { RunRemoteOptions } from "./options.ts";
 
-/** A runner that is connected, or tries to be. Leaving the scope of an `await using` drains it. */
+/** A runner that is connected, or tries to be. Leaving the scope of an `await using` drains it, and waits until it is closed; how it closed only `closed` tells. */
 export interface RemoteRunner extends AsyncDisposable {
   /**
    * Resolves when it was drained, and has nothing left. Rejects with RunnerError REFUSED when the server does not want it, such as where it runs the controller's
@@ -84,7 +84,8 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
     tasks?.drain();
     return closed;
   };
-  return { closed, drain, [Symbol.asyncDispose]: drain };
+  // Whoever is told by `closed` is told once, and not by the end of the scope again.
+  return { closed, drain, [Symbol.asyncDispose]: () => drain().catch(() => {}) };
 }
 
 function refusedBy(target: string, { code, message }: RefusedError): RunnerError {

@@ -210,6 +210,16 @@ describe("runRemote", () => {
     });
   });
 
+  test("that was refused ends an `await using` with that error alone", async () => {
+    await using server = await openFakeRunnerServer();
+    server.refuseHello = { code: failedPrecondition, details: "not you" };
+    const useIt = async (): Promise<void> => {
+      await using remote = start(server, { onTaskRunning: () => {} });
+      await remote.closed;
+    };
+    await expect(useIt()).rejects.toMatchObject({ name: "RunnerError", code: "REFUSED" });
+  });
+
   test("drains: finishes what it has, takes no more, and closes", async () => {
     await using server = await openFakeRunnerServer();
     let finish = (): void => {};
