@@ -124,7 +124,7 @@ async function launchAndShow(server, path) {
 
 /** Kills the server when the task is half way, and starts it again; resolves with the task at its end, and how far it was. */
 async function killHalfWay(server) {
-  const client = openClient(server.address, systemClock);
+  const client = openClient(server.address, { clock: systemClock });
   let fraction = 0;
   let killedAt;
   let last;
