@@ -17,6 +17,7 @@ import { ControllerError } from "../controller/error.ts";
 import type { ActiveTask, TaskRunner } from "../controller/task-runner.ts";
 import type { Log } from "../log.ts";
 import { type AbortKind, AbortReason } from "../task/abort.ts";
+import { copyProgress } from "../task/copy-status.ts";
 import { taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
 import { RemoteWrites } from "./remote-writes.ts";
 import { callPhase, endOutcomeOf, failed, outranks, releasedOutcome } from "./run-phase.ts";
@@ -159,7 +160,7 @@ export class HostedTask {
     const port = {
       loadMetadata: () => whileHeld(() => status?.metadata ?? ""),
       getProgress: (): Promise<Progress | undefined> =>
-        whileHeld(() => this.#writes.newestProgress ?? status?.progress),
+        whileHeld(() => copyProgress(this.#writes.newestProgress ?? status?.progress)),
       setProgress: (progress: Progress) => this.#writes.setProgress(progress),
       addLogEntry: (level: number, msg: string) => this.#writes.addLogEntry(level, msg),
     };

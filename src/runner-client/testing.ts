@@ -19,6 +19,7 @@ import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import { systemClock } from "../clock.ts";
 import { type AbortKind, AbortReason, judge } from "../task/abort.ts";
+import { copyProgress } from "../task/copy-status.ts";
 import { defaultTaskLimits } from "../task/limits.ts";
 import { outranks } from "./run-phase.ts";
 
@@ -130,7 +131,7 @@ class TestedTask {
       });
     const port = {
       loadMetadata: () => whileHeld(() => (metadata === undefined ? "" : JSON.stringify(metadata))),
-      getProgress: () => whileHeld(() => this.progress.at(-1) ?? this.#kept),
+      getProgress: () => whileHeld(() => copyProgress(this.progress.at(-1) ?? this.#kept)),
       setProgress: (progress: Progress) => whileAlive(() => this.progress.push(progress)),
       addLogEntry: (level: number, msg: string) => whileAlive(() => this.logs.push({ level, msg })),
     };

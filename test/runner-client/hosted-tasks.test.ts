@@ -84,6 +84,22 @@ describe("a task", () => {
     expect(h.said()).toHaveLength(41);
   });
 
+  test("has a progress of its own: what a handler does to the one that it got reaches nothing", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n, { status: { progress: { current: 3n } } });
+    const change = async (): Promise<void> => {
+      const progress = await held.task?.getProgress();
+      if (progress !== undefined) progress.current = 99n;
+    };
+    await change();
+    expect((await held.task?.getProgress())?.current).toBe(3n);
+    void held.task?.setProgress({ current: 4 });
+    await change();
+    await h.settle();
+    expect((await held.task?.getProgress())?.current).toBe(4n);
+  });
+
   test("goes on when something it said is refused, and fails when that is its end", async () => {
     const { runner, held } = heldRunner();
     const h = openHosted(runner);

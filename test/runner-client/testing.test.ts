@@ -60,6 +60,29 @@ describe("runTask", () => {
     expect((await errorOf((task) => task.setProgress({ current: -1 })))?.message).toMatch(/^progress.current: /);
   });
 
+  test("gives a progress that the runner may change without changing what it said", async () => {
+    const seen: unknown[] = [];
+    const { progress } = await runTask(
+      {
+        async onTaskRunning(task) {
+          for (const current of [4, 5]) {
+            const got = await task.getProgress();
+            seen.push(got?.current);
+            if (got !== undefined) got.current = 99n;
+            seen.push((await task.getProgress())?.current);
+            await task.setProgress({ current });
+          }
+          await task.getProgress().then((got) => Object.assign(got ?? {}, { current: 99n }));
+        },
+      },
+      { progress: { current: 3 } },
+    ).ended;
+    expect([seen, progress.map(({ current }) => current)]).toEqual([
+      [3n, 3n, 4n, 4n],
+      [4n, 5n],
+    ]);
+  });
+
   test("cancels by cancel() and by a signal, also a runner that writes all the time", async () => {
     const onTaskRunning: TaskRunner["onTaskRunning"] = async (task, { signal }) => {
       for (let current = 0; ; current += 1) {

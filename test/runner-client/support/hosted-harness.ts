@@ -52,10 +52,10 @@ export function openHosted(runner: TaskRunner, { drainMs = 20_000 }: { drainMs?:
       await settle();
     },
     /** Brings a task to its running phase. */
-    async run(fence: bigint) {
-      await this.offer(fence);
+    async run(fence: bigint, init: MessageInitShape<typeof TaskOfferSchema> = {}) {
+      await this.offer(fence, RunPhase.PENDING, init);
       await this.answer(fence, 1n);
-      await this.offer(fence, RunPhase.RUNNING);
+      await this.offer(fence, RunPhase.RUNNING, init);
       posted.length = 0;
     },
   };
