@@ -30,31 +30,37 @@ export interface FollowTasksOptions {
 /** Shows what happens to the tasks of a controller, until it is interrupted: it never returns. */
 export async function followTasks(io: Io, client: RpcClient, options: FollowTasksOptions): Promise<never> {
   const { controller, sinceRevision, output } = options;
-  const print = output === "json" ? createJsonPrinter(io) : createLinePrinter(io, sinceRevision > 0n);
+  const print = output === "json" ? createJsonPrinter(io) : createLinePrinter(io);
+  let inSnapshot = sinceRevision === 0n;
   for await (const event of watchTasks(client, { controller, sinceRevision }, io)) {
-    if (event.kind === "message") print(event.message);
-    else io.stderr.write(`${connectionText(event, client.address)}\n`);
+    if (event.kind === "message") {
+      inSnapshot &&= !event.message.bookmark;
+      print(event.message, inSnapshot);
+    } else {
+      inSnapshot ||= event.kind === "history-lost";
+      io.stderr.write(`${connectionText(event, client.address)}\n`);
+    }
     await io.stdout.drained();
   }
   throw new CliError("the server has ended the watch", { hints: [`begin again with: stint watch ${controller}`] });
 }
 
+/** `inSnapshot`: it tells how a task is, and not that anything has happened. */
+type Print = (message: WatchTasksResponse, inSnapshot: boolean) => void;
+
 /** One JSON object a line for each message, bookmarks included. */
-function createJsonPrinter(io: Io): (message: WatchTasksResponse) => void {
+function createJsonPrinter(io: Io): Print {
   return (message) => writeJson(io, WatchTasksResponseSchema, message);
 }
 
-/** `isWhole`: there is no snapshot to come before what is new. */
-function createLinePrinter(io: Io, isWhole: boolean): (message: WatchTasksResponse) => void {
+function createLinePrinter(io: Io): Print {
   const memories = new RecentMap<string, WatchMemory>({
     maxEntries: rememberedMax,
     maxWeight: rememberedMax,
     weigh: () => 1,
   });
-  let inSnapshot = !isWhole;
-  return (message) => {
-    const { controller, taskId, revision, status, deleted, bookmark } = message;
-    if (bookmark) inSnapshot = false;
+  return (message, inSnapshot) => {
+    const { controller, taskId, revision, status, deleted } = message;
     const name = `${escapeText(controller)}/${escapeText(taskId)}`;
     if (deleted) {
       memories.set(taskId, emptyMemory);

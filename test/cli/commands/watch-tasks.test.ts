@@ -17,8 +17,8 @@ const change = (taskId: string, revision: bigint, status: TaskStatus): Reply =>
 const bookmark = (revision: bigint): Reply => ({ revision, bookmark: true });
 const unavailable = new StatusFailure(Code.UNAVAILABLE, "the server is stopping");
 
-/** Runs the command line against streams that send this and break; it is interrupted when the last is over. */
-async function watchAll(args: readonly string[], ...streams: readonly (readonly Reply[])[]) {
+/** Runs the command line against streams that send this and break, with a failure of their own where they have one; it is interrupted when the last is over. */
+async function watchAll(args: readonly string[], ...streams: readonly (readonly (Reply | StatusFailure)[])[]) {
   const requests: WatchTasksRequest[] = [];
   const io = createFakeIo({ clock: hastyClock });
   await using server = await openFakeServer({
@@ -26,7 +26,10 @@ async function watchAll(args: readonly string[], ...streams: readonly (readonly 
       requests.push(request);
       const replies = streams[requests.length - 1];
       if (replies === undefined) return io.interrupt(new Interrupted("SIGINT"));
-      for (const reply of replies) stream.send(reply);
+      for (const reply of replies) {
+        if (reply instanceof StatusFailure) return stream.fail(reply);
+        stream.send(reply);
+      }
       stream.fail(unavailable);
     },
   });
@@ -77,6 +80,33 @@ describe("stint watch without an id", () => {
       "",
     ]);
     expect(err).toMatch(/^Lost the connection to .*\nConnected again\.\n/);
+  });
+
+  test("leaves out what had ended before also where it begins again because the history is gone", async () => {
+    const { out, err, requests } = await watchAll(
+      ["--since", "4"],
+      [
+        change("a", 5n, taskStatus([Pending])),
+        change("b", 6n, taskStatus([Pending, Running])),
+        new StatusFailure(Code.OUT_OF_RANGE, "that history is gone"),
+      ],
+      [
+        change("ended", 2n, taskStatus([Pending, Running, Completed])),
+        change("a", 5n, taskStatus([Pending])),
+        change("b", 9n, taskStatus([Pending, Running, Completed])),
+        bookmark(10n),
+        change("c", 11n, taskStatus([Pending, Running, Completed])),
+      ],
+    );
+    expect(requests.map(({ sinceRevision }) => sinceRevision)).toEqual([4n, 0n, 11n]);
+    expect(out.split("\n").map((line) => line.split(" ").slice(1).join(" "))).toEqual([
+      "c/a Pending",
+      "c/b Running",
+      "c/b Completed",
+      "c/c Completed",
+      "",
+    ]);
+    expect(err).toMatch(/^that history is gone: starting again/);
   });
 
   test("prints a JSON object for each message, from a revision on", async () => {
