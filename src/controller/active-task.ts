@@ -1,16 +1,20 @@
 import { create } from "@bufbuild/protobuf";
 import { type Progress, ProgressSchema } from "#gen/core/v1/core_pb.js";
 import { byteLength, cutText, type TaskLimits } from "../task/limits.ts";
-import { type FieldViolation, invalidArgument } from "./error.ts";
+import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
 import type { ActiveTask, JsonObject, LogLevel, ProgressInit, StandardSchema } from "./task-runner.ts";
 
 /** What an ActiveTask writes to and reads from. */
 export interface ActiveTaskPort {
   loadMetadata(): Promise<string>;
+  /** The promise may be the same for all that wait for one write. */
   setProgress(progress: Progress): Promise<void>;
   getProgress(): Promise<Progress | undefined>;
   addLogEntry(level: number, msg: string): Promise<void>;
 }
+
+/** How many log entries of a task may wait to be written. */
+export const waitingEntriesMax = 10_000;
 
 const levels: Readonly<Record<string, number>> = { debug: -4, info: 0, warn: 4, error: 8 };
 const uint64Max = 2n ** 64n - 1n;
@@ -27,8 +31,17 @@ export function createActiveTask(taskId: string, port: ActiveTaskPort, limits: T
     throw invalidArgument(result.issues.map((issue) => ({ field: "metadata", description: issue.message })));
   }
 
-  async function setProgress(progress: ProgressInit): Promise<void> {
-    await port.setProgress(progressOf(progress, limits));
+  let newest: Promise<void> | undefined;
+  function setProgress(init: ProgressInit): Promise<void> {
+    try {
+      const said = port.setProgress(progressOf(init, limits));
+      // A runner may say as much as it likes and wait for none: the promise of many must not get a listener with each call.
+      if (said !== newest) void handled(said);
+      newest = said;
+      return said;
+    } catch (error) {
+      return handled(Promise.reject(error as Error));
+    }
   }
 
   async function addLogEntry(level: LogLevel, msg: string): Promise<void> {
@@ -39,7 +52,7 @@ export function createActiveTask(taskId: string, port: ActiveTaskPort, limits: T
     taskId,
     loadTaskMetadata: <T>(schema?: StandardSchema<T>) => handled(load(schema)),
     loadJsonMetadata: () => handled(port.loadMetadata()),
-    setProgress: (progress) => handled(setProgress(progress)),
+    setProgress,
     getProgress: () => handled(port.getProgress()),
     addLogEntry: (level, msg) => handled(addLogEntry(level, msg)),
   };
@@ -49,6 +62,13 @@ export function createActiveTask(taskId: string, port: ActiveTaskPort, limits: T
 function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;
+}
+
+/** Why a log entry is not taken where `waitingEntriesMax` wait. */
+export function tooManyWait(): ControllerError {
+  const message = `more than ${waitingEntriesMax} log entries wait to be written: await addLogEntry`;
+  const metadata = { limit: "waiting_log_entries", value: String(waitingEntriesMax) };
+  return new ControllerError("RESOURCE_EXHAUSTED", message, { reason: "LIMIT", metadata });
 }
 
 /** The progress that `init` means. Throws INVALID_ARGUMENT. */

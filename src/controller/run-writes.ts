@@ -5,7 +5,8 @@
  *
  * 1. A caller is told "done" only after the commit that has its write; entries keep their order.
  * 2. Of several progresses that wait only the newest is written; all their callers are told by that.
- * 3. What waits is bounded: log entries beyond the bound are refused, and `write` is bounded by who calls it.
+ * 3. What waits is bounded: log entries beyond the bound are refused, what has none shares the promise of the write that it goes along with,
+ *    and `write` is bounded by who calls it.
  * 4. A commit takes the oldest writes, each whole, as many as one chunk of log entries holds, with the newest progress
  *    of these. So nothing that was said at once is on disk by half, what the record says of seqs is true of all up to it, and a message of a
  *    watch can end between any two commits.
@@ -13,18 +14,14 @@
 import { create } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type LogEntry, LogEntrySchema, type Progress } from "#gen/core/v1/core_pb.js";
+import { createWaiter, type Waiter } from "../async/waiter.ts";
 import type { Change } from "../store/store.ts";
 import { apply, type TaskEvent } from "../task/apply.ts";
 import { cutText } from "../task/limits.ts";
 import type { Task } from "../task/task.ts";
+import { tooManyWait, waitingEntriesMax } from "./active-task.ts";
 import { appendLogs, chunkMaxBytes, entriesBytes } from "./append-logs.ts";
 import type { Core } from "./core.ts";
-import { ControllerError } from "./error.ts";
-
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
 
 /** Writes that were taken out to be committed together. */
 export interface Batch {
@@ -38,15 +35,16 @@ export interface Batch {
 /** What is said at once. */
 export type SaidAtOnce = Omit<Batch, "waiters">;
 
-/** A write, or several that go along with one, while they wait. */
+/** A write, and those that go along with it, while they wait. */
 interface Waiting {
   progress: Progress | undefined;
   readonly entries: readonly LogEntry[];
   seq: bigint | undefined;
   readonly waiters: Waiter[];
+  /** The one of these whose promise all get that go along; none yet after it was put back. */
+  shared: Waiter | undefined;
 }
 
-const waitingEntriesMax = 10_000;
 const batchMaxEntries = 2_000;
 
 export class RunWrites {
@@ -78,15 +76,7 @@ export class RunWrites {
   }
 
   addLogEntry(level: number, msg: string, nowMs: number): Promise<void> {
-    if (this.#waitingEntries >= waitingEntriesMax) {
-      return Promise.reject(
-        new ControllerError(
-          "RESOURCE_EXHAUSTED",
-          `more than ${waitingEntriesMax} log entries wait to be written: await addLogEntry`,
-          { reason: "LIMIT", metadata: { limit: "waiting_log_entries", value: String(waitingEntriesMax) } },
-        ),
-      );
-    }
+    if (this.#waitingEntries >= waitingEntriesMax) return Promise.reject(tooManyWait());
     return this.write({ progress: undefined, entries: [createLogEntry(level, msg, nowMs)], seq: undefined });
   }
 
@@ -94,18 +84,20 @@ export class RunWrites {
   write({ progress, entries, seq }: SaidAtOnce): Promise<void> {
     this.#newestProgress = progress ?? this.#newestProgress;
     this.#waitingEntries += entries.length;
-    return new Promise((resolve, reject) => {
-      const waiter = { resolve, reject };
-      const last = this.#waiting.at(-1);
-      if (last === undefined || entries.length > 0) {
-        this.#waiting.push({ progress, entries, seq, waiters: [waiter] });
-        return;
-      }
-      // What has no entries takes no room: it goes along with the write before it.
-      last.progress = progress ?? last.progress;
-      last.seq = seq ?? last.seq;
-      last.waiters.push(waiter);
-    });
+    const last = this.#waiting.at(-1);
+    if (last === undefined || entries.length > 0) {
+      const shared = createWaiter();
+      this.#waiting.push({ progress, entries, seq, waiters: [shared], shared });
+      return shared.promise;
+    }
+    // What has no entries takes no room: it goes along with the write before it.
+    last.progress = progress ?? last.progress;
+    last.seq = seq ?? last.seq;
+    if (last.shared === undefined) {
+      last.shared = createWaiter();
+      last.waiters.push(last.shared);
+    }
+    return last.shared.promise;
   }
 
   /** Takes out what waits, as much as one commit takes. */
@@ -120,7 +112,7 @@ export class RunWrites {
 
   /** Puts a batch back that was not written, before what was said since. */
   putBack(batch: Batch): void {
-    this.#waiting.unshift({ ...batch, waiters: [...batch.waiters] });
+    this.#waiting.unshift({ ...batch, waiters: [...batch.waiters], shared: undefined });
     this.#waitingEntries += batch.entries.length;
   }
 

@@ -6,7 +6,7 @@
  * 2. Of several progresses that wait only the newest is sent; all their callers are told by that. It goes with the last of the entries that wait.
  * 3. What is said together, in one turn, is one write, as far as a write has room.
  * 4. The end of a phase goes out behind all that was said before it. Between two phases nothing is sent.
- * 5. What waits is bounded: log entries beyond the bound are refused.
+ * 5. What waits is bounded: log entries beyond the bound are refused, and all callers whose progress waits share a promise.
  */
 import { create } from "@bufbuild/protobuf";
 import type { Progress } from "#gen/core/v1/core_pb.js";
@@ -18,15 +18,12 @@ import {
   type RunPhase,
   TaskWriteSchema,
 } from "#gen/stint/v1/runner_pb.js";
+import { createWaiter, type Waiter } from "../async/waiter.ts";
+import { tooManyWait, waitingEntriesMax } from "../controller/active-task.ts";
 import { ControllerError } from "../controller/error.ts";
 import { byteLength } from "../task/limits.ts";
 import { entriesMaxBytes } from "./remote-limits.ts";
 import type { RefusedError, ToSession } from "./thread-messages.ts";
-
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
 
 interface WaitingEntry {
   readonly entry: NewLogEntry;
@@ -39,7 +36,6 @@ interface Sent {
   readonly waiters: readonly Waiter[];
 }
 
-const waitingEntriesMax = 10_000;
 const entriesMax = 256;
 
 export class RemoteWrites {
@@ -49,7 +45,8 @@ export class RemoteWrites {
   #sent: Sent[] = [];
   #progress: Progress | undefined;
   #newestProgress: Progress | undefined;
-  #progressWaiters: Waiter[] = [];
+  /** Of all whose progress waits. */
+  #progressWaiter: Waiter | undefined;
   #entries: WaitingEntry[] = [];
   #isArranged = false;
   #isBetweenPhases = true;
@@ -70,14 +67,19 @@ export class RemoteWrites {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     this.#progress = progress;
     this.#newestProgress = progress;
-    return this.#wait((waiter) => this.#progressWaiters.push(waiter));
+    this.#progressWaiter ??= createWaiter();
+    this.#arrange();
+    return this.#progressWaiter.promise;
   }
 
   addLogEntry(level: number, msg: string): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(this.#closed);
     if (this.#entries.length >= waitingEntriesMax) return Promise.reject(tooManyWait());
     const entry = create(NewLogEntrySchema, { level, msg });
-    return this.#wait((waiter) => this.#entries.push({ entry, waiter }));
+    const waiter = createWaiter();
+    this.#entries.push({ entry, waiter });
+    this.#arrange();
+    return waiter.promise;
   }
 
   beginPhase(): void {
@@ -126,13 +128,6 @@ export class RemoteWrites {
     for (const waiter of waiters) waiter.reject(error);
   }
 
-  #wait(add: (waiter: Waiter) => void): Promise<void> {
-    return new Promise((resolve, reject) => {
-      add({ resolve, reject });
-      this.#arrange();
-    });
-  }
-
   /** Not at once: what the handler says in the same turn goes with it. */
   #arrange(): void {
     if (this.#isArranged || this.#isEmpty) return;
@@ -177,20 +172,14 @@ export class RemoteWrites {
   }
 
   #takeProgress(): Waiter[] {
+    const waiters = this.#progressWaiter === undefined ? [] : [this.#progressWaiter];
     this.#progress = undefined;
-    return this.#progressWaiters.splice(0);
+    this.#progressWaiter = undefined;
+    return waiters;
   }
 
   #nextSeq(): bigint {
     this.#seq += 1n;
     return this.#seq;
   }
-}
-
-function tooManyWait(): ControllerError {
-  return new ControllerError(
-    "RESOURCE_EXHAUSTED",
-    `more than ${waitingEntriesMax} log entries wait to be written: await addLogEntry`,
-    { reason: "LIMIT", metadata: { limit: "waiting_log_entries", value: String(waitingEntriesMax) } },
-  );
 }

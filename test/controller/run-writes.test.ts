@@ -81,6 +81,25 @@ describe("what a runner writes", () => {
     expect(status.logs.map((entry) => entry.msg)).toEqual(["one", "two", "three"]);
   });
 
+  test("of progress has one promise for all that wait, however many do not await it while the store fails", async () => {
+    const plan = new FaultPlan();
+    await using h = await openHarness({ wrap: (store) => new FaultStore(store, plan) });
+    await h.launch("a");
+    const { task } = await h.runner.phase("a");
+    await h.settle();
+    plan.add({ at: plan.operations + 1, kind: "refused", lasting: true });
+    const first = task.setProgress({ current: 0 });
+    await h.clock.advance(60_000);
+    const waiting = Array.from({ length: 1_000 }, (_, current) => task.setProgress({ current }));
+    const entry = task.addLogEntry("info", "one");
+    const behind = Array.from({ length: 1_000 }, (_, current) => task.setProgress({ current }));
+    expect(new Set([first, ...waiting, ...behind]).size).toBe(3);
+    plan.heal();
+    await h.clock.advance(60_000);
+    await Promise.all([first, ...waiting, entry, ...behind]);
+    expect((await h.controller.taskStatus("a")).progress?.current).toBe(999n);
+  });
+
   test("and is not waited for is there when the phase has returned", async () => {
     await using h = await openHarness();
     h.runner.scripts.pending = (phase) => {

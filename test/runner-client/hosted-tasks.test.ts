@@ -69,6 +69,27 @@ describe("a task", () => {
     expect(written).toEqual([1, 2, 3, 4]);
   });
 
+  test("keeps one promise for all that wait for their progress, however many do not await it in an outage", async () => {
+    const { runner, held } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    const { task } = held;
+    if (task === undefined) throw new Error("no task was run");
+    const say = (current: number): Promise<void> => task.setProgress({ current });
+    const first = say(0);
+    await h.settle();
+    // The answer does not come.
+    const waiting = Array.from({ length: 1_000 }, (_, current) => say(current));
+    expect(new Set([first, ...waiting]).size).toBe(2);
+    expect(await task.setProgress({ current: -1 }).catch((error: { code: string }) => error.code)).toBe(
+      "INVALID_ARGUMENT",
+    );
+    await h.answer(5n, 2n);
+    await h.answer(5n, 3n);
+    await Promise.all(waiting);
+    expect(h.said()).toEqual(["write 2", "write 3"]);
+  });
+
   test("refuses log entries beyond what may wait, and what is said when it is over", async () => {
     const { runner, held } = heldRunner();
     const h = openHosted(runner);
