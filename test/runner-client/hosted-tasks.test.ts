@@ -1,29 +1,10 @@
 /** The thread of the handlers, with a session that is the test. */
 import { describe, expect, test } from "vitest";
 import { AbortReason as WireReason, type PhaseEnd, RunPhase } from "#gen/stint/v1/runner_pb.js";
-import type { ActiveTask, TaskContext, TaskRunner } from "../../src/runner-client/run-remote.ts";
-import { openHosted } from "./support/hosted-harness.ts";
+import { heldRunner, openHosted } from "./support/hosted-harness.ts";
 
 const { RUNNING, COMPLETED } = RunPhase;
 const { CANCEL, RESTART, TIMEOUT } = WireReason;
-
-/** A runner whose running phase is in the hands of the test. */
-function heldRunner() {
-  const held: {
-    task?: ActiveTask;
-    context?: TaskContext;
-    return: (value?: unknown) => void;
-    throw: (error: unknown) => void;
-  } = { return: () => {}, throw: () => {} };
-  const runner: TaskRunner = {
-    onTaskRunning(task, context) {
-      Object.assign(held, { task, context });
-      return new Promise((resolve, reject) => Object.assign(held, { return: resolve, throw: reject }));
-    },
-  };
-  const kind = (): string | undefined => (held.context?.signal.reason as { kind?: string } | undefined)?.kind;
-  return { runner, held, kind };
-}
 
 describe("a task", () => {
   test("is accepted when its handler is called, and its end goes out behind all that was said", async () => {
@@ -253,62 +234,5 @@ describe("the end of a phase", () => {
     expect(told).toEqual([4, "why"]);
     expect(h.said()).toEqual(["accept 3", "end 1 failed"]);
     expect(h.warnings).toEqual(["onTaskCompleted threw"]);
-  });
-});
-
-describe("draining", () => {
-  test("lets tasks go on for a time, then stops them, and leaves those that do not", async () => {
-    const { runner, kind } = heldRunner();
-    const h = openHosted(runner, { drainMs: 1_000 });
-    await h.run(5n);
-    h.hosted.drain();
-    h.hosted.drain();
-    expect(h.said()).toEqual(["drain"]);
-    await h.clock.advance(999);
-    expect(kind()).toBe(undefined);
-    await h.clock.advance(1);
-    expect(kind()).toBe("SHUTDOWN");
-    await h.clock.advance(10_000);
-    expect(h.said()).toEqual(["drain", "stop"]);
-    expect(h.warnings).toHaveLength(1);
-  });
-
-  test("gives back a task whose next phase would begin after it was to stop, without calling its handler", async () => {
-    const { runner, held } = heldRunner();
-    const h = openHosted(runner);
-    await h.offer(5n);
-    h.hosted.stop();
-    await h.offer(5n, RUNNING);
-    expect(h.said()).toEqual(["accept 1", "end 1 done", "drain", "accept 2", "end 2 released"]);
-    expect(held.task).toBe(undefined);
-  });
-
-  test("is over when the session says so; what is left then is lost", async () => {
-    const { runner, kind } = heldRunner();
-    const h = openHosted(runner);
-    await h.run(5n);
-    h.hosted.drain();
-    h.receive({ type: "closed", error: { code: 9, message: "no" } });
-    expect([kind(), h.closed, h.clock.pending()]).toEqual(["LOST_FENCE", [{ code: 9, message: "no" }], 0]);
-  });
-
-  test("does nothing when all is over already", () => {
-    const h = openHosted(heldRunner().runner);
-    h.receive({ type: "closed" });
-    h.hosted.drain();
-    h.hosted.stop();
-    h.receive({ type: "closed" });
-    expect([h.said(), h.clock.pending(), h.closed]).toEqual([[], 0, [undefined]]);
-  });
-
-  test("takes no task whose offer was on its way when it began", async () => {
-    const { runner, held } = heldRunner();
-    const h = openHosted(runner);
-    await h.run(5n);
-    h.hosted.drain();
-    await h.offer(6n);
-    expect(h.said()).toEqual(["drain"]);
-    // Those there are go on.
-    expect(held.context?.signal.aborted).toBe(false);
   });
 });

@@ -1,33 +1,14 @@
 /** runRemote with its thread and a real connection, against a fake server. */
-import { readFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import { AbortReason as WireReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
-import {
-  type RemoteRunner,
-  runRemote,
-  silentLog,
-  type RunRemoteOptions,
-  type TaskRunner,
-} from "../../src/runner-client/run-remote.ts";
+import { runRemote, silentLog, type RunRemoteOptions, type TaskRunner } from "../../src/runner-client/run-remote.ts";
 import { eventually } from "../support/eventually.ts";
-import { type FakeRunnerServer, openFakeRunnerServer } from "../support/fake-runner-server.ts";
+import { openFakeRunnerServer } from "../support/fake-runner-server.ts";
+import { start } from "./support/start-remote.ts";
 
 const { PENDING, RUNNING, COMPLETED } = RunPhase;
 const failedPrecondition = 9;
-
-/** A runner that is drained at the end of its scope. */
-function start(server: FakeRunnerServer, runner: TaskRunner, options: Partial<RunRemoteOptions> = {}): RemoteRunner {
-  return runRemote({
-    target: server.address,
-    controller: "steps",
-    capacity: 3,
-    runner,
-    signals: [],
-    drainMs: 0,
-    ...options,
-  });
-}
 
 /** Waits until its signal is aborted, and throws why. */
 function untilAborted(signal: AbortSignal): Promise<never> {
@@ -126,33 +107,6 @@ describe("runRemote", () => {
     expect((await again.ended(5n, RUNNING)).outcome.case).toBe("done");
     // At the first try: none was made on the connection that hangs.
     expect(said).toEqual([]);
-  });
-
-  test("connects over TLS to a server whose certificate is signed by whom it is told, and to no other", async () => {
-    const pem = (name: string): Promise<Buffer> => readFile(new URL(`../support/tls/${name}`, import.meta.url));
-    await using server = await openFakeRunnerServer({
-      tls: { cert: await pem("server.pem"), key: await pem("server.key") },
-    });
-    const target = `https://localhost:${server.port}`;
-    const said: object[] = [];
-    const log = { ...silentLog, warn: (fields: object) => void said.push(fields) };
-    await using _unsure = start(server, { onTaskRunning: () => {} }, { target, log });
-    await eventually(
-      () => expect(said).toMatchObject([{ why: expect.stringMatching(/^UNAVAILABLE: /) as unknown }]),
-      15_000,
-    );
-    await using _runner = start(server, { onTaskRunning: () => "done" }, { target, ca: String(await pem("ca.pem")) });
-    expect((await (await server.stream()).run(5n)).outcome.case).toBe("done");
-    expect(server.streams).toHaveLength(1);
-  });
-
-  test("trusts the server's own certificate where it is told that, though another has signed it", async () => {
-    const pem = (name: string): Promise<Buffer> => readFile(new URL(`../support/tls/${name}`, import.meta.url));
-    const cert = await pem("server.pem");
-    await using server = await openFakeRunnerServer({ tls: { cert, key: await pem("server.key") } });
-    const target = `https://localhost:${server.port}`;
-    await using _runner = start(server, { onTaskRunning: () => "done" }, { target, ca: String(cert) });
-    expect((await (await server.stream()).run(5n)).outcome.case).toBe("done");
   });
 
   test("a cancel reaches the handler, is answered, and its throw ends the phase as aborted", async () => {

@@ -2,8 +2,26 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type AbortReason, RunPhase, TaskOfferSchema } from "#gen/stint/v1/runner_pb.js";
 import { HostedTasks } from "../../../src/runner-client/hosted-tasks.ts";
 import type { RefusedError, ToHandlers, ToSession } from "../../../src/runner-client/thread-messages.ts";
-import type { TaskRunner } from "../../../src/runner-client/run-remote.ts";
+import type { ActiveTask, TaskContext, TaskRunner } from "../../../src/runner-client/run-remote.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
+
+/** A runner whose running phase is in the hands of the test. */
+export function heldRunner() {
+  const held: {
+    task?: ActiveTask;
+    context?: TaskContext;
+    return: (value?: unknown) => void;
+    throw: (error: unknown) => void;
+  } = { return: () => {}, throw: () => {} };
+  const runner: TaskRunner = {
+    onTaskRunning(task, context) {
+      Object.assign(held, { task, context });
+      return new Promise((resolve, reject) => Object.assign(held, { return: resolve, throw: reject }));
+    },
+  };
+  const kind = (): string | undefined => (held.context?.signal.reason as { kind?: string } | undefined)?.kind;
+  return { runner, held, kind };
+}
 
 /** The handlers' thread, with a session that is the test. */
 export function openHosted(runner: TaskRunner, { drainMs = 20_000 }: { drainMs?: number } = {}) {
