@@ -1,5 +1,6 @@
 /** All tasks in the hands of a runner, as its session knows them: what becomes of them by what the server and the handlers say. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "#gen/google/rpc/code_pb.js";
 import {
   AbortReason,
@@ -27,11 +28,13 @@ export interface HeldTasksPorts {
   readonly forgotten: () => void;
 }
 
-const keepalivesOfLease = 3;
+/** Where the server does not say. */
+const defaultLeaseMs = 15_000;
 
 export class HeldTasks {
   readonly #ports: HeldTasksPorts;
   readonly #tasks = new Map<bigint, HeldTask>();
+  #leaseMs = defaultLeaseMs;
 
   constructor(ports: HeldTasksPorts) {
     this.#ports = ports;
@@ -57,12 +60,13 @@ export class HeldTasks {
   }
 
   /** After a welcome: sends again what was not answered, and drops what is not this runner's any more. */
-  reconcile(welcome: RunnerWelcome, keepaliveMs: number): void {
+  reconcile(welcome: RunnerWelcome): void {
+    this.#leaseMs = welcome.lease === undefined ? defaultLeaseMs : durationMs(welcome.lease);
     const writtenSeqs = new Map(welcome.held.map(({ fence, writtenSeq }) => [fence, writtenSeq]));
     for (const task of this.#all) {
       const seq = writtenSeqs.get(task.fence);
-      if (task.stage === "between") this.#awaitNextPhase(task, keepaliveMs);
-      if (seq !== undefined && seq > 0n) this.written({ fence: task.fence, seq }, keepaliveMs);
+      if (task.stage === "between") this.#awaitNextPhase(task);
+      if (seq !== undefined && seq > 0n) this.written({ fence: task.fence, seq });
       for (const said of task.unanswered) this.#ports.send(said);
       if (seq === undefined && task.isHeld) this.#lostUnlessLeaving(task);
     }
@@ -89,13 +93,13 @@ export class HeldTasks {
     this.#ports.post({ type: "offer", offer, limits });
   }
 
-  written({ fence, seq }: Pick<TaskWritten, "fence" | "seq">, keepaliveMs: number): void {
+  written({ fence, seq }: Pick<TaskWritten, "fence" | "seq">): void {
     const task = this.#tasks.get(fence);
     if (task === undefined) return;
     const outcome = task.answer(seq);
     this.#ports.post({ type: "answered", fence, seq });
     if (outcome === "over") this.#forget(task);
-    if (outcome === "between") this.#awaitNextPhase(task, keepaliveMs);
+    if (outcome === "between") this.#awaitNextPhase(task);
   }
 
   refused({ fence, seq, error }: TaskRefused): void {
@@ -139,8 +143,8 @@ export class HeldTasks {
   }
 
   /** A task that was canceled while the end of its first phase was on its way has ended by that, and nothing more is said of it. */
-  #awaitNextPhase(task: HeldTask, keepaliveMs: number): void {
-    task.stopTimer = this.#ports.clock.after(keepalivesOfLease * keepaliveMs, () => {
+  #awaitNextPhase(task: HeldTask): void {
+    task.stopTimer = this.#ports.clock.after(this.#leaseMs, () => {
       this.#lost(task);
       this.#ports.forgotten();
     });

@@ -125,7 +125,7 @@ export class Session {
       message: whileNewest((message: RunResponse) => this.#take(message)),
       ended: whileNewest((end: StreamEnd) => this.#ended(end)),
     });
-    // A lease is three keepalives: with one that is spent waiting there is time for another try.
+    // Not for as long as the lease: there has to be time for another try.
     const waitMs = this.#welcome === undefined ? answerMaxMs : this.#keepaliveMs;
     const cancel = clock.after(waitMs, () => this.#broke("the server does not answer"));
     this.#state = { kind: "connecting", connection, cancel };
@@ -159,7 +159,7 @@ export class Session {
           isDraining: this.#isDraining,
         });
       case "written":
-        this.#tasks.written(message.value, this.#keepaliveMs);
+        this.#tasks.written(message.value);
         break;
       case "refused":
         this.#tasks.refused(message.value);
@@ -191,7 +191,7 @@ export class Session {
     this.#isOutageTold = false;
     const { target: server, controller } = this.#settings;
     this.#log("info", { server, controller }, "connected: tasks can be offered to this runner");
-    this.#tasks.reconcile(welcome, this.#keepaliveMs);
+    this.#tasks.reconcile(welcome);
     if (this.#isDraining) this.#sayDrain();
   }
 

@@ -324,6 +324,22 @@ describe("a task", () => {
     ]);
   });
 
+  test("is waited for as long as the lease that the server has told", async () => {
+    const s = startSession();
+    s.stream().welcome({ lease: { seconds: 40n } });
+    s.stream().offer(5n);
+    s.accept(5n);
+    s.end(5n, 1n, PENDING);
+    s.stream().written(5n, 1n);
+    for (let seconds = 0; seconds < 39; seconds += 3) {
+      s.stream().answerKeepalives();
+      expect(s.told().filter(({ type }) => type === "lost")).toEqual([]);
+      await s.clock.advance(3_000);
+    }
+    await s.clock.advance(1_000);
+    expect(s.told().at(-1)).toEqual({ type: "lost", fence: 5n });
+  });
+
   test("whose next phase does not come within a lease has ended; without a connection it is waited for", async () => {
     const s = startSession();
     s.stream().welcome();
