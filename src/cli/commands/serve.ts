@@ -1,5 +1,6 @@
+import { onAbort } from "../../async/signals.ts";
 import { sleep } from "../../clock.ts";
-import type { CheckConfigOptions, Overridden } from "../../server/check-config.ts";
+import type { CheckConfigOptions, ConfigProblem, Overridden } from "../../server/check-config.ts";
 import type { Config } from "../../server/config.ts";
 import { ServerError } from "../../server/error.ts";
 import type { RunningServer } from "../../server/start-server.ts";
@@ -68,7 +69,8 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
     const starting = startServer({ ...config, version, log, pid, env, clock, random });
     server = await Promise.race([starting, overdueStop(io)]);
   } catch (error) {
-    throw (await findMistakes(file, { env: io.env, override }, error)) ?? errors.explainStartFailure(error);
+    const mistakes = await findMistakes(file, { env: io.env, override }, error);
+    throw mistakes.length > 0 ? errors.explainMistakes(file, mistakes) : errors.explainStartFailure(error);
   }
   if (options.banner) {
     const { address, store, tls } = server;
@@ -86,15 +88,12 @@ async function findMistakes(
   file: string | undefined,
   options: CheckConfigOptions,
   error: unknown,
-): Promise<CliError | undefined> {
-  if (!(error instanceof ServerError && ["CONFIG", "OPTION", "RUNNER"].includes(error.code))) return undefined;
-  const [{ checkConfig }, { explainMistakes }] = await Promise.all([
-    import("../../server/check-config.ts"),
-    import("../start-failure.ts"),
-  ]);
+): Promise<readonly ConfigProblem[]> {
+  if (!(error instanceof ServerError && ["CONFIG", "OPTION", "RUNNER"].includes(error.code))) return [];
+  const { checkConfig } = await import("../../server/check-config.ts");
   // A file that cannot be read is what the error says already.
   const { problems } = await checkConfig(file, options).catch(() => ({ problems: [] }));
-  return problems.length === 0 ? undefined : explainMistakes(file, problems);
+  return problems;
 }
 
 /** Rejects when the server was asked to stop and is still starting, for so long that nothing is waited for any more. */
@@ -105,8 +104,5 @@ async function overdueStop(io: Io): Promise<never> {
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  return new Promise((resolve) => void onAbort(signal, resolve));
 }
