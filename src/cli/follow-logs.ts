@@ -40,14 +40,10 @@ export async function listLogs(io: Io, client: RpcClient, wanted: WantedLogs): P
 
 /** Prints the entries that there are, and those that come until the task has ended; returns the exit status that tells how. */
 export async function followLogs(io: Io, client: RpcClient, wanted: WantedLogs): Promise<number> {
-  const { controller, taskId, limit } = wanted;
+  const { controller, taskId } = wanted;
   const { status, revision } = await readTask(io, client, wanted);
-  const logCount = status?.logCount ?? 0n;
   let state = status?.state ?? TaskState.Unknown;
-  let seq =
-    limit === undefined
-      ? await listAfter(io, client, wanted, wanted.afterSeq)
-      : await listNewest(io, client, wanted, { limit, logCount });
+  let seq = await listLogs(io, client, wanted);
   if (hasEnded(state)) return exitCodeOfState(state);
   let isGap = false;
   const request = { controller, taskId, sinceRevision: revision, includeLogs: true };
