@@ -1,16 +1,11 @@
 /** A stream to a server, as a session uses it. */
 import type { RunRequest, RunResponse } from "#gen/stint/v1/runner_pb.js";
-
-/** How a stream ended: gRPC's code and message. */
-export interface StreamEnd {
-  readonly code: number;
-  readonly message: string;
-}
+import type { GrpcStatus } from "./thread-messages.ts";
 
 export interface ConnectionEvents {
   readonly message: (message: RunResponse) => void;
   /** Called once, and nothing after it. Not called after `close`. */
-  readonly ended: (end: StreamEnd) => void;
+  readonly ended: (end: GrpcStatus) => void;
 }
 
 export interface Connection {

@@ -20,8 +20,8 @@ import { type AbortKind, AbortReason } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
 import { taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
 import { RemoteWrites } from "./remote-writes.ts";
-import { callPhase, endOutcomeOf, failed, outranks, releasedOutcome } from "./run-phase.ts";
-import type { RefusedError, ToSession } from "./thread-messages.ts";
+import { callPhase, type EndOutcome, endOutcomeOf, failed, outranks, releasedOutcome } from "./run-phase.ts";
+import type { GrpcStatus, ToSession } from "./thread-messages.ts";
 
 export interface HostedTaskPorts {
   readonly runner: TaskRunner;
@@ -32,7 +32,6 @@ export interface HostedTaskPorts {
 /** The end of a phase that was sent and not answered. */
 interface SentEnd {
   readonly seq: bigint;
-  readonly phase: RunPhase;
   readonly leadsOn: boolean;
 }
 
@@ -55,7 +54,6 @@ export class HostedTask {
   #kind: AbortKind | undefined;
   /** The handler of a phase was called and has not settled. */
   #isRunning = false;
-  #isLost = false;
   #end: SentEnd | undefined;
 
   constructor(offer: TaskOffer, limits: RemoteLimits, ports: HostedTaskPorts) {
@@ -69,6 +67,10 @@ export class HostedTask {
 
   get isRunning(): boolean {
     return this.#isRunning;
+  }
+
+  get #isLost(): boolean {
+    return this.#kind === "LOST_FENCE";
   }
 
   /** Takes the offer of a phase, and runs it. One that runs already is only accepted again. */
@@ -112,13 +114,12 @@ export class HostedTask {
   /** The task is not this runner's any more. */
   lose(): void {
     if (this.#isLost) return;
-    this.#isLost = true;
     this.abort("LOST_FENCE");
     this.#writes.lose(this.#overError());
   }
 
   /** Tells whether the task is over by that. */
-  answered(seq: bigint, error?: RefusedError): boolean {
+  answered(seq: bigint, error?: GrpcStatus): boolean {
     this.#writes.answered(seq, error);
     const end = this.#end;
     if (end === undefined || (error === undefined ? seq < end.seq : seq !== end.seq)) return false;
@@ -143,11 +144,11 @@ export class HostedTask {
     this.#sendEnd(endOutcomeOf(phase, settled, { kind: this.#kind, limits: this.#taskLimits }));
   }
 
-  #sendEnd(outcome: ReturnType<typeof endOutcomeOf>): void {
+  #sendEnd(outcome: EndOutcome): void {
     const { phase } = this.#offer;
     const leadsOn = phase === RunPhase.PENDING && outcome.case === "done";
     const seq = this.#writes.endPhase(phase, outcome);
-    this.#end = { seq, phase, leadsOn };
+    this.#end = { seq, leadsOn };
     if (!leadsOn) this.#writes.close(this.#overError());
   }
 

@@ -7,7 +7,7 @@ import type { TaskRunner } from "../controller/task-runner.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { HostedTask } from "./hosted-task.ts";
-import type { RefusedError, ToHandlers, ToSession } from "./thread-messages.ts";
+import type { GrpcStatus, ToHandlers, ToSession } from "./thread-messages.ts";
 
 export interface HostedTasksOptions {
   readonly runner: TaskRunner;
@@ -17,7 +17,7 @@ export interface HostedTasksOptions {
   readonly drainMs: number;
   readonly post: (message: ToSession) => void;
   /** Called once, when nothing more comes. */
-  readonly closed: (error?: RefusedError) => void;
+  readonly closed: (error?: GrpcStatus) => void;
 }
 
 /** How long handlers that were told to stop are waited for: a command has 5 s until it is killed. */
@@ -97,7 +97,7 @@ export class HostedTasks {
     task.lose();
   }
 
-  #closed(error: RefusedError | undefined): void {
+  #closed(error: GrpcStatus | undefined): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#cancelTimer();

@@ -23,7 +23,7 @@ import { tooManyWait, waitingEntriesMax } from "../controller/active-task.ts";
 import { ControllerError } from "../controller/error.ts";
 import { byteLength } from "../task/limits.ts";
 import { entriesMaxBytes } from "./remote-limits.ts";
-import type { RefusedError, ToSession } from "./thread-messages.ts";
+import type { GrpcStatus, ToSession } from "./thread-messages.ts";
 
 interface WaitingEntry {
   readonly entry: NewLogEntry;
@@ -98,7 +98,7 @@ export class RemoteWrites {
   }
 
   /** Everything up to `seq` is on disk; with an error, what was said under `seq` alone was refused. */
-  answered(seq: bigint, error?: RefusedError): void {
+  answered(seq: bigint, error?: GrpcStatus): void {
     const isAnswered = (sent: Sent): boolean => (error === undefined ? sent.seq <= seq : sent.seq === seq);
     const answered = this.#sent.filter(isAnswered);
     this.#sent = this.#sent.filter((sent) => !isAnswered(sent));

@@ -13,7 +13,7 @@ import { RunnerError } from "./error.ts";
 import { HostedTasks } from "./hosted-tasks.ts";
 import { openSessionWorker } from "./open-session-worker.ts";
 import { type ResolvedOptions, resolveOptions, type RunRemoteOptions } from "./options.ts";
-import type { RefusedError, ToHandlers } from "./thread-messages.ts";
+import type { GrpcStatus, ToHandlers } from "./thread-messages.ts";
 
 export type { Progress, TaskError } from "#gen/core/v1/core_pb.js";
 export { TaskErrorSchema, TaskState } from "#gen/core/v1/core_pb.js";
@@ -60,7 +60,7 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
   let tasks: HostedTasks | undefined;
   let stopListening = (): void => {};
   const closed = new Promise<void>((resolve, reject) => {
-    const settle = (error?: RefusedError): void => {
+    const settle = (error?: GrpcStatus): void => {
       stopListening();
       void worker.terminate();
       if (error === undefined) resolve();
@@ -88,7 +88,7 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
   return { closed, drain, [Symbol.asyncDispose]: () => drain().catch(() => {}) };
 }
 
-function refusedBy(target: string, { code, message }: RefusedError): RunnerError {
+function refusedBy(target: string, { code, message }: GrpcStatus): RunnerError {
   const status = Code[code] ?? String(code);
   return new RunnerError("REFUSED", `the server at ${target} does not take this runner: ${message} (${status})`, {
     status,

@@ -27,10 +27,10 @@ import {
 import type { Clock } from "../clock.ts";
 import type { Random } from "../random.ts";
 import { Backoff } from "./backoff.ts";
-import type { Connect, Connection, StreamEnd } from "./connection.ts";
+import type { Connect, Connection } from "./connection.ts";
 import { HeldTasks } from "./held-tasks.ts";
 import { Pulse } from "./pulse.ts";
-import { logTo, type SessionSettings, type ToHandlers, type ToSession } from "./thread-messages.ts";
+import { type GrpcStatus, logTo, type SessionSettings, type ToHandlers, type ToSession } from "./thread-messages.ts";
 
 export interface SessionPorts {
   readonly connect: Connect;
@@ -123,7 +123,7 @@ export class Session {
       };
     const connection = connect({
       message: whileNewest((message: RunResponse) => this.#take(message)),
-      ended: whileNewest((end: StreamEnd) => this.#ended(end)),
+      ended: whileNewest((end: GrpcStatus) => this.#ended(end)),
     });
     // Not for as long as the lease: there has to be time for another try.
     const waitMs = this.#welcome === undefined ? answerMaxMs : this.#keepaliveMs;
@@ -204,7 +204,7 @@ export class Session {
     if (this.#state.kind === "open") this.#state.connection.send(message);
   }
 
-  #ended(end: StreamEnd): void {
+  #ended(end: GrpcStatus): void {
     const { kind } = this.#state;
     const why = `${Code[end.code] ?? end.code}: ${end.message}`;
     if (kind === "leaving") return this.#close();
@@ -266,7 +266,7 @@ export class Session {
   }
 
   /** Ends the session for good; with an error where the server does not want this runner. */
-  #close(error?: StreamEnd): void {
+  #close(error?: GrpcStatus): void {
     if (this.#state.kind === "closed") return;
     this.#dropStream();
     this.#tasks.loseAll();

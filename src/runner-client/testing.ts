@@ -21,6 +21,7 @@ import { systemClock } from "../clock.ts";
 import { type AbortKind, AbortReason, judge } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
 import { defaultTaskLimits } from "../task/limits.ts";
+import { isEnded } from "../task/state.ts";
 import { outranks } from "./run-phase.ts";
 
 export type { Progress, TaskError } from "#gen/core/v1/core_pb.js";
@@ -192,7 +193,7 @@ class TestedTask {
   }
 
   async #tell(): Promise<unknown> {
-    if (!this.#hasEnded) return undefined;
+    if (!isEnded(this.#state)) return undefined;
     this.#abort = new AbortController();
     const args = this.#error === undefined ? [] : [this.#error];
     const call = (): unknown => this.#runner.onTaskCompleted?.(this.#active, this.#state, this.#context(), ...args);
@@ -204,17 +205,13 @@ class TestedTask {
     return { signal: this.#abort.signal, attempt: this.#options.attempt ?? 1, runId, fence };
   }
 
-  get #hasEnded(): boolean {
-    return this.#state !== TaskState.Pending && this.#state !== TaskState.Running;
-  }
-
   #checkHeld(): void {
     if (this.#kind === "LOST_FENCE")
       throw new ControllerError("FAILED_PRECONDITION", "the run was lost", { reason: "STALE_FENCE" });
   }
 
   #checkAlive(): void {
-    if (this.#hasEnded)
+    if (isEnded(this.#state))
       throw new ControllerError("FAILED_PRECONDITION", "the run has ended; nothing more is written to it");
   }
 }

@@ -33,7 +33,7 @@ export type ToSession =
 export type ToHandlers =
   | { readonly type: "offer"; readonly offer: TaskOffer; readonly limits: RemoteLimits }
   /** Everything under this fence up to `seq` is on disk, or, with an error, what was said under `seq` was refused. */
-  | { readonly type: "answered"; readonly fence: bigint; readonly seq: bigint; readonly error?: RefusedError }
+  | { readonly type: "answered"; readonly fence: bigint; readonly seq: bigint; readonly error?: GrpcStatus }
   | { readonly type: "abort"; readonly fence: bigint; readonly reason: AbortReason }
   /** The task is no longer this runner's. */
   | { readonly type: "lost"; readonly fence: bigint }
@@ -44,10 +44,10 @@ export type ToHandlers =
       readonly message: string;
     }
   /** Nothing more comes. With an error: the server does not want this runner. */
-  | { readonly type: "closed"; readonly error?: RefusedError };
+  | { readonly type: "closed"; readonly error?: GrpcStatus };
 
 /** A status of gRPC. */
-export interface RefusedError {
+export interface GrpcStatus {
   /** gRPC's code. */
   readonly code: number;
   readonly message: string;

@@ -324,7 +324,7 @@ describe("a task", () => {
     ]);
   });
 
-  test("is waited for as long as the lease that the server has told", async () => {
+  test("is waited for between its phases as long as the lease that the server has told", async () => {
     const s = startSession();
     s.stream().welcome({ lease: { seconds: 40n } });
     s.stream().offer(5n);

@@ -24,7 +24,7 @@ type Of = Pick<TaskOffer, "taskId" | "fence">;
 type Outcome = NonNullable<Extract<Said, { case: "end" }>["value"]["outcome"]>;
 
 /** How a stream ended: the code of gRPC by its number, the message, and the reason of ErrorInfo. */
-export interface StreamEnd {
+export interface GrpcStatus {
   readonly code: number;
   readonly message: string;
   readonly reason: string | undefined;
@@ -36,7 +36,7 @@ export class RawRunner {
   /** All that it was told and nobody has taken, in order. */
   readonly #told: Told[] = [];
   /** How it ended. */
-  readonly ended: Promise<StreamEnd>;
+  readonly ended: Promise<GrpcStatus>;
   /** Those who wait for a message. */
   readonly #looking = new Set<() => void>();
   readonly #seqs = new Map<string, bigint>();
@@ -232,7 +232,7 @@ function describeTold(told: Told): string {
   }
 }
 
-function readEnd({ code, details, metadata }: StatusObject): StreamEnd {
+function readEnd({ code, details, metadata }: StatusObject): GrpcStatus {
   const [bytes] = metadata.get("grpc-status-details-bin");
   const status = bytes === undefined ? undefined : fromBinary(StatusSchema, bytes as Buffer);
   const reasons = (status?.details ?? []).map((detail) => anyUnpack(detail, ErrorInfoSchema)?.reason);

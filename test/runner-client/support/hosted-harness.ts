@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type AbortReason, RunPhase, TaskOfferSchema } from "#gen/stint/v1/runner_pb.js";
 import { HostedTasks } from "../../../src/runner-client/hosted-tasks.ts";
-import type { RefusedError, ToHandlers, ToSession } from "../../../src/runner-client/thread-messages.ts";
+import type { GrpcStatus, ToHandlers, ToSession } from "../../../src/runner-client/thread-messages.ts";
 import type { ActiveTask, TaskContext, TaskRunner } from "../../../src/runner-client/run-remote.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
 
@@ -28,7 +28,7 @@ export function openHosted(runner: TaskRunner, { drainMs = 20_000 }: { drainMs?:
   const clock = createFakeClock();
   const posted: ToSession[] = [];
   const warnings: string[] = [];
-  const closed: Array<RefusedError | undefined> = [];
+  const closed: Array<GrpcStatus | undefined> = [];
   const nothing = (): void => {};
   const log = {
     debug: nothing,
@@ -61,7 +61,7 @@ export function openHosted(runner: TaskRunner, { drainMs = 20_000 }: { drainMs?:
       receive({ type: "offer", offer: create(TaskOfferSchema, fields), limits: {} });
       await settle();
     },
-    async answer(fence: bigint, seq: bigint, error?: RefusedError) {
+    async answer(fence: bigint, seq: bigint, error?: GrpcStatus) {
       receive({ type: "answered", fence, seq, ...(error === undefined ? {} : { error }) });
       await settle();
     },
