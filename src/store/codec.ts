@@ -6,10 +6,11 @@
  * Metadata and results above `inlineMaxBytes` are records of their own, so that a step of
  * progress costs what progress costs; log entries are too, in chunks.
  */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary } from "@bufbuild/protobuf";
 import { type LogEntry, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
-import { type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import { LeaseSchema, type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import * as keys from "./keys.ts";
+import { createEncoder } from "./message-encoder.ts";
 import type { Change } from "./store.ts";
 
 /** A task as it is stored: the status without logs and without the payloads that are records of their own. */
@@ -23,15 +24,15 @@ const readOptions = { readUnknownFields: false };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const noBytes = new Uint8Array(0);
+const encodeStatus = createEncoder(TaskStatusSchema);
+const encodeStored = createEncoder(TaskStatusSchema, TaskRecordSchema);
+
+/** The bytes of a lease. */
+export const encodeLease = createEncoder(LeaseSchema);
 
 /** The bytes of a task's key. */
-export function encodeTask(task: StoredTask): Uint8Array {
-  const status = toBinary(TaskStatusSchema, task.status);
-  const record = toBinary(TaskRecordSchema, task.record);
-  const bytes = new Uint8Array(status.length + record.length);
-  bytes.set(status);
-  bytes.set(record, status.length);
-  return bytes;
+export function encodeTask({ status, record }: StoredTask): Uint8Array {
+  return encodeStored(status, record);
 }
 
 /** Throws where the bytes are not those of a task. */
@@ -44,7 +45,7 @@ export function decodeTask(bytes: Uint8Array): StoredTask {
 
 /** The bytes of a chunk of log entries. */
 export function encodeLogChunk(entries: readonly LogEntry[]): Uint8Array {
-  return toBinary(TaskStatusSchema, create(TaskStatusSchema, { logs: [...entries] }));
+  return encodeStatus(create(TaskStatusSchema, { logs: [...entries] }));
 }
 
 export function decodeLogChunk(bytes: Uint8Array): LogEntry[] {

@@ -1,0 +1,82 @@
+import { create, type DescField, type DescMessage, type Message, ScalarType, toBinary } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { ProgressSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { LeaseSchema, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import { createEncoder } from "../../src/store/message-encoder.ts";
+
+const uint64 = fc.oneof(
+  fc.constant(0n),
+  fc.bigInt(0n, 300n),
+  fc.bigInt(2n ** 53n - 2n, 2n ** 53n + 2n),
+  fc.bigInt(0n, 2n ** 64n - 1n),
+);
+const text = fc.oneof(fc.string({ unit: "binary", maxLength: 200 }), fc.constantFrom("", "\ud800", "x".repeat(70_000)));
+const scalars: Partial<Record<ScalarType, fc.Arbitrary<unknown>>> = {
+  [ScalarType.STRING]: text,
+  [ScalarType.BYTES]: fc.uint8Array({ maxLength: 200 }),
+  [ScalarType.BOOL]: fc.boolean(),
+  [ScalarType.INT32]: fc.integer(),
+  [ScalarType.UINT32]: fc.nat(2 ** 32 - 1),
+  [ScalarType.INT64]: uint64.map((value) => BigInt.asIntN(64, value)),
+  [ScalarType.UINT64]: uint64,
+};
+const unknown = fc.record({
+  no: fc.integer({ min: 5_000, max: 6_000 }),
+  wireType: fc.constant(2),
+  data: fc.uint8Array({ maxLength: 9 }).map((bytes) => new Uint8Array([bytes.length, ...bytes])),
+});
+
+/** Any message of the schema, whichever fields it gets in times to come. */
+function anyOf(desc: DescMessage): fc.Arbitrary<Message> {
+  const fields = Object.fromEntries(desc.fields.map((field) => [field.localName, valueOf(field)]));
+  return fc
+    .tuple(fc.record(fields, { requiredKeys: [] }), fc.option(fc.array(unknown, { maxLength: 2 }), { nil: undefined }))
+    .map(([init, $unknown]) => Object.assign(create(desc, init), $unknown && { $unknown }));
+}
+
+function valueOf(field: DescField): fc.Arbitrary<unknown> {
+  const one = field.message === undefined ? scalars[field.scalar ?? ScalarType.INT32] : anyOf(field.message);
+  if (one === undefined) throw new Error(`no values are made for ${String(field)}`);
+  if (field.fieldKind === "list") return fc.array(one, { maxLength: 4 });
+  return field.fieldKind === "map" ? fc.dictionary(text, one, { maxKeys: 3 }) : one;
+}
+
+describe("the encoder", () => {
+  test.each([TaskStatusSchema, TaskRecordSchema, LeaseSchema])(
+    "makes the bytes of %s that toBinary makes",
+    (schema) => {
+      const encode = createEncoder(schema);
+      fc.assert(
+        fc.property(anyOf(schema), (message) => {
+          expect(Buffer.compare(encode(message as never), toBinary(schema, message as never))).toBe(0);
+        }),
+        { numRuns: Number(process.env["ENCODER_RUNS"] ?? 200) },
+      );
+    },
+  );
+
+  test("puts messages one behind the other", () => {
+    const status = create(TaskStatusSchema, { metadata: "{}" });
+    const record = create(TaskRecordSchema, { logBytes: 7n });
+    const bytes = createEncoder(TaskStatusSchema, TaskRecordSchema)(status, record);
+    const both = Buffer.concat([toBinary(TaskStatusSchema, status), toBinary(TaskRecordSchema, record)]);
+    expect(Buffer.compare(bytes, both)).toBe(0);
+  });
+
+  test.each([{ current: -1n }, { current: 2n ** 64n }, { current: "many" }])(
+    "fails for %o as toBinary does, and goes on",
+    (fields) => {
+      const encode = createEncoder(ProgressSchema);
+      const wrong = Object.assign(create(ProgressSchema, { total: 5n }), fields);
+      expect(() => encode(wrong)).toThrow(/core\.v1\.Progress\.current/);
+      const right = create(ProgressSchema, { current: 1n });
+      expect(Buffer.compare(encode(right), toBinary(ProgressSchema, right))).toBe(0);
+    },
+  );
+
+  test("takes for text what toBinary takes for it", () => {
+    const odd = Object.assign(create(ProgressSchema), { message: 7 as unknown as string });
+    expect(Buffer.compare(createEncoder(ProgressSchema)(odd), toBinary(ProgressSchema, odd))).toBe(0);
+  });
+});
