@@ -66,7 +66,10 @@ export async function snapshot(
     if (task === undefined) throw taskNotFound(core.name, taskId);
     const found = { task, revision };
     const status = await once(core, () => foldStatus(core, taskId, found, folding));
-    if (status !== undefined) return { status: { ...status, waitingFor: waitingFor(parts, taskId, task) }, revision };
+    if (status !== undefined) {
+      status.waitingFor = waitingFor(parts, taskId, task);
+      return { status, revision };
+    }
     // A newer launch has replaced the payload: show that.
     const loaded = await once(core, () => loadTask(core, taskId));
     task = loaded?.task;

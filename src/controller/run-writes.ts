@@ -12,13 +12,12 @@
  *    watch can end between any two commits.
  */
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type LogEntry, LogEntrySchema, type Progress } from "#gen/core/v1/core_pb.js";
 import { createWaiter, type Waiter } from "../async/waiter.ts";
 import type { Change } from "../store/store.ts";
 import { apply, type TaskEvent } from "../task/apply.ts";
 import { cutText } from "../task/limits.ts";
-import type { Task } from "../task/task.ts";
+import { type Task, timestampAt } from "../task/task.ts";
 import { tooManyWait, waitingEntriesMax } from "./active-task.ts";
 import { appendLogs, chunkMaxBytes, entriesBytes } from "./append-logs.ts";
 import type { Core } from "./core.ts";
@@ -152,7 +151,7 @@ export function rejectBatch(batch: Batch, error: unknown): void {
 
 /** A log entry, to be numbered when it is stored. */
 export function createLogEntry(level: number, msg: string, nowMs: number): LogEntry {
-  return create(LogEntrySchema, { msg, level, timestamp: timestampFromMs(nowMs) });
+  return create(LogEntrySchema, { msg, level, timestamp: timestampAt(nowMs) });
 }
 
 /** A task with writes applied, and the changes that go with them. */

@@ -189,7 +189,7 @@ export class Runs {
       this.#core.log.error({ err: error, taskId: run.taskId, runId: run.runId }, "a run was left as it is on disk");
     }
     run.end();
-    rejectBatch(run.writes.takeAll(), runIsOver(run));
+    if (!run.writes.isEmpty) rejectBatch(run.writes.takeAll(), runIsOver(run));
     this.#letGo(actor, run, this.#core.closing.aborted ? "left" : "void");
     // One that was lost, or left as it is, has no end that the stored launch would take place after.
     if (actor.delivery === undefined) await this.#launchStored(actor, [{ type: "unindex", key: run.leaseKey }]);

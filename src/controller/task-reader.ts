@@ -99,12 +99,11 @@ export async function foldStatus(
   const inline = status.logs.slice(Math.max(0, status.logs.length - folding.logs));
   const logs =
     folding.logs > 0 && inline.length === 0 ? await loadNewestLogs(core, taskId, task, folding.logs) : inline;
-  return {
-    ...copyStatus(status),
-    metadata: folding.metadata ? metadata : "",
-    result: folding.result ? result : undefined,
-    logs,
-  };
+  const folded = copyStatus(status);
+  folded.metadata = folding.metadata ? metadata : "";
+  folded.result = folding.result ? result : undefined;
+  folded.logs = logs;
+  return folded;
 }
 
 /** The text of a payload that is a record of its own. */

@@ -7,11 +7,11 @@
  * 3. A launch makes a new run (relaunch.ts); every other event stays within the run.
  */
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type Progress, type TaskError, TaskCancelSchema } from "#gen/core/v1/core_pb.js";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
 import { isActive, isEnded, nextState, type Trigger } from "./state.ts";
-import { type Task, withTransition } from "./task.ts";
+import { type Task, timestampAt, type TransitionChanges, withTransition } from "./task.ts";
 
 /** Of what a remote runner says: where it is in the order of all that it says in the attempt. */
 export interface Said {
@@ -74,17 +74,18 @@ export function apply(
   limits: TaskLimits = defaultTaskLimits,
 ): ApplyOutcome {
   const { state } = task.status;
-  if (event.type === "reject-writes" && isEnded(state)) return applied(applyChange(task, event, nowMs));
+  const now = timestampAt(nowMs);
+  if (event.type === "reject-writes" && isEnded(state)) return applied(applyChange(task, event, now));
   if (!isActive(state)) return { kind: "rejected", reason: `${event.type} does not apply to a run that is not alive` };
 
   const trigger = triggers[event.type];
-  if (trigger === undefined) return applied(applyChange(task, event, nowMs));
+  if (trigger === undefined) return applied(applyChange(task, event, now));
   const next = nextState(state, trigger);
   if (next === undefined) return { kind: "rejected", reason: `${event.type} does not apply in this state` };
-  const prepared = prepareTransition(task, event, nowMs);
   const reason =
     "reason" in event ? (event.reason ?? "") : event.type === "cancel" ? (task.status.cancel?.reason ?? "") : "";
-  return applied(withTransition(prepared, next, { nowMs, reason, transitionsMax: limits.transitionsMax }));
+  const { transitionsMax } = limits;
+  return applied(withTransition(task, next, { now, reason, transitionsMax, ...besideTransition(task, event, now) }));
 }
 
 function applied(task: Task): ApplyOutcome {
@@ -93,42 +94,42 @@ function applied(task: Task): ApplyOutcome {
 
 function changed(
   task: Task,
-  nowMs: number,
+  now: Timestamp,
   status: Partial<Task["status"]>,
   record: Partial<Task["record"]> = {},
 ): Task {
   return {
-    status: { ...task.status, ...status, updateTime: timestampFromMs(nowMs) },
+    status: { ...task.status, ...status, updateTime: now },
     record: { ...task.record, ...record, isTransition: false },
   };
 }
 
-function applyChange(task: Task, event: TaskEvent, nowMs: number): Task {
-  const { cancel } = task.status;
-  const now = timestampFromMs(nowMs);
+function applyChange(task: Task, event: TaskEvent, now: Timestamp): Task {
+  const { record, status } = task;
+  const { cancel } = status;
   switch (event.type) {
     case "offer":
-      return changed(task, nowMs, { runner: event.runner });
+      return changed(task, now, { runner: event.runner });
     case "request-cancel":
       if (cancel !== undefined) return task;
-      return changed(task, nowMs, {
+      return changed(task, now, {
         cancel: create(TaskCancelSchema, { requestedBy: event.requestedBy, reason: event.reason, requestedAt: now }),
       });
     case "deliver-cancel":
       if (cancel === undefined || cancel.deliveredAt !== undefined) return task;
-      return changed(task, nowMs, { cancel: { ...cancel, deliveredAt: now } });
+      return changed(task, now, { cancel: { ...cancel, deliveredAt: now } });
     case "progress":
       return changed(
         task,
-        nowMs,
+        now,
         { progress: event.progress, crashCount: 0 },
-        { attemptProgressed: true, ...said(task, event) },
+        { attemptProgressed: true, ...said(record, event) },
       );
     case "logs":
-      return withLogs(changed(task, nowMs, {}, said(task, event)), event);
+      return withLogs(changed(task, now, {}, said(record, event)), event);
     case "reject-writes": {
-      const rejectedWrites = task.status.rejectedWrites + BigInt(event.count);
-      const counted = changed(task, nowMs, { rejectedWrites });
+      const rejectedWrites = status.rejectedWrites + BigInt(event.count);
+      const counted = changed(task, now, { rejectedWrites });
       return event.log === undefined ? counted : withLogs(counted, event.log);
     }
     default:
@@ -152,42 +153,41 @@ function withLogs({ status, record }: Task, counts: LogCounts): Task {
 }
 
 /** How far what the runner said is on disk with the event. */
-function said({ record }: Task, { seq, fence }: EndSaid): Pick<Task["record"], "writtenSeq" | "endFence"> {
+function said(record: Task["record"], { seq, fence }: EndSaid): Pick<Task["record"], "writtenSeq" | "endFence"> {
   return { writtenSeq: seq ?? record.writtenSeq, endFence: fence ?? record.endFence };
 }
 
 /** What changes beside the state in a transition. */
-function prepareTransition(task: Task, event: TaskEvent, nowMs: number): Task {
-  const { status, record } = task;
-  const now = timestampFromMs(nowMs);
-  const cancel = status.cancel === undefined ? undefined : { ...status.cancel, acknowledgedAt: now };
+function besideTransition(
+  { status, record }: Task,
+  event: TaskEvent,
+  now: Timestamp,
+): Pick<TransitionChanges, "status" | "record"> {
   switch (event.type) {
     case "start":
-      return {
-        status: { ...status, startTime: status.startTime ?? now },
-        record: { ...record, ...said(task, event) },
-      };
+      return { status: { startTime: status.startTime ?? now }, record: said(record, event) };
     case "end":
-      return withEnd(task, event, { result: event.result, endTime: now, cancel });
     case "error":
-      return withEnd(task, event, { error: event.error, endTime: now, cancel });
-    case "cancel":
-      return withEnd(task, event, { endTime: now, cancel });
+    case "cancel": {
+      const cancel = status.cancel === undefined ? undefined : { ...status.cancel, acknowledgedAt: now };
+      return { status: { ...endOf(event), endTime: now, cancel }, record: said(record, event) };
+    }
     case "resume": {
       const crashCount =
         event.died && !record.attemptProgressed ? status.crashCount + 1 : event.died ? 0 : status.crashCount;
       return {
-        status: { ...status, attempt: status.attempt + 1, crashCount, runner: "" },
-        record: { ...record, attemptProgressed: false, writtenSeq: 0n },
+        status: { attempt: status.attempt + 1, crashCount, runner: "" },
+        record: { attemptProgressed: false, writtenSeq: 0n },
       };
     }
     default:
-      return task;
+      return {};
   }
 }
 
-function withEnd(task: Task, event: EndSaid, status: Partial<Task["status"]>): Task {
-  return { status: { ...task.status, ...status }, record: { ...task.record, ...said(task, event) } };
+function endOf(event: TaskEvent & { type: "end" | "error" | "cancel" }): Partial<Task["status"]> {
+  if (event.type === "end") return { result: event.result };
+  return event.type === "error" ? { error: event.error } : {};
 }
 
 /** After how many deaths in a row without progress a task may only start alone. */

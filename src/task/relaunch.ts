@@ -1,5 +1,4 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type TaskState, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
@@ -13,7 +12,7 @@ import {
   StateRunning,
   StateUnknown,
 } from "./state.ts";
-import { type Task, withTransition } from "./task.ts";
+import { type Task, timestampAt, withTransition } from "./task.ts";
 
 /** What a new run keeps of the one before. */
 export interface RelaunchRule {
@@ -63,6 +62,7 @@ export function relaunch(
   nowMs: number,
   limits: TaskLimits = defaultTaskLimits,
 ): Launched {
+  const now = timestampAt(nowMs);
   const before = task?.status;
   const rule = before === undefined ? clean : (relaunchTable[before.state] ?? clean);
   const keepsLogs = rule.logs !== "clear";
@@ -76,7 +76,7 @@ export function relaunch(
     attempt: 1,
     labels: { ...launch.labels },
     owner: launch.owner,
-    createTime: before?.createTime ?? timestampFromMs(nowMs),
+    createTime: before?.createTime ?? now,
     runId: launch.runId,
     runner: launch.runner ?? "",
     logCount: keepsLogs ? (before?.logCount ?? 0n) : 0n,
@@ -93,7 +93,7 @@ export function relaunch(
   const reason =
     before === undefined ? "" : isActive(before.state) ? `restarted while ${from}` : `launched again after ${from}`;
   return {
-    task: withTransition({ status, record }, StatePending, { nowMs, reason, transitionsMax: limits.transitionsMax }),
+    task: withTransition({ status, record }, StatePending, { now, reason, transitionsMax: limits.transitionsMax }),
     logEntry:
       rule.logs === "keep, append an entry" && before !== undefined
         ? `restarting; the run before was ${from}`

@@ -1,6 +1,5 @@
-import { create } from "@bufbuild/protobuf";
-import { timestampFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
-import { type StateTransition, StateTransitionSchema, type TaskState, type TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { StateTransition, TaskState, TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { TaskRecord } from "#gen/stint/store/v1/record_pb.js";
 
 /**
@@ -13,35 +12,47 @@ export interface Task {
   readonly record: TaskRecord;
 }
 
+/** The timestamp of a time in ms since 1970, as timestampFromMs makes it at ten times the cost: each event of each task has one. */
+export function timestampAt(ms: number): Timestamp {
+  const seconds = Math.floor(ms / 1000);
+  return {
+    $typeName: "google.protobuf.Timestamp",
+    seconds: BigInt(seconds),
+    nanos: Math.floor((ms - seconds * 1000) * 1_000_000),
+  };
+}
+
 /** The time in ms of a timestamp; 0 when it is unset. */
 export function timestampMs(timestamp: Timestamp | undefined): number {
   if (timestamp === undefined) return 0;
   return Number(timestamp.seconds) * 1000 + Math.floor(timestamp.nanos / 1e6);
 }
 
+/** A transition, and what changes with it. */
+export interface TransitionChanges {
+  readonly now: Timestamp;
+  readonly reason: string;
+  readonly transitionsMax: number;
+  readonly status?: Partial<TaskStatus>;
+  readonly record?: Partial<TaskRecord>;
+}
+
 /** The task with one transition more, and the oldest dropped above `transitionsMax`. */
-export function withTransition(
-  task: Task,
-  state: TaskState,
-  options: { nowMs: number; reason: string; transitionsMax: number },
-): Task {
-  const transition: StateTransition = create(StateTransitionSchema, {
-    state,
-    timestamp: timestampFromMs(options.nowMs),
-    reason: options.reason,
-  });
-  const { transitions } = task.status;
-  const kept = transitions.slice(Math.max(0, transitions.length - (options.transitionsMax - 1)));
-  const dropped = BigInt(transitions.length - kept.length);
+export function withTransition(task: Task, state: TaskState, changes: TransitionChanges): Task {
+  const { now, reason, transitionsMax } = changes;
+  const transition: StateTransition = { $typeName: "core.v1.StateTransition", state, timestamp: now, reason };
+  const { transitions, transitionsDropped } = task.status;
+  const dropped = Math.max(0, transitions.length - (transitionsMax - 1));
   return {
     status: {
       ...task.status,
+      ...changes.status,
       state,
-      transitions: [...kept, transition],
-      transitionsDropped: task.status.transitionsDropped + dropped,
-      updateTime: timestampFromMs(options.nowMs),
+      transitions: [...(dropped === 0 ? transitions : transitions.slice(dropped)), transition],
+      transitionsDropped: dropped === 0 ? transitionsDropped : transitionsDropped + BigInt(dropped),
+      updateTime: now,
     },
-    record: { ...task.record, isTransition: true },
+    record: { ...task.record, ...changes.record, isTransition: true },
   };
 }
 

@@ -263,7 +263,7 @@ describe("transitions", () => {
   });
   test("carry their reason and time", () => {
     const { status } = withTransition(sampleTask(StatePending), StateRunning, {
-      nowMs,
+      now,
       reason: "r",
       transitionsMax: 9,
     });
