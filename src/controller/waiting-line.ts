@@ -4,7 +4,8 @@
  *
  * 1. The window is a part of the line without gaps, from the last one taken on; `#complete`
  *    says that it reaches to the line's end.
- * 2. What is pushed while the window does not reach the end is found in the store later.
+ * 2. What is pushed while the window does not reach the end is found in the store later, or if its place is before the end of
+ *    the page that is being read, put into the window: that page may have been read before it was stored.
  * 3. Nobody is taken twice.
  */
 import { listPrefix, parseWaitingKey, waitingKey } from "../store/keys.ts";
@@ -21,7 +22,8 @@ export class WaitingLine {
   readonly #windowMax: number;
   #window: WaitingTask[] = [];
   #complete = false;
-  #pushes = 0;
+  /** What was pushed since the page that is being read was asked for. */
+  #arrived: WaitingTask[] | undefined;
   #lastKey: string | undefined;
   #lastNumber = -1n;
 
@@ -37,9 +39,8 @@ export class WaitingLine {
 
   /** A task that has just been stored as waiting. */
   push(task: WaitingTask): void {
-    this.#pushes += 1;
     if (task.queueNumber <= this.#lastNumber) this.#insert(task);
-    else if (!this.#complete) return;
+    else if (!this.#complete) this.#arrived?.push(task);
     else if (this.#window.length < this.#windowMax) this.#append(task);
     else this.#complete = false;
   }
@@ -54,23 +55,33 @@ export class WaitingLine {
   }
 
   async #loadWindow(): Promise<void> {
-    const pushes = this.#pushes;
-    const page = await untilDone(this.#core, () =>
-      this.#core.store.scan({
-        prefix: listPrefix("waiting", this.#core.name),
-        after: this.#lastKey,
-        limit: this.#windowMax,
-      }),
-    );
-    for (const entry of page) this.#append(parseWaitingKey(entry.key));
-    // What was pushed while the page was read may not be in it: look again before the line counts as complete.
-    this.#complete = page.length < this.#windowMax && pushes === this.#pushes;
+    const arrived: WaitingTask[] = [];
+    this.#arrived = arrived;
+    try {
+      const page = await untilDone(this.#core, () =>
+        this.#core.store.scan({
+          prefix: listPrefix("waiting", this.#core.name),
+          after: this.#lastKey,
+          limit: this.#windowMax,
+        }),
+      );
+      for (const entry of page) this.#append(parseWaitingKey(entry.key));
+      for (const task of arrived) if (task.queueNumber <= this.#lastNumber && !this.#has(task)) this.#insert(task);
+      // What was pushed meanwhile may not be in the page: look again before the line counts as complete.
+      this.#complete = page.length < this.#windowMax && arrived.length === 0;
+    } finally {
+      this.#arrived = undefined;
+    }
   }
 
   #append(task: WaitingTask): void {
     this.#window.push(task);
     this.#lastNumber = task.queueNumber;
     this.#lastKey = waitingKey(this.#core.name, task.queueNumber, task.taskId);
+  }
+
+  #has({ taskId, queueNumber }: WaitingTask): boolean {
+    return this.#window.some((each) => each.queueNumber === queueNumber && each.taskId === taskId);
   }
 
   #insert(task: WaitingTask): void {

@@ -78,3 +78,32 @@ test("a line hands out everybody once, the oldest first, whatever its window and
     { numRuns: 500 },
   );
 });
+
+test("one that was stored after a page of the line was read, and before those in it, is in the line all the same", async () => {
+  const store = await openMemoryStore();
+  const lifetime = new Lifetime(() => new Error("closed"));
+  const put = async (n: number): Promise<void> => {
+    await store.commit([{ type: "index", key: waitingKey("c", BigInt(n), `t${n}`), value: new Uint8Array(0) }]);
+  };
+  let afterScan = async (): Promise<void> => {};
+  const scan: typeof store.scan = async (options) => {
+    const page = await store.scan(options);
+    await afterScan();
+    return page;
+  };
+  const slow = { scan };
+  const line = new WaitingLine({ name: "c", store: slow, lifetime } as unknown as Core);
+  await put(3);
+  // As runs do that go back to their old places, and launches that were overtaken.
+  afterScan = async () => {
+    afterScan = async () => {};
+    for (const n of [2, 4, 1]) {
+      await put(n);
+      line.push({ queueNumber: BigInt(n), taskId: `t${n}` });
+    }
+  };
+  const taken: bigint[] = [];
+  for (let next = await line.take(); next !== undefined; next = await line.take()) taken.push(next.queueNumber);
+  expect(taken).toEqual([1n, 2n, 3n, 4n]);
+  expect(line.isEmpty).toBe(true);
+});
