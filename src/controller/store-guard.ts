@@ -6,6 +6,8 @@
  *
  * 1. `healthy` is false from the first report of a failure until `reopen` resolved.
  * 2. Waiters resolve only when the store is back; they reject only when closed.
+ * 3. Where the store fails again soon after it was back, waiters are held up before they try again, ever longer: one that can be
+ *    opened and still not be used, or that has a place that cannot be read, must not be tried in a loop. Others are not held up with them.
  */
 import { type Clock, sleep, systemClock } from "../clock.ts";
 import { type Log, silentLog } from "../log.ts";
@@ -17,7 +19,7 @@ export interface StoreGuard {
   readonly healthy: boolean;
   /** Why the store fails; undefined while it is healthy. */
   readonly failure: unknown;
-  /** Reports a failure and resolves when the store is back; rejects with the failure when the guard is closed first. */
+  /** Reports a failure and resolves when the store is back and may be tried again; rejects with the failure when the guard is closed first. */
   recover(failure: unknown): Promise<void>;
   /** Calls the listener at each change of `healthy`; the returned function takes it off. */
   onChange(listener: (healthy: boolean) => void): () => void;
@@ -27,6 +29,8 @@ export interface StoreGuard {
 
 const firstDelayMs = 20;
 const maxDelayMs = 2_000;
+/** Who was well for so long has not failed again, but anew. */
+const calmMs = 10_000;
 
 /** The store, and what the guard waits with; all but the store as in ControllerOptions. */
 export interface StoreGuardOptions {
@@ -42,47 +46,56 @@ export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
   const listeners = new Set<(healthy: boolean) => void>();
   const closing = new AbortController();
   let failure: unknown;
-  let recovery: Promise<void> | undefined;
+  let reopening: Promise<void> | undefined;
+  let backMs = Number.NEGATIVE_INFINITY;
+  const delay = (ms: number): Promise<void> => sleep(clock, ms * (0.5 + random.fraction()), closing.signal);
+  const pauses = new Pauses(delay);
 
   function tell(healthy: boolean): void {
     for (const listener of [...listeners]) listener(healthy);
   }
 
-  async function run(): Promise<void> {
+  async function reopen(): Promise<void> {
     const since = clock.mono();
-    log.warn({ err: failure }, "the store fails; trying to bring it back");
+    const isAgain = since - backMs < calmMs;
+    // What fails again and again is said now and then.
+    const isSaid = !isAgain || pauses.current === undefined;
+    if (isSaid) log.warn({ err: failure }, "the store fails; trying to bring it back");
     tell(false);
-    for (let delayMs = firstDelayMs; !closing.signal.aborted; delayMs = Math.min(delayMs * 2, maxDelayMs)) {
+    for (let delayMs = firstDelayMs; !closing.signal.aborted; delayMs = longer(delayMs)) {
       try {
         await store.reopen();
         failure = undefined;
-        recovery = undefined;
-        log.warn({ downMs: Math.round(clock.mono() - since) }, "the store is back");
+        reopening = undefined;
+        backMs = clock.mono();
+        pauses.next(isAgain);
+        if (isSaid) log.warn({ downMs: Math.round(backMs - since) }, "the store is back");
         tell(true);
         return;
       } catch (error) {
         failure = error;
       }
-      await sleep(clock, delayMs * (0.5 + random.fraction()), closing.signal);
+      await delay(delayMs);
     }
     throw failure;
   }
 
   return {
     get healthy() {
-      return recovery === undefined;
+      return reopening === undefined;
     },
     get failure() {
       return failure;
     },
     recover(reported) {
-      if (recovery === undefined) {
+      if (reopening === undefined) {
         failure = reported;
-        recovery = run();
-        // Nobody may be waiting for it; who waits sees the rejection all the same.
-        recovery.catch(() => {});
+        reopening = reopen();
       }
-      return recovery;
+      const done = reopening.then(() => pauses.current);
+      // Nobody may be waiting for it; who waits sees the rejection all the same.
+      done.catch(() => {});
+      return done;
     },
     onChange(listener) {
       listeners.add(listener);
@@ -92,4 +105,35 @@ export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
       closing.abort();
     },
   };
+}
+
+/** What those are held up by who try again: the first not at all, and each ever longer. */
+class Pauses {
+  readonly #delay: (ms: number) => Promise<void>;
+  #current: Promise<void> | undefined;
+  #nextMs = 0;
+
+  constructor(delay: (ms: number) => Promise<void>) {
+    this.#delay = delay;
+  }
+
+  /** The one that is under way. */
+  get current(): Promise<void> | undefined {
+    return this.#current;
+  }
+
+  /** Begins the next, where none is under way; `isAgain`: it is not the first. */
+  next(isAgain: boolean): void {
+    if (this.#current !== undefined) return;
+    const ms = isAgain ? this.#nextMs : 0;
+    this.#nextMs = longer(ms);
+    if (ms === 0) return;
+    this.#current = this.#delay(ms).finally(() => {
+      this.#current = undefined;
+    });
+  }
+}
+
+function longer(ms: number): number {
+  return Math.min(Math.max(ms * 2, firstDelayMs), maxDelayMs);
 }

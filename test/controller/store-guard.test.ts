@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import { Lifetime } from "../../src/async/lifetime.ts";
+import { once, untilDone } from "../../src/controller/commit.ts";
 import { createStoreGuard } from "../../src/controller/store-guard.ts";
 import type { Log } from "../../src/log.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
@@ -51,6 +53,34 @@ test("a guard that is healthy again warns of the next failure, and tells only th
   expect([waiting.state(), guard.healthy]).toEqual(["done", true]);
   expect(logged).toHaveLength(4);
   expect(health).toEqual([false, true]);
+});
+
+test("who tries a store that fails again as soon as it is back is held up ever longer, and nobody else is", async () => {
+  const { clock, guard, reopenedMs, logged } = await openGuard(0);
+  const lifetime = new Lifetime(() => new Error("closed"));
+  const core = { store: await openMemoryStore({ clock }), guard, lifetime };
+  // Such as one with a place on the disk that cannot be read.
+  const read = async (): Promise<string> => {
+    if (clock.mono() < 60_000) throw new StoreError("UNAVAILABLE", "reading failed");
+    return "read";
+  };
+  const reading = [1, 2, 3].map(() => observed(untilDone(core, read)));
+  await clock.advance(30_000);
+  const delays = reopenedMs.slice(1).map((ms, i) => ms - (reopenedMs[i] ?? 0));
+  expect(delays.slice(0, 10)).toEqual([0, 20, 40, 80, 160, 320, 640, 1_280, 2_000, 2_000]);
+  expect(logged).toHaveLength(2 * reopenedMs.length);
+  for (let i = 0; i < 50; i += 1) {
+    await expect(once(core, read)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await clock.advance(10);
+    expect(guard.healthy).toBe(true);
+  }
+  expect(logged.length).toBeLessThanOrEqual(2 * delays.length + 4);
+  await clock.advance(32_000);
+  expect(reading.map((each) => each.state())).toEqual(["done", "done", "done"]);
+  // One that was well for a while is tried again at once.
+  await clock.advance(10_000);
+  await guard.recover(new Error("another"));
+  expect(reopenedMs.at(-1)).toBe(clock.mono());
 });
 
 test("a guard that is closed gives up, rejects those who wait, and leaves no timer", async () => {
