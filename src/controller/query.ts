@@ -92,13 +92,16 @@ function foldingOf({ include }: QueryOptions): Folding {
 
 /** About the bytes of a status in an answer, in binary or in JSON, and never less where a text in it may be long. */
 function sizeOf({ logs, transitions, labels, ...status }: TaskSnapshot["status"]): number {
-  const { metadata, result, error, cancel, progress } = status;
-  const texts = [metadata, result, error?.message, cancel?.reason, progress?.message, progress?.unit];
+  const { metadata, result, error, cancel, progress, owner, runner } = status;
+  const ofPeople = [owner, runner, cancel?.requestedBy, cancel?.reason];
+  const texts = [metadata, result, error?.message, progress?.message, progress?.unit, ...ofPeople];
   let bytes = 640;
   for (const text of texts) bytes += answerByteLength(text ?? "");
   for (const { reason } of transitions) bytes += answerByteLength(reason) + 96;
   for (const { msg } of logs) bytes += answerByteLength(msg) + 96;
-  for (const [name, value] of Object.entries(labels)) bytes += answerByteLength(name) + answerByteLength(value) + 8;
+  for (const [name, value] of [labels, error?.details ?? {}].flatMap(Object.entries<string>)) {
+    bytes += answerByteLength(name) + answerByteLength(value) + 8;
+  }
   return bytes;
 }
 

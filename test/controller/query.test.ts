@@ -2,7 +2,7 @@ import { create, toJsonString } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { StateTransitionSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { StateTransitionSchema, TaskErrorSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { ListTasksResponseSchema } from "#gen/stint/v1/controller_pb.js";
 import type { QueryOptions } from "../../src/controller/controller.ts";
 import type { Entry, ScanOptions } from "../../src/store/store.ts";
@@ -232,11 +232,17 @@ describe("a list", () => {
     expect(await h.pages()).toHaveLength(1);
   });
 
-  test("stops a page at 2 MiB of errors, reasons and progress too", async () => {
+  test.each([
+    ["the message of an error", () => ({ message: "e".repeat(4_000) })],
+    [
+      "its details",
+      () => ({ details: { output: "o".repeat(1_000), ["k".repeat(1_000)]: "", input: "i".repeat(2_000) } }),
+    ],
+  ])("stops a page at 2 MiB of progress and %s too", async (_, init) => {
     await using h = await openHarness();
     h.runner.scripts.running = async (phase) => {
       await phase.task.setProgress({ current: 1, message: "p".repeat(4_000) });
-      throw new Error("e".repeat(4_000));
+      throw Object.assign(new Error("failed"), { taskError: create(TaskErrorSchema, init()) });
     };
     for (let i = 0; i < 600; i += 1) await h.launch(`t${i}`);
     await h.settle();
