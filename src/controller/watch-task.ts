@@ -52,10 +52,10 @@ export function watchTask(parts: Parts, taskId: string, options: WatchTaskOption
   checkWatch(parts, taskId, options);
   return {
     async *[Symbol.asyncIterator]() {
+      const wakeup = core.hub.enter(taskId, core.limits.watchersMax);
       const leaving = new AbortController();
       const offs = [onAbort(core.closing, () => leaving.abort())];
       if (options.signal !== undefined) offs.push(onAbort(options.signal, () => leaving.abort()));
-      const wakeup = core.hub.enter(taskId, core.limits.watchersMax);
       const offWakeup = onAbort(leaving.signal, () => wakeup.close());
       try {
         yield* watch(parts, taskId, options, { signal: leaving.signal, wakeup });

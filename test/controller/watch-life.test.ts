@@ -185,11 +185,13 @@ describe("a watch ends", () => {
     const phase = await running(h);
     const open = [1, 2, 3].map(() => new Puller(h.controller.watchTask("a")));
     for (const puller of open) expect(await puller.next()).toBe("Running");
-    const refused = await failing(watch(h, "a"));
+    const leaving = new AbortController();
+    const refused = await failing(new Watching(h.controller.watchTask("a", { signal: leaving.signal })));
     expect(refused.error).toMatchObject({
       code: "RESOURCE_EXHAUSTED",
       details: { reason: "LIMIT", metadata: { limit: "watchers_max", value: "3" } },
     });
+    expect(getEventListeners(leaving.signal, "abort")).toEqual([]);
     await open[1]?.leave();
     const watching = watch(h, "a");
     phase.return();
