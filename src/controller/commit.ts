@@ -7,7 +7,7 @@
  *    not applied again, and nobody is told "no" before that is sure.
  * 3. A controller that has closed commits nothing more, and nobody waits on for a store that fails or does not answer.
  */
-import { type Change, type Condition, type Entry, StoreError } from "../store/store.ts";
+import { type Change, type Condition, getMarked, StoreError } from "../store/store.ts";
 import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
 
@@ -146,21 +146,12 @@ async function appliedRevision(
     changes.find((change) => change.type === "index") ??
     changes.find((change) => change.type !== "add");
   if (telling === undefined) return core.store.revision();
-  const entry = await getOrDamaged(core, telling.key);
+  const entry = await getMarked(core.store, telling.key);
   // Nothing that was just written is damaged: it is what was there before.
-  if (entry === "damaged") return undefined;
+  if (entry?.corrupt === true) return undefined;
   if (!isWritten(telling)) return entry === undefined ? core.store.revision() : undefined;
   if (entry === undefined || entry.revision === conditionOf(telling)?.revision) return undefined;
   return sameBytes(entry.value, telling.value) ? entry.revision : undefined;
-}
-
-async function getOrDamaged(core: CommitCore, key: string): Promise<Entry | "damaged" | undefined> {
-  try {
-    return await core.store.get(key);
-  } catch (error) {
-    if (error instanceof StoreError && error.code === "CORRUPT") return "damaged";
-    throw error;
-  }
 }
 
 function isWritten(change: Change): change is Extract<Change, { value: Uint8Array }> {

@@ -1,5 +1,6 @@
 /** Deleting a task with all that belongs to it: in one commit what can be seen of it, then its log entries. */
 import { deliveryKey } from "../store/keys.ts";
+import { getMarked } from "../store/store.ts";
 import { checkTaskId } from "../task/ids.ts";
 import { isActive, isEnded, stateName } from "../task/state.ts";
 import { type Task, timestampMs } from "../task/task.ts";
@@ -59,10 +60,11 @@ export function cleanTask(parts: Parts, taskId: string, when: Due): Promise<bool
       const { endTime, transitions } = task.status;
       if (timestampMs(endTime ?? transitions.at(-1)?.timestamp) > when.endedBeforeMs) return false;
       if (when.upToRevision !== undefined && revision > when.upToRevision) return false;
-      const key = deliveryKey(parts.core.name, taskId, task.status.runId);
-      if (actor.delivery !== undefined || (await untilDone(parts.core, () => parts.core.store.get(key))) !== undefined)
-        return false;
-      return remove(parts, actor, "until-done");
+      const { core } = parts;
+      const key = deliveryKey(core.name, taskId, task.status.runId);
+      if (actor.delivery !== undefined) return false;
+      const untold = await untilDone(core, () => getMarked(core.store, key));
+      return untold === undefined && remove(parts, actor, "until-done");
     }),
   );
 }

@@ -4,7 +4,7 @@
  */
 import { forEachConcurrently } from "../async/for-each-concurrently.ts";
 import { deliveryKey, listedTaskId, listPrefix } from "../store/keys.ts";
-import type { Entry } from "../store/store.ts";
+import { type Entry, getMarked } from "../store/store.ts";
 import { isEnded } from "../task/state.ts";
 import { once, untilDone } from "./commit.ts";
 import type { Parts } from "./parts.ts";
@@ -74,7 +74,8 @@ export async function tellsKeptEnd({ core, runs }: Parts, actor: TaskActor): Pro
   const { task } = actor.known ?? { task: undefined };
   if (core.host.kind !== "remote" || !core.host.canTell) return false;
   if (task === undefined || !isEnded(task.status.state)) return false;
-  const entry = await once(core, () => core.store.get(deliveryKey(core.name, actor.taskId, task.status.runId)));
+  const key = deliveryKey(core.name, actor.taskId, task.status.runId);
+  const entry = await once(core, () => getMarked(core.store, key));
   if (entry === undefined) return false;
   runs.deliver(actor, { fence: 0n, seat: undefined, isKept: true, revision: entry.revision });
   return true;

@@ -26,7 +26,7 @@ import {
   type TaskListName,
   waitingKey,
 } from "../store/keys.ts";
-import type { Change, Entry } from "../store/store.ts";
+import { type Change, type Entry, getMarked } from "../store/store.ts";
 import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
 import { isActive, StatePending, StateRunning } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
@@ -201,7 +201,7 @@ function crashLoop(crashCount: number): ReturnType<typeof createTaskError> {
 async function isWaiting({ core }: Parts, taskId: string, task: Task): Promise<boolean> {
   if (task.status.state !== StatePending) return false;
   const key = waitingKey(core.name, task.record.queueNumber, taskId);
-  return (await untilDone(core, () => core.store.get(key))) !== undefined;
+  return (await untilDone(core, () => getMarked(core.store, key))) !== undefined;
 }
 
 /** Launches whose run before has ended already; the others wait for theirs, which was taken up. */
@@ -242,7 +242,7 @@ export async function deliverAgain(parts: Parts, entry: Entry): Promise<void> {
     const { task } = await actor.load("until-done");
     if (actor.delivery !== undefined) return 1;
     // An end that this opening has made may have been told since the entry was read.
-    if (entry.corrupt !== true && (await untilDone(core, () => core.store.get(entry.key))) === undefined) return 1;
+    if ((await untilDone(core, () => getMarked(core.store, entry.key))) === undefined) return 1;
     if (task === undefined || isActive(task.status.state)) return 0;
     if (entry.key !== deliveryKey(core.name, taskId, task.status.runId)) return 0;
     // The runner of this process does not want to know; one that is not there yet may.

@@ -4,7 +4,7 @@
  */
 import { sleep } from "../clock.ts";
 import { endedPrefix, parseIndexKey } from "../store/keys.ts";
-import type { Entry } from "../store/store.ts";
+import { type Entry, getMarked } from "../store/store.ts";
 import { commit, untilDone } from "./commit.ts";
 import { cleanTask, type Due } from "./delete-task.ts";
 import { ControllerError } from "./error.ts";
@@ -62,7 +62,7 @@ async function sweepEntry(parts: Parts, entry: Entry, when: Due): Promise<boolea
     const isStale = await parts.actors.use(taskId, (actor) =>
       actor.serialize(async () => (await actor.load("until-done")).task === undefined),
     );
-    const isLeft = isStale && (await untilDone(core, () => core.store.get(entry.key))) !== undefined;
+    const isLeft = isStale && (await untilDone(core, () => getMarked(core.store, entry.key))) !== undefined;
     if (isLeft) await commit(core, [{ type: "unindex", key: entry.key }], [], "until-done");
   } catch (error) {
     if (!(error instanceof ControllerError) || (error.code !== "DATA_LOSS" && error.code !== "ABORTED")) throw error;

@@ -20,7 +20,7 @@ import {
 import { isCompacted, KeyValueError, toKeyValueError } from "./key-value-error.ts";
 import { checkKey, checkRevision, checkText, invalid } from "./key-value-input.ts";
 import { type KeyValueEvent, type VersionedValue, type WatchKeysOptions, watchKeys } from "./key-value-watch.ts";
-import { type Entry, type Store, StoreError } from "./store.ts";
+import { type Entry, getMarked, type Store, StoreError } from "./store.ts";
 
 /** Methods reject with KeyValueError; see its codes. Revisions are those of the store, one counter for all keys. */
 export interface KeyValueStore<T> {
@@ -231,11 +231,7 @@ class StoreView<T> implements KeyValueStore<T> {
   async #newest(key: string): Promise<Entry | undefined> {
     if (!isInView(this.#codec, key)) return undefined;
     try {
-      return await this.#store.get(key).catch(async (error: unknown) => {
-        if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
-        const [entry] = await this.#store.scan({ prefix: key, limit: 1 });
-        return entry?.key === key ? entry : undefined;
-      });
+      return await getMarked(this.#store, key);
     } catch (error) {
       throw toKeyValueError(error);
     }

@@ -10,7 +10,7 @@
 import { type FoldingCodec, isInView, loadValue } from "./key-value-codec.ts";
 import { isCompacted, KeyValueError, toKeyValueError } from "./key-value-error.ts";
 import { checkKey, checkRevision, checkText } from "./key-value-input.ts";
-import { type Entry, type Store, StoreError, type StoreEvent } from "./store.ts";
+import { type Entry, getMarked, type Store, StoreError, type StoreEvent } from "./store.ts";
 
 /** A value, and when it was put. */
 export interface VersionedValue<T> {
@@ -114,7 +114,7 @@ class ViewWatch<T> {
 
   async *#existing(revision: bigint): AsyncGenerator<KeyValueEvent<T>, void> {
     for (const { key } of await this.#existingKeys(revision)) {
-      const entry = await this.#entryAsOf(key, revision);
+      const entry = await getMarked(this.#options.store, key, revision);
       if (this.#isAborted()) return;
       if (entry === undefined) continue;
       const current = await this.#load(entry, revision);
@@ -164,20 +164,8 @@ class ViewWatch<T> {
 
   /** What the key was as of the revision. */
   async #valueAsOf(key: string, revision: bigint): Promise<Part<T>> {
-    const entry = await this.#entryAsOf(key, revision);
+    const entry = await getMarked(this.#options.store, key, revision);
     return entry && (await this.#load(entry, revision));
-  }
-
-  /** One that is damaged is marked, as a scan would. */
-  async #entryAsOf(key: string, revision: bigint): Promise<Entry | undefined> {
-    const { store } = this.#options;
-    try {
-      return await store.get(key, { revision });
-    } catch (error) {
-      if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
-      const [entry] = await store.scan({ prefix: key, limit: 1, revision });
-      return entry?.key === key ? entry : undefined;
-    }
   }
 
   async #load(entry: Entry, revision: bigint): Promise<Part<T>> {

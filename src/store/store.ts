@@ -199,6 +199,21 @@ export class StoreError extends Error {
   }
 }
 
+/** As `get`, but a damaged entry is one, marked as a scan marks it: that it is there says something, whatever its bytes. */
+export async function getMarked(
+  store: Pick<Store, "get" | "scan">,
+  key: string,
+  revision?: bigint,
+): Promise<Entry | undefined> {
+  try {
+    return await store.get(key, { revision });
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
+    const [entry] = await store.scan({ prefix: key, limit: 1, revision });
+    return entry?.key === key ? entry : undefined;
+  }
+}
+
 /**
  * Orders keys by their UTF-8 bytes. JavaScript's own order of strings differs
  * from it where a surrogate meets a code unit above it.

@@ -1,5 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { endedKey } from "../../src/store/keys.ts";
+import type { Store } from "../../src/store/store.ts";
 import { createHarness, type Harness, openHarness, refusal } from "../support/controller-harness.ts";
+import { damageEntries } from "../support/damaged-store.ts";
 import { FaultPlan, FaultStore } from "../support/fault-store.ts";
 
 async function finish(h: Harness, ...ids: string[]): Promise<void> {
@@ -160,6 +163,23 @@ describe("with a time to keep them, ended tasks", () => {
     expect(await h.controller.listTasks()).toEqual(["a"]);
     await h.clock.advance(30_000);
     expect(await h.controller.listTasks()).toEqual([]);
+  });
+
+  test("are swept where an entry that one of them has, or that is left of one, is damaged", async () => {
+    await using h = await openHarness();
+    h.runner.scripts.completed = (phase) => (phase.taskId === "untold" ? phase.settled : undefined);
+    const ended = endedKey("tests", 1_000, "ghost");
+    await h.disk.commit([{ type: "index", key: ended, value: new Uint8Array(0) }]);
+    await finish(h, "untold", "told");
+    const isDamaged = (key: string): boolean => key === ended || key.startsWith("/deliveries/tests/untold/");
+    const wrap = (store: Store): Store => damageEntries(store, isDamaged);
+    await h.crash({ retired: true, retention: { afterEndMs: hour }, wrap });
+    await h.clock.advance(hour + 20_000);
+    // Its end is kept to be told, whatever the entry's bytes are: that it is there says so.
+    expect(await h.controller.listTasks()).toEqual(["untold"]);
+    expect(await h.keys("/index/ended/")).toHaveLength(1);
+    expect(h.messages("warn").filter((message) => message.includes("sweep"))).toEqual([]);
+    await h.controller.deleteTask("untold");
   });
 
   test("whose log is long are gone with it, in steps, over a crash too", async () => {
