@@ -57,12 +57,14 @@ export class Http2Connections {
   accept(socket: Socket): void {
     // HTTP/2 has no half of a connection: who says it is done, is gone.
     socket.allowHalfOpen = false;
-    this.#server.once("session", (session) => {
+    const guard = (session: ServerHttp2Session): void => {
       this.#sessions.set(session, new SessionGuard(session, socket, this.#options));
       socket.once("close", () => this.#sessions.delete(session));
-    });
-    // It makes the session at once.
+    };
+    // It makes the session at once, or none: over TLS HTTP/2 has to be agreed on (ALPN), and whoever speaks it all the same is refused.
+    this.#server.once("session", guard);
     this.#server.emit("connection", socket);
+    this.#server.off("session", guard);
   }
 
   /** No new calls on any session (GOAWAY); each ends with its last call. */
