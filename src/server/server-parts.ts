@@ -2,6 +2,7 @@
  * What a server is made of: the store, the controllers on it, the commands that it runs, and the port. Each part is there from
  * when it was opened; they are given up in the order calls, controllers, commands, store.
  */
+import { setMaxListeners } from "node:events";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { RunnerKind } from "#gen/stint/v1/controller_pb.js";
@@ -73,6 +74,8 @@ export class ServerParts {
 
   constructor(options: ResolvedServerOptions) {
     this.#options = options;
+    // Every watch of all controllers listens to it: no number of them is a leak.
+    setMaxListeners(0, this.#closing.signal);
     this.#remote = new RemoteControllers({
       registry: this.#registry,
       controllersMax: options.limits.runnerControllersMax,

@@ -133,3 +133,19 @@ test("the command line watches all tasks of a controller, over a restart of the 
   const states = lines.flatMap((line) => / first\/a ([A-Z]\w+)/.exec(line)?.[1] ?? []);
   expect(states.slice(-4)).toEqual(["Running", "Pending", "Running", "Completed"]);
 });
+
+test("however many watch all controllers, nothing is taken for a leak", async () => {
+  await using scratch = await makeScratchDirectory();
+  const warnings: string[] = [];
+  const onWarning = ({ message }: Error): void => void warnings.push(message);
+  process.on("warning", onWarning);
+  {
+    await using started = await start(scratch.path);
+    const watching = Array.from({ length: 12 }, () => collect(started, {}));
+    await eventually(async () => {
+      for (const { changes } of watching) expect(changes).toHaveLength(1);
+    });
+  }
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
+});

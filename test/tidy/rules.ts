@@ -80,6 +80,7 @@ export const folderRules: readonly FolderRule[] = [
       "@connectrpc/connect",
       "@connectrpc/connect-node",
       "node:crypto",
+      "node:events",
       "node:fs",
       "node:http",
       "node:http2",
