@@ -79,7 +79,7 @@ export class Dispatcher {
 
   /** The run of the task has let go of its seat. */
   release(run: Run, how: Release): void {
-    if (this.#suspect === run.taskId) this.#freeSuspect();
+    if (this.#suspect === run.taskId) this.#suspect = undefined;
     // The host calls pump.
     run.releaseSeat(how);
   }
@@ -87,7 +87,7 @@ export class Dispatcher {
   /** The task is no suspect any more. */
   progressed(taskId: string): void {
     if (this.#suspect !== taskId) return;
-    this.#freeSuspect();
+    this.#suspect = undefined;
     this.pump();
   }
 
@@ -180,9 +180,13 @@ export class Dispatcher {
       return false;
     }
     if (suspect) this.#suspect = actor.taskId;
-    const fence = await this.#commitOffer(actor, task, { alone: suspect, seat });
+    let fence: bigint | undefined;
+    try {
+      fence = await this.#commitOffer(actor, task, { alone: suspect, seat });
+    } finally {
+      if (suspect && fence === undefined) this.#suspect = undefined;
+    }
     if (fence === undefined) {
-      if (suspect) this.#freeSuspect();
       this.#line.push(waiting);
       return false;
     }
@@ -203,10 +207,6 @@ export class Dispatcher {
       if (isConflict(error)) return undefined;
       throw error;
     }
-  }
-
-  #freeSuspect(): void {
-    this.#suspect = undefined;
   }
 }
 

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { TaskRunner } from "../../src/controller/task-runner.ts";
+import type { Change } from "../../src/store/store.ts";
 import { type Harness, openHarness } from "../support/controller-harness.ts";
+import { refusingCommits } from "../support/refusing-store.ts";
 
 async function crashes(h: Harness, taskId: string): Promise<number> {
   return (await h.controller.taskStatus(taskId)).crashCount;
@@ -78,6 +80,19 @@ describe("a task in whose attempts the process dies without progress", () => {
     for await (const change of h.controller.watchTask("a", { sinceRevision: revision }))
       seen.push(change.status?.state);
     expect(seen).toEqual([4]);
+  });
+
+  test("stands in no other's way where it cannot be offered", async () => {
+    await using h = await openHarness();
+    for (const id of ["a", "b"]) await h.launch(id);
+    await die(h, 1);
+    await h.runner.phase("a");
+    await h.runner.phase("b");
+    const isOfferOfA = ({ type, key }: Change): boolean => type === "index" && key.startsWith("/leases/tests/a/");
+    await h.crash({ wrap: (store) => refusingCommits(store, (changes) => changes.some(isOfferOfA)) });
+    await h.settle();
+    expect(h.messages("error")).toContain("a task could not be offered; it is left waiting");
+    expect(underWay(h)).toEqual(["b"]);
   });
 
   test("in onTaskPending is parked like one in onTaskRunning", async () => {
