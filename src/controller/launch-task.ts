@@ -173,7 +173,7 @@ function repeated<T>(parts: Parts, used: UsedRequest, options: LaunchOptions, an
       const loaded = await actor.load("once");
       if (loaded.task?.record.generation !== used.generation) throw taskNotFound(parts.core.name, taskId);
       // The caller may be one whose first answer was lost: its callbacks are waited for by nobody else.
-      if (isActive(loaded.task.status.state)) parts.callbacks.add(taskId, options);
+      if (isActive(loaded.task.status.state) || actor.intent !== undefined) parts.callbacks.add(taskId, options);
       return loaded;
     });
     return answer({ taskId, runId, outcome }, entry);

@@ -276,6 +276,24 @@ describe("callbacks of a launch", () => {
     expect(calls).toEqual(["first", "existing", "restart"]);
   });
 
+  test("of a request that is repeated while its launch waits for the end before it are called at the end of its own run", async () => {
+    await using h = await openHarness();
+    h.runner.scripts.completed = "hold";
+    await h.launch("a");
+    const first = await h.runner.phase("a");
+    await h.controller.cancelTask("a");
+    await h.launch("a", { requestId: "r" });
+    first.stop();
+    const told = await h.runner.phase("a", "completed");
+    const calls: unknown[] = [];
+    await h.launch("a", { requestId: "r", onState: (state) => calls.push(state) });
+    h.runner.scripts.completed = () => undefined;
+    told.return();
+    (await h.runner.phase("a")).return();
+    await h.settle();
+    expect(calls).toEqual([3]);
+  });
+
   test("of a launch that is repeated by its request id are called too", async () => {
     await using h = await openHarness();
     const calls: string[] = [];
