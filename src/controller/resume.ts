@@ -71,7 +71,7 @@ async function resumeAll(parts: Parts): Promise<void> {
     return deliverAgain(parts, entry);
   });
   await launchIntents(parts);
-  await forEachEntry(parts, "trash", async (entry) => parts.trash.empty(entry.key));
+  parts.trash.emptyAll();
   if (left.resumed > 0 || left.told > 0) core.log.info(left, `controller "${core.name}": took up what was left`);
 }
 

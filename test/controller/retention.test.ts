@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { endedKey } from "../../src/store/keys.ts";
+import { endedKey, logKey, trashKey } from "../../src/store/keys.ts";
 import type { Store } from "../../src/store/store.ts";
 import { createHarness, type Harness, openHarness, refusal } from "../support/controller-harness.ts";
 import { damageEntries } from "../support/damaged-store.ts";
@@ -198,6 +198,32 @@ describe("with a time to keep them, ended tasks", () => {
     await h.settle();
     expect(await h.keys("/logs/")).toEqual([]);
     expect(await h.keys("/trash/")).toEqual([]);
+  });
+
+  test("and whose logs are many are gone with them, a bounded number at one time", async () => {
+    await using h = await openHarness();
+    await h.close();
+    const names = Array.from({ length: 500 }, (_, i) => `t${i}`);
+    const entries = [
+      ...names.map((name) => trashKey("tests", name, "g", 1n)),
+      ...names.map((name) => logKey("tests", name, "g", 1n)),
+    ];
+    await h.disk.commit(entries.map((key) => ({ type: "index", key, value: new Uint8Array(0) })));
+    let [underWay, most] = [0, 0];
+    const { disk } = h;
+    const scan = disk.scan.bind(disk);
+    disk.scan = async (options) => {
+      if (options.prefix.startsWith("/logs/")) most = Math.max(most, (underWay += 1));
+      await Promise.resolve();
+      const page = await scan(options);
+      if (options.prefix.startsWith("/logs/")) underWay -= 1;
+      return page;
+    };
+    await h.open();
+    await h.launch("a");
+    await h.settle();
+    expect([await h.keys("/logs/"), await h.keys("/trash/")]).toEqual([[], []]);
+    expect([most > 1, most <= 64]).toEqual([true, true]);
   });
 
   test("wait for the wall clock, which may jump, and nothing breaks", async () => {
