@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Progress, ProgressSchema } from "#gen/core/v1/core_pb.js";
 import { byteLength, cutText, type TaskLimits } from "../task/limits.ts";
-import { ControllerError, type FieldViolation, invalidArgument } from "./error.ts";
+import { type ControllerError, type FieldViolation, invalidArgument, limitError } from "./error.ts";
 import type { ActiveTask, JsonObject, LogLevel, ProgressInit, StandardSchema } from "./task-runner.ts";
 
 /** What an ActiveTask writes to and reads from. */
@@ -67,8 +67,7 @@ function handled<T>(promise: Promise<T>): Promise<T> {
 /** Why a log entry is not taken where `waitingEntriesMax` wait. */
 export function tooManyWait(): ControllerError {
   const message = `more than ${waitingEntriesMax} log entries wait to be written: await addLogEntry`;
-  const metadata = { limit: "waiting_log_entries", value: String(waitingEntriesMax) };
-  return new ControllerError("RESOURCE_EXHAUSTED", message, { reason: "LIMIT", metadata });
+  return limitError("waiting_log_entries", waitingEntriesMax, message);
 }
 
 /** The progress that `init` means. Throws INVALID_ARGUMENT. */

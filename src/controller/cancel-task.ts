@@ -5,7 +5,7 @@ import { checkRequestId, checkTaskId, checkText } from "../task/ids.ts";
 import { isActive, isEnded } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import type { CanceledTask, CancelOptions, CancelStage } from "./controller.ts";
-import { type FieldViolation, invalidArgument, taskNotFound } from "./error.ts";
+import { refuseBadFields, taskNotFound } from "./error.ts";
 import { checkOpen, checkRevision, type Parts, snapshot } from "./parts.ts";
 import { notTheRun } from "./run-precondition.ts";
 import type { TaskActor } from "./task-actor.ts";
@@ -34,16 +34,13 @@ export async function cancelTask(parts: Parts, taskId: string, options: CancelOp
 
 function checkOptions(parts: Parts, taskId: string, options: CancelOptions): void {
   const { limits } = parts.core;
-  const violations: FieldViolation[] = [];
-  const complain = (field: string, description: string | undefined): void => {
-    if (description !== undefined) violations.push({ field, description });
-  };
-  complain("task_id", checkTaskId(taskId));
-  complain("reason", checkText(options.reason ?? "", limits.messageMaxBytes));
-  complain("requested_by", checkText(options.requestedBy ?? "", limits.messageMaxBytes));
-  complain("run_id", checkRequestId(options.runId ?? "", limits.idMaxBytes));
-  if (!((options.waitMs ?? 0) >= 0)) complain("wait", "must not be negative");
-  if (violations.length > 0) throw invalidArgument(violations);
+  refuseBadFields({
+    task_id: checkTaskId(taskId),
+    reason: checkText(options.reason ?? "", limits.messageMaxBytes),
+    requested_by: checkText(options.requestedBy ?? "", limits.messageMaxBytes),
+    run_id: checkRequestId(options.runId ?? "", limits.idMaxBytes),
+    wait: (options.waitMs ?? 0) >= 0 ? undefined : "must not be negative",
+  });
 }
 
 /** The run that the cancel is about. */

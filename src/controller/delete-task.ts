@@ -6,7 +6,7 @@ import { isActive, isEnded, stateName } from "../task/state.ts";
 import { type Task, timestampMs } from "../task/task.ts";
 import { type CommitMode, isConflict, untilDone } from "./commit.ts";
 import { deleteDamaged } from "./delete-damaged.ts";
-import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
+import { ControllerError, refuseBadFields, taskNotFound } from "./error.ts";
 import { tellsKeptEnd } from "./kept-ends.ts";
 import { checkOpen, checkRevision, type Parts } from "./parts.ts";
 import { afterDelivery, endUntold, type TaskActor } from "./task-actor.ts";
@@ -15,8 +15,7 @@ import { trashChange } from "./trash.ts";
 /** See Controller.deleteTask. */
 export async function deleteTask(parts: Parts, taskId: string, ifRevision: bigint | undefined): Promise<void> {
   checkOpen(parts);
-  const complaint = checkTaskId(taskId);
-  if (complaint !== undefined) throw invalidArgument([{ field: "task_id", description: complaint }]);
+  refuseBadFields({ task_id: checkTaskId(taskId) });
   await parts.actors.use(taskId, (actor) => afterDelivery(actor, () => deleteTurn(parts, actor, ifRevision)));
 }
 

@@ -66,6 +66,14 @@ export function invalidArgument(violations: readonly FieldViolation[]): Controll
   return new ControllerError("INVALID_ARGUMENT", text, { violations });
 }
 
+/** Throws INVALID_ARGUMENT where there is a complaint about a field; undefined is none. */
+export function refuseBadFields(complaints: Readonly<Record<string, string | undefined>>): void {
+  const violations = Object.entries(complaints).flatMap(([field, description]) =>
+    description === undefined ? [] : [{ field, description }],
+  );
+  if (violations.length > 0) throw invalidArgument(violations);
+}
+
 /** RESOURCE_EXHAUSTED because of a limit, by its name as GetServerInfo has it. */
 export function limitError(name: string, value: number, message: string, retryDelayMs?: number): ControllerError {
   return new ControllerError("RESOURCE_EXHAUSTED", message, {

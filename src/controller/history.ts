@@ -14,11 +14,20 @@ export function checkHistory(store: Store, since: bigint): void {
   if (since < store.firstRevision()) throw compacted(since, store.firstRevision());
 }
 
-/** OUT_OF_RANGE (COMPACTED), naming the first revision there is. */
+/** For a watch that is to go on from a revision whose history is gone. */
 export function compacted(since: bigint, first: bigint): ControllerError {
+  return historyGone(`at revision ${since}`, first, { advice: "watch again without since_revision" });
+}
+
+/** OUT_OF_RANGE (COMPACTED), naming the first revision there is, and what to do. */
+export function historyGone(
+  where: string,
+  first: bigint,
+  { advice, cause }: { readonly advice: string; readonly cause?: unknown },
+): ControllerError {
   return new ControllerError(
     "OUT_OF_RANGE",
-    `the history at revision ${since} is gone; the first revision there is is ${first}: watch again without since_revision`,
-    { reason: "COMPACTED", metadata: { first_revision: String(first) } },
+    `the history ${where} is gone; the first revision there is is ${first}: ${advice}`,
+    { cause, reason: "COMPACTED", metadata: { first_revision: String(first) } },
   );
 }

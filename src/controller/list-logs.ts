@@ -13,7 +13,7 @@ import { firstLogSeq, type Task } from "../task/task.ts";
 import { inlineLogs } from "./adopt.ts";
 import { once } from "./commit.ts";
 import type { LogPage, LogsOptions } from "./controller.ts";
-import { ControllerError, type FieldViolation, invalidArgument, taskNotFound } from "./error.ts";
+import { ControllerError, refuseBadFields, taskNotFound } from "./error.ts";
 import { decodePageToken, encodePageToken, logPageTokens } from "./page-token.ts";
 import { checkOpen, type Parts } from "./parts.ts";
 import { chunkEntries, loadTask, scanLogChunks } from "./task-reader.ts";
@@ -47,15 +47,12 @@ export async function taskLogs(parts: Parts, taskId: string, options: LogsOption
 }
 
 function checkOptions(taskId: string, { pageSize = 0, afterSeq = 0n, minLevel }: LogsOptions): void {
-  const violations: FieldViolation[] = [];
-  const complain = (field: string, description: string | undefined): void => {
-    if (description !== undefined) violations.push({ field, description });
-  };
-  complain("task_id", checkTaskId(taskId));
-  if (!(pageSize >= 0)) complain("page_size", "must not be negative");
-  if (minLevel !== undefined && !Number.isInteger(minLevel)) complain("min_level", "must be a whole number");
-  if (afterSeq < 0n || afterSeq > seqMax) complain("after_seq", "must be from 0 to 2^64 - 1");
-  if (violations.length > 0) throw invalidArgument(violations);
+  refuseBadFields({
+    task_id: checkTaskId(taskId),
+    page_size: pageSize >= 0 ? undefined : "must not be negative",
+    min_level: Number.isInteger(minLevel ?? 0) ? undefined : "must be a whole number",
+    after_seq: afterSeq >= 0n && afterSeq <= seqMax ? undefined : "must be from 0 to 2^64 - 1",
+  });
 }
 
 /** The seq that the log began after: it stays while entries come and the oldest are dropped, and changes when the log is cleared. */

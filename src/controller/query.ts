@@ -6,7 +6,7 @@ import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { answerByteLength } from "../task/limits.ts";
 import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter, TaskPage, TaskSnapshot } from "./controller.ts";
-import { type FieldViolation, invalidArgument } from "./error.ts";
+import { refuseBadFields } from "./error.ts";
 import { type Candidate, loadCandidate, openSource, unlessNoted } from "./list-sources.ts";
 import { decodePageToken, encodePageToken, notAToken, taskPageTokens } from "./page-token.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
@@ -72,14 +72,13 @@ export async function queryTasks(parts: Parts, options: QueryOptions): Promise<T
 
 /** Throws INVALID_ARGUMENT. */
 export function checkQuery({ idPrefix = "", labels = {} }: TaskFilter, pageSize: number): void {
-  const violations: FieldViolation[] = [];
-  if (pageSize < 0) violations.push({ field: "page_size", description: "must not be negative" });
-  const isText = (text: string): boolean => text.isWellFormed();
-  if (!isText(idPrefix)) violations.push({ field: "id_prefix", description: "must be well-formed text" });
-  if (!Object.entries(labels).flat().every(isText)) {
-    violations.push({ field: "labels", description: "must be well-formed text" });
-  }
-  if (violations.length > 0) throw invalidArgument(violations);
+  const checkTexts = (...texts: string[]): string | undefined =>
+    texts.every((text) => text.isWellFormed()) ? undefined : "must be well-formed text";
+  refuseBadFields({
+    page_size: pageSize < 0 ? "must not be negative" : undefined,
+    id_prefix: checkTexts(idPrefix),
+    labels: checkTexts(...Object.entries(labels).flat()),
+  });
 }
 
 function foldingOf({ include }: QueryOptions): Folding {

@@ -2,7 +2,8 @@ import { StoreError } from "../store/store.ts";
 import { checkTaskId } from "../task/ids.ts";
 import { once } from "./commit.ts";
 import type { ReadOptions, TaskSnapshot } from "./controller.ts";
-import { ControllerError, invalidArgument, taskNotFound } from "./error.ts";
+import { ControllerError, refuseBadFields, taskNotFound } from "./error.ts";
+import { historyGone } from "./history.ts";
 import { checkOpen, type Parts, snapshot } from "./parts.ts";
 import { type Folding, foldStatus, loadTask } from "./task-reader.ts";
 
@@ -11,8 +12,7 @@ const logLimitMax = 1_000;
 /** See Controller.readTask. */
 export async function readTask(parts: Parts, taskId: string, options: ReadOptions): Promise<TaskSnapshot> {
   checkOpen(parts);
-  const complaint = checkTaskId(taskId);
-  if (complaint !== undefined) throw invalidArgument([{ field: "task_id", description: complaint }]);
+  refuseBadFields({ task_id: checkTaskId(taskId) });
   const { without = [] } = options;
   const folding: Folding = {
     metadata: !without.includes("metadata"),
@@ -44,13 +44,6 @@ async function readAsOf(parts: Parts, taskId: string, revision: bigint, folding:
     }
     if (error.code !== "COMPACTED") throw error;
     const first = error.firstRevision ?? core.store.firstRevision();
-    throw new ControllerError(
-      "OUT_OF_RANGE",
-      `the history at revision ${revision} is gone; the first there is is ${first}`,
-      {
-        reason: "COMPACTED",
-        metadata: { first_revision: String(first) },
-      },
-    );
+    throw historyGone(`at revision ${revision}`, first, { advice: "read at that or a later one", cause: error });
   }
 }

@@ -3,7 +3,7 @@ import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
 import { once } from "./commit.ts";
 import type { WaitedTask, WaitOptions } from "./controller.ts";
-import { type FieldViolation, invalidArgument, taskNotFound } from "./error.ts";
+import { refuseBadFields, taskNotFound } from "./error.ts";
 import { checkOpen, type Parts, snapshot } from "./parts.ts";
 import { isRunToCome, notTheRun } from "./run-precondition.ts";
 import { type LoadedTask, loadTask } from "./task-reader.ts";
@@ -36,12 +36,9 @@ export async function waitTask(parts: Parts, taskId: string, options: WaitOption
 }
 
 function checkOptions(parts: Parts, taskId: string, options: WaitOptions): void {
-  const violations: FieldViolation[] = [];
-  const complain = (field: string, description: string | undefined): void => {
-    if (description !== undefined) violations.push({ field, description });
-  };
-  complain("task_id", checkTaskId(taskId));
-  complain("run_id", checkRequestId(options.runId ?? "", parts.core.limits.idMaxBytes));
-  if (options.timeoutMs !== undefined && !(options.timeoutMs >= 0)) complain("timeout", "must not be negative");
-  if (violations.length > 0) throw invalidArgument(violations);
+  refuseBadFields({
+    task_id: checkTaskId(taskId),
+    run_id: checkRequestId(options.runId ?? "", parts.core.limits.idMaxBytes),
+    timeout: (options.timeoutMs ?? 0) >= 0 ? undefined : "must not be negative",
+  });
 }

@@ -1,4 +1,5 @@
-import { ControllerError } from "./error.ts";
+import { createWaiter, type Waiter } from "../async/waiter.ts";
+import { limitError } from "./error.ts";
 
 /**
  * Wakes whoever watches a task when the task has changed on disk. It carries no
@@ -13,14 +14,14 @@ export interface Wakeup {
   close(): void;
 }
 
-class Waiter implements Wakeup {
+class TaskWakeup implements Wakeup {
   version = 0;
-  readonly #hub: Map<string, Set<Waiter>>;
+  readonly #hub: Map<string, Set<TaskWakeup>>;
   readonly #taskId: string;
   readonly #onClose: () => void;
-  #pending: { promise: Promise<void>; resolve: () => void } | undefined;
+  #pending: Waiter | undefined;
 
-  constructor(hub: Map<string, Set<Waiter>>, taskId: string, onClose: () => void) {
+  constructor(hub: Map<string, Set<TaskWakeup>>, taskId: string, onClose: () => void) {
     this.#hub = hub;
     this.#taskId = taskId;
     this.#onClose = onClose;
@@ -28,7 +29,7 @@ class Waiter implements Wakeup {
 
   after(version: number): Promise<void> {
     if (version !== this.version) return Promise.resolve();
-    this.#pending ??= pendingPromise();
+    this.#pending ??= createWaiter();
     return this.#pending.promise;
   }
 
@@ -48,7 +49,7 @@ class Waiter implements Wakeup {
 }
 
 export class WatchHub {
-  readonly #waiters = new Map<string, Set<Waiter>>();
+  readonly #waiters = new Map<string, Set<TaskWakeup>>();
   #count = 0;
 
   /** How many watches there are. */
@@ -58,12 +59,13 @@ export class WatchHub {
 
   /** As `watch`, for one of at most `max`. Throws RESOURCE_EXHAUSTED. */
   enter(taskId: string, max: number): Wakeup {
-    if (this.#count >= max) throw tooManyWatchers(max);
+    if (this.#count >= max)
+      throw limitError("watchers_max", max, `${max} watches are open already, which is the limit`, 5_000);
     return this.watch(taskId);
   }
 
   watch(taskId: string): Wakeup {
-    const waiter = new Waiter(this.#waiters, taskId, () => {
+    const waiter = new TaskWakeup(this.#waiters, taskId, () => {
       this.#count -= 1;
     });
     const waiters = this.#waiters.get(taskId);
@@ -77,20 +79,4 @@ export class WatchHub {
   wake(taskId: string): void {
     for (const waiter of this.#waiters.get(taskId) ?? []) waiter.wake();
   }
-}
-
-function tooManyWatchers(max: number): ControllerError {
-  return new ControllerError("RESOURCE_EXHAUSTED", `${max} watches are open already, which is the limit`, {
-    reason: "LIMIT",
-    metadata: { limit: "watchers_max", value: String(max) },
-    retryDelayMs: 5_000,
-  });
-}
-
-function pendingPromise(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = (): void => {};
-  const promise = new Promise<void>((done) => {
-    resolve = done;
-  });
-  return { promise, resolve };
 }

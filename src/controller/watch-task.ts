@@ -22,7 +22,7 @@ import { byteLength } from "../task/limits.ts";
 import { firstLogSeq } from "../task/task.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
-import { invalidArgument, taskNotFound } from "./error.ts";
+import { refuseBadFields, taskNotFound } from "./error.ts";
 import { checkHistory } from "./history.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
 import { isRunToCome, notTheRun } from "./run-precondition.ts";
@@ -71,11 +71,10 @@ export function watchTask(parts: Parts, taskId: string, options: WatchTaskOption
 }
 
 function checkWatch(parts: Parts, taskId: string, options: WatchTaskOptions): void {
-  const violations = [
-    { field: "task_id", description: checkTaskId(taskId) },
-    { field: "run_id", description: checkRequestId(options.runId ?? "", parts.core.limits.idMaxBytes) },
-  ].flatMap(({ field, description }) => (description === undefined ? [] : [{ field, description }]));
-  if (violations.length > 0) throw invalidArgument(violations);
+  refuseBadFields({
+    task_id: checkTaskId(taskId),
+    run_id: checkRequestId(options.runId ?? "", parts.core.limits.idMaxBytes),
+  });
   checkHistory(parts.core.store, options.sinceRevision ?? 0n);
 }
 

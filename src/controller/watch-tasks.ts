@@ -22,7 +22,7 @@ import { Arrival } from "./arrival.ts";
 import { once } from "./commit.ts";
 import type { TasksChange, WatchTasksOptions } from "./controller.ts";
 import { ControllerError, unlessDamaged } from "./error.ts";
-import { checkHistory } from "./history.ts";
+import { checkHistory, historyGone } from "./history.ts";
 import { readById } from "./list-sources.ts";
 import { checkOpen, type Parts } from "./parts.ts";
 import type { Quarantine } from "./quarantine.ts";
@@ -244,19 +244,14 @@ function unlessLogged<T>(
 
 function asControllerError({ store }: WatchedTasks, error: unknown): unknown {
   if (!(error instanceof StoreError)) return error;
-  if (error.code === "COMPACTED") return fellBehind(error.firstRevision ?? store.firstRevision(), error);
+  // What a snapshot or a slow watcher has still to be shown.
+  if (error.code === "COMPACTED") {
+    const first = error.firstRevision ?? store.firstRevision();
+    return historyGone("that this watch is at", first, { advice: "watch again with a snapshot", cause: error });
+  }
   if (error.code !== "CORRUPT") return error;
   return new ControllerError("DATA_LOSS", `${error.message}: watch again with a snapshot`, {
     cause: error,
     reason: "CORRUPT",
   });
-}
-
-/** The history that a snapshot or a slow watcher has still to be shown is gone. */
-function fellBehind(first: bigint, cause: unknown): ControllerError {
-  return new ControllerError(
-    "OUT_OF_RANGE",
-    `the history that this watch is at is gone; the first revision there is is ${first}: watch again with a snapshot`,
-    { cause, reason: "COMPACTED", metadata: { first_revision: String(first) } },
-  );
 }
