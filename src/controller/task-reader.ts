@@ -54,7 +54,7 @@ export function decodeEntry(controller: string, taskId: string, entry: Entry): L
 }
 
 /** DATA_LOSS for a task whose record is damaged. */
-export function dataLoss(controller: string, taskId: string, cause?: unknown): ControllerError {
+function dataLoss(controller: string, taskId: string, cause?: unknown): ControllerError {
   return new ControllerError(
     "DATA_LOSS",
     `the stored record of task "${taskId}" is damaged; the task is kept as it is until it is deleted`,
@@ -133,7 +133,7 @@ async function payloadOf(
 }
 
 /** The newest entries of the task's log, oldest first; at most `limit`, and 256 KiB. */
-export async function loadNewestLogs(core: ReaderCore, taskId: string, task: Task, limit: number): Promise<LogEntry[]> {
+async function loadNewestLogs(core: ReaderCore, taskId: string, task: Task, limit: number): Promise<LogEntry[]> {
   const first = firstLogSeq(task);
   const last = task.record.logLastSeq;
   if (first > last) return [];

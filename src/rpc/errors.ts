@@ -13,7 +13,7 @@ import type { Log } from "../log.ts";
 import { byteLength, cutText } from "../task/limits.ts";
 
 /** The domain of every google.rpc.ErrorInfo that is sent. */
-export const errorDomain = "stint.v1";
+const errorDomain = "stint.v1";
 
 /** The one table from the errors of the domain to the codes of gRPC. */
 const codes: Readonly<Record<ControllerErrorCode, Code>> = {

@@ -84,8 +84,8 @@ export interface ResolvedServerOptions {
   readonly log: Log;
 }
 
-export const defaultListen = "127.0.0.1:7846";
-export const defaultDataDir = "stint-data";
+const defaultListen = "127.0.0.1:7846";
+const defaultDataDir = "stint-data";
 const msPerHour = 3_600_000;
 
 /** Every option with its default. Throws ServerError OPTION that names the option. */

@@ -16,7 +16,7 @@ import type { OpenStoreUnderTest, StoreUnderTest } from "./suite.ts";
  * is older and what it found at its opening in different places.
  */
 export const ages = ["at once", "a while later", "after a restart"] as const;
-export type Age = (typeof ages)[number];
+type Age = (typeof ages)[number];
 
 /** Opens a store for one test; `await using` closes it and takes it away. */
 export async function openHarness(

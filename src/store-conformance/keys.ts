@@ -31,7 +31,7 @@ export const awkwardKeys = [
   "\u{10ffff}",
 ];
 
-export const wrongKeys: readonly (readonly [what: string, key: string])[] = [
+const wrongKeys: readonly (readonly [what: string, key: string])[] = [
   ["of no characters", ""],
   ["with a high surrogate alone", "a\ud800b"],
   ["with a low surrogate alone", "\udc00"],

@@ -31,7 +31,7 @@ const encodeStored = createEncoder(TaskStatusSchema, TaskRecordSchema);
 export const encodeLease = createEncoder(LeaseSchema);
 
 /** The bytes of a task's key. */
-export function encodeTask({ status, record }: StoredTask): Uint8Array {
+function encodeTask({ status, record }: StoredTask): Uint8Array {
   return encodeStored(status, record);
 }
 

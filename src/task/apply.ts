@@ -191,7 +191,7 @@ function endOf(event: TaskEvent & { type: "end" | "error" | "cancel" }): Partial
 }
 
 /** After how many deaths in a row without progress a task may only start alone. */
-export const suspectCrashCount = 2;
+const suspectCrashCount = 2;
 /** After how many it is given up, if it was alone. */
 export const parkCrashCount = 3;
 

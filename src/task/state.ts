@@ -24,10 +24,7 @@ export const allStates: readonly TaskState[] = [
 ];
 
 /** The states of a run that is alive. */
-export const activeStates: readonly TaskState[] = [StatePending, StateRunning];
-
-/** The states that end a run. */
-export const endStates: readonly TaskState[] = [StateCompleted, StateFailed, StateCanceled];
+const activeStates: readonly TaskState[] = [StatePending, StateRunning];
 
 export function isActive(state: TaskState): boolean {
   return state === StatePending || state === StateRunning;
