@@ -47,7 +47,7 @@ export interface OpenedDirectory {
   readonly leastRevision: number;
   /** All is well. */
   accept(): Promise<void>;
-  /** Something is not: closes the database, and undoes what its opening did. */
+  /** Something is not: closes the database, and undoes what its opening did. Never rejects, as it is told why. */
   refuse(): Promise<void>;
   /** The store is at this revision for good. */
   remember(revision: number): Promise<void>;
@@ -130,7 +130,7 @@ async function makeStore(options: OpenDirectoryOptions, marker: Marker): Promise
       await syncDirectory(location);
       await writeMarker(directory, ready);
     },
-    refuse: () => db.close(),
+    refuse: () => orLog(options, db.close()),
     remember: (revision) => writeMarker(directory, { ...ready, revision }),
   };
 }
@@ -156,11 +156,12 @@ async function openStore(options: OpenDirectoryOptions, marker: Marker): Promise
     await (failure.code === "LOCKED" ? putLogBack(directory) : putFilesBack(directory));
     throw failure;
   }
-  const refuse = async (): Promise<void> => {
-    // If it cannot be closed its files stay as they are, and the next opening puts them back.
-    await db.close();
-    await putFilesBack(directory);
-  };
+  // If it cannot be closed its files stay as they are, and the next opening puts them back.
+  const refuse = (): Promise<void> =>
+    orLog(
+      options,
+      db.close().then(() => putFilesBack(directory)),
+    );
   try {
     await readFindings(options);
   } catch (error) {
@@ -176,6 +177,12 @@ async function openStore(options: OpenDirectoryOptions, marker: Marker): Promise
       if (revision > marker.revision) await writeMarker(directory, { ...marker, revision });
     },
   };
+}
+
+async function orLog({ log, directory }: OpenDirectoryOptions, undoing: Promise<void>): Promise<void> {
+  await undoing.catch((error: unknown) =>
+    log.error({ err: error, directory }, "an opening that was refused could not be undone"),
+  );
 }
 
 /**

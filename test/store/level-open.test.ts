@@ -1,12 +1,13 @@
 import { cp, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { CreateLevelDatabase } from "../../src/store/level-database.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { numberedKey } from "../../src/store/level-keys.ts";
 import { openStore } from "../../src/store/open.ts";
 import type { StoreErrorCode } from "../../src/store/store.ts";
 import { expectFailure } from "../../src/store-conformance/harness.ts";
-import { bytes, contentsOf, crashCopy, entriesOf, makeScratch, withDatabase } from "./level-fixture.ts";
+import { bytes, contentsOf, crashCopy, entriesOf, FaultyDisk, makeScratch, withDatabase } from "./level-fixture.ts";
 
 /** A store that was closed with two keys in it. */
 async function makeClosedStore() {
@@ -183,6 +184,22 @@ describe("an opening that finds damage", () => {
     const failure = await expectFailure(openLevelStore(scratch.path), "DAMAGED");
     expect(failure.message).toContain("is at revision 1, and has been at 2");
     expect(await contentsOf(scratch.path)).toEqual(before);
+  });
+
+  test("says what is damaged also where the database cannot be closed then", async () => {
+    await using scratch = await makeClosedStore();
+    const marker = join(scratch.path, "stint-store.json");
+    await writeFile(marker, (await readFile(marker, "utf8")).replace('"revision": 2', '"revision": 3'));
+    const createDatabase: CreateLevelDatabase = (location, options) => {
+      const db = new FaultyDisk().create(location, options);
+      const close = async (): Promise<void> => {
+        await db.close();
+        throw new Error("the disk does not close");
+      };
+      return { ...db, close };
+    };
+    const failure = await expectFailure(openLevelStore(scratch.path, { createDatabase }), "DAMAGED");
+    expect(failure.message).toContain("is at revision 2, and has been at 3");
   });
 
   test("forgets a damaged block that is all history, but for those who ask for it", async () => {
