@@ -6,7 +6,7 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type LaunchRequestRecord, LaunchRequestRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { parseRequestTimeKey, requestKey, requestTimeKey, requestTimePrefix } from "../store/keys.ts";
 import type { Change, Condition } from "../store/store.ts";
-import { commit, type CommitMode, once, untilDone } from "./commit.ts";
+import { commit, once, untilDone } from "./commit.ts";
 import type { LaunchOutcome } from "./controller.ts";
 import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
@@ -90,7 +90,7 @@ export function requestChanges(
 }
 
 /** Forgets the request ids that are too old, one page. True when there may be more. */
-export async function sweepRequests(core: Core, mode: CommitMode): Promise<boolean> {
+export async function sweepRequests(core: Core): Promise<boolean> {
   const before = core.clock.wall() - requestKeptMs;
   const page = await untilDone(core, () => core.store.scan({ prefix: requestTimePrefix(core.name), limit: sweepPage }));
   const old = page
@@ -101,6 +101,6 @@ export async function sweepRequests(core: Core, mode: CommitMode): Promise<boole
     { type: "unindex", key: each.requestKey },
     { type: "unindex", key: each.key },
   ]);
-  await commit(core, changes, [], mode);
+  await commit(core, changes, [], "until-done");
   return old.length === sweepPage;
 }

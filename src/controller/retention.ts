@@ -27,7 +27,7 @@ export async function sweepForever(parts: Parts, retention: Retention): Promise<
     try {
       if (retention.afterEndMs !== undefined)
         await sweepTasks(parts, { endedBeforeMs: core.clock.wall() - retention.afterEndMs });
-      while (!core.closing.aborted && (await sweepRequests(core, "until-done")));
+      while (!core.closing.aborted && (await sweepRequests(core)));
     } catch (error) {
       if (!core.closing.aborted) core.log.warn({ err: error }, "a sweep of ended tasks failed; it is tried again");
     }
@@ -35,29 +35,26 @@ export async function sweepForever(parts: Parts, retention: Retention): Promise<
   }
 }
 
-/** Cleans every task that is due and whose runner was told. Resolves to how many. */
-export async function sweepTasks(parts: Parts, when: Due): Promise<number> {
+/** Cleans every task that is due and whose runner was told. */
+export async function sweepTasks(parts: Parts, when: Due): Promise<void> {
   const { core } = parts;
-  let cleaned = 0;
   let after: string | undefined;
   while (!core.closing.aborted) {
     const page = await untilDone(core, () =>
       core.store.scan({ prefix: endedPrefix(core.name), after, limit: pageSize }),
     );
     const due = page.filter((entry) => parseIndexKey(entry.key).timeMs <= when.endedBeforeMs);
-    const results = await Promise.all(due.map((entry) => sweepEntry(parts, entry, when)));
-    cleaned += results.filter(Boolean).length;
+    await Promise.all(due.map((entry) => sweepEntry(parts, entry, when)));
     if (due.length < pageSize) break;
     after = page.at(-1)?.key;
   }
-  return cleaned;
 }
 
-async function sweepEntry(parts: Parts, entry: Entry, when: Due): Promise<boolean> {
+async function sweepEntry(parts: Parts, entry: Entry, when: Due): Promise<void> {
   const { core } = parts;
   const { taskId } = parseIndexKey(entry.key);
   try {
-    if (await cleanTask(parts, taskId, when)) return true;
+    if (await cleanTask(parts, taskId, when)) return;
     // An entry that its task does not have leads nowhere; it was left by a damaged record that was deleted.
     const isStale = await parts.actors.use(taskId, (actor) =>
       actor.serialize(async () => (await actor.load("until-done")).task === undefined),
@@ -67,5 +64,4 @@ async function sweepEntry(parts: Parts, entry: Entry, when: Due): Promise<boolea
   } catch (error) {
     if (!(error instanceof ControllerError) || (error.code !== "DATA_LOSS" && error.code !== "ABORTED")) throw error;
   }
-  return false;
 }
