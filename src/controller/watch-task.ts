@@ -99,6 +99,8 @@ async function* watch(
     let spoke = false;
     const shown = newest ?? (await beforeDeletion(parts, taskId, position));
     const isPast = shown === undefined || shown.revision <= position.revision;
+    // What changes of a task that has ended, such as a count of writes that were refused, is not its end.
+    const isOfBefore = since > 0n && shown !== undefined && lastTransition(shown) <= since;
     if (shown !== undefined && isFirst) await begin(parts, taskId, shown, position);
     for await (const change of isPast
       ? []
@@ -108,7 +110,8 @@ async function* watch(
       position.isBlank = false;
       sentMs = core.clock.mono();
       spoke = true;
-      if (change.status !== undefined && isEnded(change.status.state)) return;
+      const isEnd = change.status !== undefined && isEnded(change.status.state);
+      if (isEnd && !(options.waitForLaunch === true && isOfBefore)) return;
     }
     if (newest === undefined && options.waitForLaunch !== true) throw taskNotFound(core.name, taskId);
     // All of a task that is gone was shown: that its history goes in turn is nothing to this watch.

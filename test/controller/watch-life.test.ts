@@ -1,6 +1,7 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
 import type { WatchTaskOptions } from "../../src/controller/controller.ts";
+import { createKVStore } from "../../src/store/task-store.ts";
 import { type Harness, openHarness } from "../support/controller-harness.ts";
 import { Puller, Watching } from "../support/watching.ts";
 
@@ -35,6 +36,26 @@ describe("a watch goes on", () => {
     const watching = watch(h, "a", { sinceRevision: revision, includeLogs: true });
     await watching.over;
     expect(watching.lines).toEqual(["Pending +1", "Running", "Completed"]);
+  });
+
+  test("for a launch, where the ended task has changed since its end without one", async () => {
+    await using h = await openHarness();
+    (await running(h)).return();
+    await h.settle();
+    const { status, revision } = await h.controller.readTask("a");
+    // As a write that is refused after the end does.
+    await createKVStore(h.disk).put("/tasks/tests/a", { ...status, rejectedWrites: 1n });
+    await h.crash();
+    const waiting = watch(h, "a", { sinceRevision: revision, waitForLaunch: true });
+    const plain = watch(h, "a", { sinceRevision: revision });
+    await plain.over;
+    expect(plain.lines).toEqual(["Completed"]);
+    await h.settle();
+    expect(waiting.lines).toEqual(["Completed"]);
+    await h.launch("a");
+    (await h.runner.phase("a")).return();
+    await waiting.over;
+    expect(waiting.lines).toEqual(["Completed", "Pending", "Running", "Completed"]);
   });
 
   test("over a restart of the controller, by the revision of what it saw last", async () => {
