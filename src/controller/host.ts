@@ -11,6 +11,7 @@
  * 4. After `close` every phase on a remote seat settles with SeatLost "left": closing ends no run that goes on elsewhere.
  */
 import type { Progress, TaskCancel, TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { AbortKind } from "../task/abort.ts";
 import type { PhaseName } from "./phase.ts";
 import type { ActiveTask, TaskContext } from "./task-runner.ts";
 
@@ -54,6 +55,8 @@ export interface Seat {
    * It may throw SeatLost besides. Called synchronously for the first phase of a run that is taken up. An abort comes by `context.signal`.
    */
   runPhase(phase: PhaseName, task: HostedTask, context: TaskContext): unknown;
+  /** The run is to stop for `kind`, which outranks that for which its signal has fired, once and for all; the signal's reason says `kind` already. */
+  stopFor(kind: AbortKind): void;
   /**
    * Resolves when the last abort has got to the code that it is for, and at the latest with `release`.
    * Never rejects.

@@ -118,6 +118,9 @@ class LocalSeat implements Seat {
       : this.#runner.onTaskRunning(active, context);
   }
 
+  /** Its code sees it in the reason of the signal. */
+  stopFor(): void {}
+
   /** A signal's listeners are called when it is aborted. */
   told(): Promise<void> {
     return Promise.resolve();

@@ -1,5 +1,7 @@
 /** What a remote runner is told when it is to stop: sent again and again until it is answered. */
-import type { AbortKind } from "../task/abort.ts";
+import type { AbortReason as WireReason } from "#gen/stint/v1/runner_pb.js";
+import { type AbortKind, AbortReason } from "../task/abort.ts";
+import { abortReasons } from "./remote-words.ts";
 
 export class RemoteAbort {
   readonly kind: AbortKind;
@@ -25,6 +27,12 @@ export class RemoteAbort {
     return this.#told;
   }
 
+  /** Answered by its runner. The answer to one that was outranked meanwhile says nothing of this one. */
+  answeredWith(reason: WireReason): void {
+    if (reason === abortReasons[this.kind]) this.answered();
+  }
+
+  /** Nothing is waited for any more. */
   answered(): void {
     this.#isAnswered = true;
     this.#tell();
@@ -40,4 +48,9 @@ export class RemoteAbort {
   tick(nowMs: number): void {
     if (nowMs - this.#sentMs >= this.#everyMs) this.sendAgain(nowMs);
   }
+}
+
+/** Why the signal of a run was aborted. */
+export function abortKindOf({ reason }: AbortSignal): AbortKind {
+  return reason instanceof AbortReason ? reason.kind : "LOST_FENCE";
 }

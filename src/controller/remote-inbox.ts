@@ -49,7 +49,7 @@ export function receive(owner: InboxOwner, { message }: RunRequest): Promise<voi
     case "end":
       return onEnd(owner, message.value);
     case "aborted":
-      owner.findRun(message.value)?.aborted();
+      owner.findRun(message.value)?.aborted(message.value.reason);
       return undefined;
     case "drain":
       owner.drain();

@@ -9,12 +9,13 @@
  * 1. It is offered after its lease is on disk: `runPhase` is called after that.
  * 2. An offer is accepted by `accept`, `write` or `end`; before, it is not the runner's, and it is given up after a time.
  * 3. Each seq counts once. What was said under one is answered when it is on disk whole, and a repeat of it then, too.
- * 4. An abort is told until it is answered, by `aborted` or by the end.
+ * 4. An abort is told until it is answered, by `aborted` with its reason or by the end. One that outranks another is told in its place.
  * 5. An end is answered when what it led to is on disk: by then comes the next phase, or the release.
  * 6. A lost one takes nothing more from its runner, who is told so when it is released.
  */
 import { create } from "@bufbuild/protobuf";
 import {
+  type AbortReason,
   type PhaseEnd,
   RunPhase,
   type TaskOffer,
@@ -23,11 +24,11 @@ import {
   TaskWrittenSchema,
 } from "#gen/stint/v1/runner_pb.js";
 import { onAbort } from "../async/signals.ts";
-import { type AbortKind, AbortReason } from "../task/abort.ts";
+import type { AbortKind } from "../task/abort.ts";
 import { ControllerError } from "./error.ts";
 import type { HostedTask, Release, Seat } from "./host.ts";
 import { type PhaseName, SeatLost } from "./phase.ts";
-import { RemoteAbort } from "./remote-abort.ts";
+import { abortKindOf, RemoteAbort } from "./remote-abort.ts";
 import { outcomeOf } from "./remote-end.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { RunHolder } from "./remote-holder.ts";
@@ -110,12 +111,24 @@ export class RemoteRun implements Seat {
     if (this.#state === "recalled") this.#state = "accepted";
     else this.#offer();
     this.#offSignal();
-    this.#offSignal = onAbort(context.signal, () => this.#aborted(context.signal.reason));
+    this.#offSignal = onAbort(context.signal, () => this.stopFor(abortKindOf(context.signal)));
     return settled;
   }
 
+  stopFor(kind: AbortKind): void {
+    if (kind === "SHUTDOWN") return;
+    // The runner does nothing that it could stop; and it was told nothing of this.
+    if (this.#state === "settled") return void (this.#abort = undefined);
+    if (kind === "LOST_FENCE") return this.lose("lost", "the run was lost");
+    this.#abort = new RemoteAbort(kind, {
+      nowMs: this.#holder.nowMs(),
+      everyMs: this.#holder.keepaliveMs,
+      send: (each) => this.#sendAbort(each),
+    });
+  }
+
   told(): Promise<void> {
-    // One that came while an end was being committed went out to nobody.
+    // What came while an end was being committed went out to nobody.
     return this.#abort?.told ?? this.#released;
   }
 
@@ -181,8 +194,8 @@ export class RemoteRun implements Seat {
     else if (phase !== RunPhase.PENDING) void this.#refuse(0n, wrongPhase("accept", this.phase));
   }
 
-  aborted(): void {
-    this.#abort?.answered();
+  aborted(reason: AbortReason): void {
+    this.#abort?.answeredWith(reason);
   }
 
   /** A promise is open until what was said is on disk, or refused. */
@@ -239,17 +252,6 @@ export class RemoteRun implements Seat {
     this.#holder.accepted(this);
     // An abort that went out before the offer told the runner nothing.
     this.#abort?.sendAgain(this.#holder.nowMs());
-  }
-
-  #aborted(reason: unknown): void {
-    const kind = reason instanceof AbortReason ? reason.kind : "LOST_FENCE";
-    if (this.#state === "settled" || kind === "SHUTDOWN") return;
-    if (kind === "LOST_FENCE") return this.lose("lost", "the run was lost");
-    this.#abort = new RemoteAbort(kind, {
-      nowMs: this.#holder.nowMs(),
-      everyMs: this.#holder.keepaliveMs,
-      send: (each) => this.#sendAbort(each),
-    });
   }
 
   #sendAbort(kind: AbortKind): void {

@@ -13,7 +13,8 @@ import type { AbortKind } from "../task/abort.ts";
 import { ControllerError, invalidArgument } from "./error.ts";
 import type { HostedTask } from "./host.ts";
 
-const abortReasons: Readonly<Record<AbortKind, AbortReason>> = {
+/** How the wire names why a run is to stop. */
+export const abortReasons: Readonly<Record<AbortKind, AbortReason>> = {
   CANCEL: AbortReason.CANCEL,
   RESTART: AbortReason.RESTART,
   TIMEOUT: AbortReason.TIMEOUT,
@@ -21,6 +22,7 @@ const abortReasons: Readonly<Record<AbortKind, AbortReason>> = {
   // No runner is told that: its run goes on while the server is away.
   SHUTDOWN: AbortReason.UNSPECIFIED,
 };
+
 export function abortMessage(task: HostedTask, fence: bigint, kind: AbortKind): TaskAbort {
   const cancel = kind === "CANCEL" ? task.cancel : undefined;
   return create(TaskAbortSchema, { taskId: task.taskId, fence, reason: abortReasons[kind], cancel });

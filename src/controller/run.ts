@@ -2,7 +2,7 @@ import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { Clock } from "../clock.ts";
 import { leaseKey, releasedKey } from "../store/keys.ts";
 import type { Change } from "../store/store.ts";
-import { type AbortKind, AbortReason } from "../task/abort.ts";
+import { abortFor, type AbortKind, outranks } from "../task/abort.ts";
 import type { EndSaid } from "../task/apply.ts";
 import { StateRunning } from "../task/state.ts";
 import { ControllerError } from "./error.ts";
@@ -88,16 +88,14 @@ export class Run {
     return this.#isOver;
   }
 
-  /**
-   * Tells the runner to stop. A run that lost its fence stays lost. A cancel outranks the rest, and is not
-   * outranked: it was acknowledged, so the run ends by its rule.
-   */
+  /** Tells the runner to stop; the run ends by the rule of the highest kind that it was told. */
   abort(kind: AbortKind): void {
-    const outranked =
-      this.#kind === undefined || kind === "LOST_FENCE" || (kind === "CANCEL" && this.#kind !== "LOST_FENCE");
-    if (outranked) this.#kind = kind;
-    else if (this.#kind === "TIMEOUT") this.#kindAfterTimeout ??= kind;
-    this.#abort.abort(new AbortReason(kind));
+    const hasFired = this.signal.aborted;
+    const isNews = outranks(kind, this.#kind);
+    if (isNews) this.#kind = kind;
+    else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
+    abortFor(this.#abort, kind);
+    if (hasFired && isNews) this.seat.stopFor(kind);
   }
 
   /** A phase begins: `onTimeout` is called when it takes longer than `timeoutMs`, unless endPhase or end is called before. */
@@ -116,17 +114,12 @@ export class Run {
    * else the run was told meanwhile holds.
    */
   forgetTimeout(): void {
-    if (!this.#isTimedOut) return;
-    const kind = this.#kind === "TIMEOUT" ? this.#kindAfterTimeout : this.#kind;
+    if (this.#kind !== "TIMEOUT") return;
+    const kind = this.#kindAfterTimeout;
     this.#abort = new AbortController();
     this.#kind = undefined;
     this.#kindAfterTimeout = undefined;
     if (kind !== undefined) this.abort(kind);
-  }
-
-  get #isTimedOut(): boolean {
-    const reason: unknown = this.#abort.signal.reason;
-    return reason instanceof AbortReason && reason.kind === "TIMEOUT";
   }
 
   /** Progress waits for its commit: whatever else is written meanwhile takes it along. */

@@ -16,11 +16,11 @@ import { loggable } from "../controller/describe-error.ts";
 import { ControllerError } from "../controller/error.ts";
 import type { ActiveTask, TaskRunner } from "../controller/task-runner.ts";
 import type { Log } from "../log.ts";
-import { type AbortKind, AbortReason } from "../task/abort.ts";
+import { abortFor, type AbortKind, outranks } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
 import { taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
 import { RemoteWrites } from "./remote-writes.ts";
-import { callPhase, type EndOutcome, endOutcomeOf, failed, outranks, releasedOutcome } from "./run-phase.ts";
+import { callPhase, type EndOutcome, endOutcomeOf, failed, releasedOutcome } from "./run-phase.ts";
 import type { GrpcStatus, ToSession } from "./thread-messages.ts";
 
 export interface HostedTaskPorts {
@@ -52,6 +52,8 @@ export class HostedTask {
   #abort = new AbortController();
   /** Why the handler was told to stop; decides what its outcome means. */
   #kind: AbortKind | undefined;
+  /** Why else, after its phase had taken too long. */
+  #kindAfterTimeout: AbortKind | undefined;
   /** The handler of a phase was called and has not settled. */
   #isRunning = false;
   #end: SentEnd | undefined;
@@ -81,8 +83,9 @@ export class HostedTask {
     this.#offer = offer;
     this.#limits = limits;
     this.#abort = new AbortController();
-    const kind = this.#kind === "TIMEOUT" ? undefined : this.#kind;
+    const kind = this.#kind === "TIMEOUT" ? this.#kindAfterTimeout : this.#kind;
     this.#kind = undefined;
+    this.#kindAfterTimeout = undefined;
     this.#isRunning = true;
     this.#writes.beginPhase();
     if (phase === RunPhase.COMPLETED) this.#writes.close(this.#overError());
@@ -108,7 +111,8 @@ export class HostedTask {
   /** Tells the handler to stop. */
   abort(kind: AbortKind): void {
     if (outranks(kind, this.#kind)) this.#kind = kind;
-    if (this.#isRunning) this.#abort.abort(new AbortReason(kind));
+    else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
+    if (this.#isRunning) abortFor(this.#abort, kind);
   }
 
   /** The task is not this runner's any more. */

@@ -66,11 +66,6 @@ export function endOutcomeOf(
     : failed({ taskError: "error" in event ? event.error : undefined }, limits);
 }
 
-/** Whether a phase that was told to stop, or was not, is judged by `kind` from now on. A cancel outranks the rest, but for the loss of the task. */
-export function outranks(kind: AbortKind, before: AbortKind | undefined): boolean {
-  return before === undefined || kind === "LOST_FENCE" || (kind === "CANCEL" && before !== "LOST_FENCE");
-}
-
 /** The task is given back. */
 export function releasedOutcome(): EndOutcome {
   return { case: "released", value: create(PhaseEnd_ReleasedSchema) };

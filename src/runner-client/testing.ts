@@ -18,11 +18,10 @@ import type {
 import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import { systemClock } from "../clock.ts";
-import { type AbortKind, AbortReason, judge } from "../task/abort.ts";
+import { abortFor, type AbortKind, judge, outranks } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
 import { defaultTaskLimits } from "../task/limits.ts";
 import { isEnded } from "../task/state.ts";
-import { outranks } from "./run-phase.ts";
 
 export type { Progress, TaskError } from "#gen/core/v1/core_pb.js";
 export { TaskState } from "#gen/core/v1/core_pb.js";
@@ -110,6 +109,7 @@ class TestedTask {
   #kept: Progress | undefined;
   #abort = new AbortController();
   #kind: AbortKind | undefined;
+  #kindAfterTimeout: AbortKind | undefined;
   #state: TaskState = TaskState.Pending;
   #result: string | undefined;
   #error: TaskError | undefined;
@@ -141,7 +141,8 @@ class TestedTask {
 
   abort(kind: AbortKind): void {
     if (outranks(kind, this.#kind)) this.#kind = kind;
-    this.#abort.abort(new AbortReason(kind));
+    else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
+    abortFor(this.#abort, kind);
   }
 
   async run(): Promise<EndedTask> {
@@ -171,13 +172,10 @@ class TestedTask {
   /** Tells whether the next phase follows. */
   async #runPhase(phase: PhaseName, call: (context: TaskContext) => unknown): Promise<boolean> {
     const settled = await settlePhase(this.#abort.signal, () => call(this.#context()));
+    if (phase === "pending" && settled.outcome === "returned") this.#forgetTimeout();
     const verdict = judge(phase, this.#kind, settled.outcome);
     if (verdict === "start") {
       this.#state = TaskState.Running;
-      if (this.#kind === "TIMEOUT") {
-        this.#kind = undefined;
-        this.#abort = new AbortController();
-      }
       return true;
     }
     if (verdict === "leave" || verdict === "discard") return false;
@@ -190,6 +188,15 @@ class TestedTask {
       this.#error = event.error;
     } else this.#state = TaskState.Canceled;
     return false;
+  }
+
+  /** That says nothing about the next phase. What else the task was told meanwhile holds. */
+  #forgetTimeout(): void {
+    if (this.#kind !== "TIMEOUT") return;
+    const kind = this.#kindAfterTimeout;
+    this.#kind = undefined;
+    this.#abort = new AbortController();
+    if (kind !== undefined) this.abort(kind);
   }
 
   async #tell(): Promise<unknown> {

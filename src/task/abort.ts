@@ -9,7 +9,7 @@ const messages: Readonly<Record<AbortKind, string>> = {
   TIMEOUT: "the phase took longer than it may",
 };
 
-/** The reason of the signal that a runner gets, so that it can tell why it should stop. */
+/** The reason of the signal that a runner gets, so that it can tell why it should stop. A cancel that comes after another reason becomes the `kind` of this one. */
 export class AbortReason extends Error {
   readonly kind: AbortKind;
 
@@ -18,6 +18,23 @@ export class AbortReason extends Error {
     this.name = "AbortError";
     this.kind = kind;
   }
+}
+
+/** Whether a run that was told to stop for `before`, or was not told, is judged by `kind` from now on: a cancel outranks the rest, as it was acknowledged, and the loss of the fence outranks all. */
+export function outranks(kind: AbortKind, before: AbortKind | undefined): boolean {
+  if (before === undefined || kind === "LOST_FENCE") return kind !== before;
+  return kind === "CANCEL" && before !== "CANCEL" && before !== "LOST_FENCE";
+}
+
+/**
+ * Aborts with an AbortReason. A signal fires once: where it has for another kind that this one outranks, its reason says this one
+ * from now on, so that code that looks at it late, as when it cleans up, learns what counts.
+ */
+export function abortFor(abort: AbortController, kind: AbortKind): void {
+  const { aborted, reason } = abort.signal as { readonly aborted: boolean; readonly reason: unknown };
+  if (!aborted) abort.abort(new AbortReason(kind));
+  else if (reason instanceof AbortReason && outranks(kind, reason.kind))
+    Object.assign(reason, { kind, message: messages[kind] });
 }
 
 /**

@@ -4,7 +4,7 @@ import { TaskErrorSchema } from "#gen/core/v1/core_pb.js";
 import { AbortReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { createHarness, invalidFields, refusal } from "../support/controller-harness.ts";
 import { FaultPlan, FaultStore } from "../support/fault-store.ts";
-import { connect, leaseMs, offerOf, openRemoteHarness, runningOn } from "../support/remote-harness.ts";
+import { connect, leaseMs, offerOf, openRemoteHarness, passAlive, runningOn } from "../support/remote-harness.ts";
 
 describe("a task of a remote runner", () => {
   test("goes from its launch to its end, and its status shows who has it", async () => {
@@ -193,6 +193,36 @@ describe("a cancel", () => {
     await h.settle();
     expect(await h.controller.taskStatus("a")).toMatchObject({ state: 6 });
   });
+
+  test.each(["RESTART", "TIMEOUT"] as const)(
+    "after %s is told as one, and shown as delivered only when that was answered",
+    async (kind) => {
+      await using h = await openRemoteHarness({ runningTimeoutMs: 5_000 });
+      const link = connect(h, "one");
+      const offer = await runningOn(h, link, "a");
+      if (kind === "RESTART") await h.launch("a");
+      else await passAlive(h, 5_000, link);
+      expect(link.take()).toEqual([`abort a ${offer.fence} ${kind}`]);
+      link.aborted(offer, AbortReason[kind]);
+      await h.settle();
+      await h.controller.cancelTask("a", { reason: "enough" });
+      await h.settle();
+      expect(link.take()).toEqual([`abort a ${offer.fence} CANCEL`]);
+      expect(link.aborts.at(-1)?.cancel).toMatchObject({ reason: "enough" });
+      expect((await h.controller.taskStatus("a")).cancel?.deliveredAt).toBeUndefined();
+      link.aborted(offer, AbortReason.CANCEL);
+      await h.settle();
+      expect((await h.controller.taskStatus("a")).cancel).toMatchObject({ deliveredAt: {} });
+      void link.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} });
+      await h.settle();
+      // Nothing comes after it: with the cancel the launch is gone.
+      expect(await h.controller.taskStatus("a")).toMatchObject({
+        state: 6,
+        runId: offer.runId,
+        cancel: { acknowledgedAt: {} },
+      });
+    },
+  );
 
   test("of a task that is being offered reaches its runner", async () => {
     await using h = await openRemoteHarness();

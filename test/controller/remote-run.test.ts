@@ -293,6 +293,39 @@ describe("an abort", () => {
     expect(link.take()).toEqual([]);
   });
 
+  test.each(["RESTART", "TIMEOUT"] as const)(
+    "for %s that a cancel outranks is told as one, until that is answered",
+    async (kind) => {
+      const { world, link, run } = await running();
+      run.abort(kind);
+      run.seat.stopFor("CANCEL");
+      const told = observed(run.seat.told());
+      expect(link.take()).toEqual([`abort a 1 ${kind}`, "abort a 1 CANCEL"]);
+      // On its way when the cancel was told.
+      link.aborted(run, AbortReason[kind]);
+      await world.clock.advance(leaseMs / 3 + leaseMs / 16);
+      expect([link.take(), told.state()]).toEqual([["abort a 1 CANCEL"], "waiting"]);
+      const next = new FakeLink().attach(world.host, helloOf("one", { held: heldOf(run, RunPhase.RUNNING) }));
+      expect(next.take()).toEqual(["abort a 1 CANCEL"]);
+      next.aborted(run, AbortReason.CANCEL);
+      await world.clock.advance(leaseMs / 2);
+      expect([next.take(), told.state()]).toEqual([[], "done"]);
+    },
+  );
+
+  test("that came after another, while the end was being committed, was told to nobody", async () => {
+    const { link, run } = await accepted();
+    run.abort("TIMEOUT");
+    link.take();
+    void link.end(run, RunPhase.PENDING);
+    run.seat.stopFor("CANCEL");
+    const told = observed(run.seat.told());
+    await nextTurn();
+    expect([link.take(), told.state()]).toEqual([[], "waiting"]);
+    run.seat.release("ended");
+    await told.promise;
+  });
+
   test("is sent again on a new stream, and when the offer is accepted that it came before", async () => {
     const { world, link, run } = await offered();
     run.abort("CANCEL");

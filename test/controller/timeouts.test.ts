@@ -179,6 +179,8 @@ describe("a timeout", () => {
     const phase = await h.runner.phase("a");
     await h.clock.advance(1_000);
     await h.controller.cancelTask("a");
+    // What its code finds when it looks.
+    expect([phase.abortKind, (phase.signal.reason as Error).message]).toEqual(["CANCEL", "the task was canceled"]);
     phase.stop();
     await h.settle();
     expect(await h.state("a")).toBe("Canceled");

@@ -1,6 +1,6 @@
 /** How the thread of the handlers stops, with a session that is the test. */
 import { describe, expect, test } from "vitest";
-import { RunPhase } from "#gen/stint/v1/runner_pb.js";
+import { AbortReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { heldRunner, openHosted } from "./support/hosted-harness.ts";
 
 const { RUNNING } = RunPhase;
@@ -30,6 +30,19 @@ describe("draining", () => {
     await h.offer(5n, RUNNING);
     expect(h.said()).toEqual(["accept 1", "end 1 done", "drain", "accept 2", "end 2 released"]);
     expect(held.task).toBe(undefined);
+  });
+
+  test("gives back a task that was to stop for it after its first phase had taken too long, and returned", async () => {
+    let finish = (): void => {};
+    const onTaskPending = (): Promise<void> => new Promise((resolve) => (finish = resolve));
+    const h = openHosted({ onTaskPending, onTaskRunning: () => {} });
+    await h.offer(5n);
+    await h.abort(5n, AbortReason.TIMEOUT);
+    h.hosted.stop();
+    finish();
+    await h.settle();
+    await h.offer(5n, RUNNING);
+    expect(h.said().slice(2)).toEqual(["drain", "end 1 done", "accept 2", "end 2 released"]);
   });
 
   test("is over when the session says so; what is left then is lost", async () => {

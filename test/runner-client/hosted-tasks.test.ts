@@ -145,6 +145,23 @@ describe("a task", () => {
     expect(h.said().slice(2)).toEqual(["end 2 aborted"]);
   });
 
+  test.each([RESTART, TIMEOUT])(
+    "is told of a cancel after reason %d, which its code finds in the signal, and answers each",
+    async (reason) => {
+      const { runner, held, kind } = heldRunner();
+      const h = openHosted(runner);
+      await h.run(5n);
+      await h.abort(5n, reason);
+      const first: unknown = held.context?.signal.reason;
+      await h.abort(5n, CANCEL);
+      await h.abort(5n, reason);
+      expect([h.said(), kind()]).toEqual([[`aborted ${reason}`, "aborted 1", `aborted ${reason}`], "CANCEL"]);
+      held.throw(first);
+      await h.settle();
+      expect(h.said().at(-1)).toBe("end 2 aborted");
+    },
+  );
+
   test.each<[string, WireReason, string | undefined]>([
     ["a cancel", CANCEL, "CANCEL"],
     ["a relaunch", RESTART, "RESTART"],

@@ -140,19 +140,22 @@ describe("runTask", () => {
   });
 
   test("a pending phase that returns goes on after a timeout, with a signal of its own, and ends after a cancel", async () => {
-    const endOf = async (kind: AbortKind) => {
+    const endOf = async (...kinds: readonly AbortKind[]) => {
       const task = runTask({
         onTaskPending: (_task, context) => untilAborted(context),
         onTaskRunning: (_task, { signal }) => signal.aborted,
       });
       await new Promise((resolve) => setImmediate(resolve));
-      task.abort(kind);
+      for (const kind of kinds) task.abort(kind);
       const { state, result } = await task.ended;
       return [state, result];
     };
     expect(await endOf("TIMEOUT")).toEqual([Completed, false]);
     expect(await endOf("CANCEL")).toEqual([Canceled, undefined]);
     expect(await endOf("SHUTDOWN")).toEqual([Pending, undefined]);
+    // What else it was told holds.
+    expect(await endOf("TIMEOUT", "SHUTDOWN")).toEqual([Pending, undefined]);
+    expect(await endOf("TIMEOUT", "CANCEL")).toEqual([Canceled, undefined]);
   });
 
   test("judges a canceled task as the controller in this process does", async () => {

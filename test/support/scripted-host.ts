@@ -92,6 +92,8 @@ export class ScriptedSeat implements Seat {
     return phase.settled;
   }
 
+  stopFor(): void {}
+
   told(): Promise<void> {
     return this.#told;
   }

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
 import {
   type AbortKind,
+  abortFor,
   AbortReason,
   isAbortThrow,
+  outranks,
   judge,
   type PhaseOutcome,
   type Verdict,
@@ -143,6 +145,40 @@ test("an abort reason is an AbortError that says which it is", () => {
     expect(reason).toBeInstanceOf(Error);
     expect(reason).toMatchObject({ name: "AbortError", kind, message: expect.stringMatching(/.{10}/) });
   }
+});
+
+describe("a run that is told to stop again", () => {
+  const kinds = ["CANCEL", "SHUTDOWN", "RESTART", "LOST_FENCE", "TIMEOUT"] as const;
+
+  test("is judged by a cancel from then on, and by the loss of the fence for good", () => {
+    const news = kinds.flatMap((before) =>
+      kinds.filter((kind) => outranks(kind, before)).map((kind) => [before, kind]),
+    );
+    expect(news).toEqual([
+      ["CANCEL", "LOST_FENCE"],
+      ["SHUTDOWN", "CANCEL"],
+      ["SHUTDOWN", "LOST_FENCE"],
+      ["RESTART", "CANCEL"],
+      ["RESTART", "LOST_FENCE"],
+      ["TIMEOUT", "CANCEL"],
+      ["TIMEOUT", "LOST_FENCE"],
+    ]);
+    expect(kinds.every((kind) => outranks(kind, undefined))).toBe(true);
+  });
+
+  test("finds why in the reason that its signal has already, which stays the same object", () => {
+    const abort = new AbortController();
+    abortFor(abort, "RESTART");
+    const reason = abort.signal.reason as AbortReason;
+    abortFor(abort, "CANCEL");
+    abortFor(abort, "TIMEOUT");
+    expect(abort.signal.reason).toBe(reason);
+    expect(reason).toMatchObject({ kind: "CANCEL", message: "the task was canceled" });
+    const others = new AbortController();
+    others.abort("not ours");
+    abortFor(others, "CANCEL");
+    expect(others.signal.reason).toBe("not ours");
+  });
 });
 
 function abortedSignal(): { signal: AbortSignal; reason: AbortReason } {
