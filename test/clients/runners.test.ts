@@ -6,13 +6,13 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, writeFile } from "node:fs/promises";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { StateCanceled, StateCompleted, StateRunning } from "../../src/task/state.ts";
 import { eventually } from "../support/eventually.ts";
+import { openRelay } from "../support/relay.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
 import { repositoryRoot, ServedProcess } from "../support/served-process.ts";
 
@@ -62,32 +62,6 @@ async function openWorld(name: string) {
       for (const child of children) child.kill("SIGKILL");
       await server.kill();
       await scratch[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** Stands between a runner and the server, and can hold back what the server says. */
-async function openRelay(world: World) {
-  const fars: Socket[] = [];
-  const port = Number(new URL(world.server.baseUrl).port);
-  const relay = createServer((near) => {
-    const far = connect(port, "127.0.0.1");
-    far.on("data", (bytes) => void near.write(bytes));
-    near.on("data", (bytes) => void far.write(bytes));
-    for (const socket of [near, far]) {
-      socket.on("error", () => {});
-      socket.on("close", () => [near, far].forEach((each) => void each.destroy()));
-    }
-    fars.push(far);
-  });
-  await new Promise<void>((resolve) => relay.listen(0, "127.0.0.1", resolve));
-  return {
-    target: `127.0.0.1:${(relay.address() as AddressInfo).port}`,
-    hold: () => fars.forEach((far) => void far.pause()),
-    release: () => fars.forEach((far) => void far.resume()),
-    async [Symbol.asyncDispose]() {
-      for (const far of fars) far.destroy();
-      await new Promise((resolve) => relay.close(resolve));
     },
   };
 }
@@ -151,7 +125,7 @@ describe.each(names)("the runner in %s", (name) => {
     timeout: 240_000,
   }, async () => {
     await using world = await openWorld(name);
-    await using relay = await openRelay(world);
+    await using relay = await openRelay(Number(new URL(world.server.baseUrl).port));
     const first = world.start(relay.target);
     const tasks = Array.from({ length: 8 }, (_, i) => `b${i}`);
     await world.launch(200, ...tasks);
@@ -159,7 +133,7 @@ describe.each(names)("the runner in %s", (name) => {
     world.start();
     first.kill("SIGSTOP");
     // What the server says to it comes late, too: it goes on for a while with what it knew.
-    relay.hold();
+    relay.hold("server");
     for (const task of tasks) {
       await eventually(async () => expect((await world.status(task)).attempt).toBe(2), maxMs);
     }

@@ -224,6 +224,17 @@ describe("a cancel", () => {
     },
   );
 
+  test("that is answered by the end alone was delivered, too", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    await h.controller.cancelTask("a");
+    void link.end(offer, RunPhase.RUNNING, { case: "aborted", value: {} });
+    await h.settle();
+    const { state, cancel } = await h.controller.taskStatus("a");
+    expect([state, cancel]).toMatchObject([6, { deliveredAt: {}, acknowledgedAt: {} }]);
+  });
+
   test("of a task that is being offered reaches its runner", async () => {
     await using h = await openRemoteHarness();
     const link = connect(h, "one");

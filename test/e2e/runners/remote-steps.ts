@@ -1,16 +1,16 @@
 /**
- * A runner in a process of its own, for remote-restarts.test.ts: TARGET CONTROLLER LEDGER. A task's metadata is {"steps", "pauseMs"}; each step is a
- * log entry, "step N", and a progress. The ledger has a line for each entry that was acknowledged, and for each cancel.
+ * A runner in a process of its own, for remote-restarts.test.ts and remote-cancel.test.ts: TARGET CONTROLLER LEDGER. A task's metadata is {"steps", "pauseMs"}; each step is a
+ * log entry, "step N", and a progress. The ledger has a line for each entry that was acknowledged, and for each time that a handler was told to stop.
  */
 import { appendFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import { runRemote } from "../../../src/runner-client/run-remote.ts";
+import { type AbortReason, runRemote } from "../../../src/runner-client/run-remote.ts";
 
 /** What the ledger has, a line of JSON each. */
 export type RemoteFact =
   | { readonly task: string; readonly entry: string }
-  /** In milliseconds since 1970, with fractions. */
-  | { readonly task: string; readonly canceledAtMs: number };
+  /** When it was told to stop, and why, in milliseconds since 1970, with fractions. */
+  | { readonly task: string; readonly canceledAtMs: number; readonly kind: string };
 
 const [, program = "", target = "", controller = "", ledger = ""] = process.argv;
 
@@ -27,7 +27,8 @@ if (import.meta.url === new URL(`file://${program}`).href) {
       async onTaskRunning(task, { signal }) {
         const { steps, pauseMs } = (await task.loadTaskMetadata()) as { steps: number; pauseMs: number };
         signal.addEventListener("abort", () => {
-          note({ task: task.taskId, canceledAtMs: performance.timeOrigin + performance.now() });
+          const { kind } = signal.reason as AbortReason;
+          note({ task: task.taskId, canceledAtMs: performance.timeOrigin + performance.now(), kind });
         });
         const kept = Number((await task.getProgress())?.current ?? 0n);
         for (let step = kept + 1; step <= steps; step += 1) {
