@@ -1,6 +1,5 @@
 /** All tasks in the hands of a runner, as its session knows them: what becomes of them by what the server and the handlers say. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "#gen/google/rpc/code_pb.js";
 import {
   AbortReason,
@@ -18,6 +17,7 @@ import type { Clock } from "../clock.ts";
 import { HeldTask, type SaidMessage } from "./held-task.ts";
 import type { RemoteLimits } from "./remote-limits.ts";
 import { logTo, type ToHandlers } from "./thread-messages.ts";
+import { leaseMsOf } from "./welcome-times.ts";
 
 export interface HeldTasksPorts {
   readonly clock: Clock;
@@ -28,13 +28,10 @@ export interface HeldTasksPorts {
   readonly forgotten: () => void;
 }
 
-/** Where the server does not say. */
-const defaultLeaseMs = 15_000;
-
 export class HeldTasks {
   readonly #ports: HeldTasksPorts;
   readonly #tasks = new Map<bigint, HeldTask>();
-  #leaseMs = defaultLeaseMs;
+  #leaseMs = leaseMsOf(undefined);
 
   constructor(ports: HeldTasksPorts) {
     this.#ports = ports;
@@ -61,7 +58,7 @@ export class HeldTasks {
 
   /** After a welcome: sends again what was not answered, and drops what is not this runner's any more. */
   reconcile(welcome: RunnerWelcome): void {
-    this.#leaseMs = welcome.lease === undefined ? defaultLeaseMs : durationMs(welcome.lease);
+    this.#leaseMs = leaseMsOf(welcome);
     const writtenSeqs = new Map(welcome.held.map(({ fence, writtenSeq }) => [fence, writtenSeq]));
     for (const task of this.#all) {
       const seq = writtenSeqs.get(task.fence);

@@ -12,7 +12,6 @@
  * 5. An offer that no handler has taken before a stream broke is forgotten: it is offered again, to somebody.
  */
 import { create } from "@bufbuild/protobuf";
-import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code } from "#gen/google/rpc/code_pb.js";
 import {
   AbortReceivedSchema,
@@ -31,6 +30,7 @@ import type { Connect, Connection } from "./connection.ts";
 import { HeldTasks } from "./held-tasks.ts";
 import { Pulse } from "./pulse.ts";
 import { type GrpcStatus, logTo, type SessionSettings, type ToHandlers, type ToSession } from "./thread-messages.ts";
+import { keepaliveMsOf } from "./welcome-times.ts";
 
 export interface SessionPorts {
   readonly connect: Connect;
@@ -47,8 +47,7 @@ type State =
   | { readonly kind: "closed" };
 
 const protocolVersion = 1;
-const defaultKeepaliveMs = 5_000;
-/** How long the first welcome, and the end of a stream that we have closed, are waited for. */
+/** How long a welcome, and the end of a stream that we have closed, are waited for. */
 const answerMaxMs = 10_000;
 
 /** A server that says this to a hello says it to the next too. */
@@ -107,11 +106,6 @@ export class Session {
     }
   }
 
-  get #keepaliveMs(): number {
-    const keepalive = this.#welcome?.keepalive;
-    return keepalive === undefined ? defaultKeepaliveMs : durationMs(keepalive);
-  }
-
   #connect(): void {
     const { clock, connect } = this.#ports;
     this.#streamNumber += 1;
@@ -126,7 +120,7 @@ export class Session {
       ended: whileNewest((end: GrpcStatus) => this.#ended(end)),
     });
     // Not for as long as the lease: there has to be time for another try.
-    const waitMs = this.#welcome === undefined ? answerMaxMs : this.#keepaliveMs;
+    const waitMs = this.#welcome === undefined ? answerMaxMs : Math.min(keepaliveMsOf(this.#welcome), answerMaxMs);
     const cancel = clock.after(waitMs, () => this.#broke("the server does not answer"));
     this.#state = { kind: "connecting", connection, cancel };
     connection.send({ case: "hello", value: this.#hello() });
@@ -183,7 +177,7 @@ export class Session {
     this.#openedMono = clock.mono();
     const pulse = new Pulse({
       clock,
-      keepaliveMs: this.#keepaliveMs,
+      keepaliveMs: keepaliveMsOf(welcome),
       send: () => this.#sendKeepalive(connection),
       silent: () => this.#broke("the server does not answer any more"),
     });

@@ -99,44 +99,6 @@ describe("connecting", () => {
   });
 });
 
-describe("keepalives", () => {
-  test("go out at once and then every third of the lease", async () => {
-    const s = startSession();
-    s.stream().welcome();
-    for (let count = 0; count < 5; count += 1) {
-      s.stream().answerKeepalives();
-      await s.clock.advance(5_000);
-    }
-    const numbers = s.stream().saidOf("keepalive");
-    expect(numbers.slice(0, 3)).toEqual([1n, 2n, 3n].map((number) => ({ keepalive: { number } })));
-    expect([numbers.length, s.streams.length]).toEqual([6, 1]);
-  });
-
-  test("without an answer for two of them lead to a new stream, whatever else comes", async () => {
-    const s = startSession();
-    s.stream().welcome();
-    s.stream().answerKeepalives();
-    await s.clock.advance(9_000);
-    s.stream().offer(5n);
-    expect(s.streams).toHaveLength(1);
-    await s.clock.advance(1_300);
-    expect([s.streams.length, s.streams[0]?.isClosed]).toEqual([2, true]);
-    expect(s.stream().saidOf("hello")).toHaveLength(1);
-  });
-
-  test("are not missed by a process that was paused: it reads first what has come", async () => {
-    const s = startSession();
-    s.stream().welcome();
-    s.stream().answerKeepalives();
-    // The pause: time passes, and one timer fires late.
-    s.pause(60_000);
-    await s.clock.advance(1);
-    s.stream().answerKeepalives();
-    await s.clock.advance(3_000);
-    expect(s.streams).toHaveLength(1);
-  });
-});
-
 describe("offers", () => {
   test("are accepted when the handlers' thread takes them, and not before", () => {
     const s = startSession();
