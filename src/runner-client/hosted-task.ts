@@ -18,7 +18,7 @@ import type { ActiveTask, TaskRunner } from "../controller/task-runner.ts";
 import type { Log } from "../log.ts";
 import { abortFor, type AbortKind, outranks } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
-import { taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
+import { entriesMaxBytesOf, taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
 import { RemoteWrites } from "./remote-writes.ts";
 import { callPhase, type EndOutcome, endOutcomeOf, failed, releasedOutcome } from "./run-phase.ts";
 import type { GrpcStatus, ToSession } from "./thread-messages.ts";
@@ -87,7 +87,7 @@ export class HostedTask {
     this.#kind = undefined;
     this.#kindAfterTimeout = undefined;
     this.#isRunning = true;
-    this.#writes.beginPhase();
+    this.#writes.beginPhase({ entriesMaxBytes: entriesMaxBytesOf(limits) });
     if (phase === RunPhase.COMPLETED) this.#writes.close(this.#overError());
     if (kind === "SHUTDOWN") {
       this.#isRunning = false;

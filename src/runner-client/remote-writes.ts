@@ -22,7 +22,6 @@ import { createWaiter, type Waiter } from "../async/waiter.ts";
 import { tooManyWait, waitingEntriesMax } from "../controller/active-task.ts";
 import { ControllerError } from "../controller/error.ts";
 import { byteLength } from "../task/limits.ts";
-import { entriesMaxBytes } from "./remote-limits.ts";
 import type { GrpcStatus, ToSession } from "./thread-messages.ts";
 
 interface WaitingEntry {
@@ -48,6 +47,7 @@ export class RemoteWrites {
   /** Of all whose progress waits. */
   #progressWaiter: Waiter | undefined;
   #entries: WaitingEntry[] = [];
+  #entriesMaxBytes = 0;
   #isArranged = false;
   #isBetweenPhases = true;
   /** Why nothing is taken any more. */
@@ -82,8 +82,10 @@ export class RemoteWrites {
     return waiter.promise;
   }
 
-  beginPhase(): void {
+  /** `entriesMaxBytes`: what the entries of one write may have. */
+  beginPhase({ entriesMaxBytes }: { readonly entriesMaxBytes: number }): void {
     this.#isBetweenPhases = false;
+    this.#entriesMaxBytes = entriesMaxBytes;
     this.#arrange();
   }
 
@@ -161,7 +163,7 @@ export class RemoteWrites {
     let length = 0;
     for (const { entry } of this.#entries) {
       bytes += byteLength(entry.msg);
-      if (length > 0 && (bytes > entriesMaxBytes || length >= entriesMax)) break;
+      if (length > 0 && (bytes > this.#entriesMaxBytes || length >= entriesMax)) break;
       length += 1;
     }
     return length;

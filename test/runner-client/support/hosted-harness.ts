@@ -1,6 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type AbortReason, RunPhase, TaskOfferSchema } from "#gen/stint/v1/runner_pb.js";
 import { HostedTasks } from "../../../src/runner-client/hosted-tasks.ts";
+import type { RemoteLimits } from "../../../src/runner-client/remote-limits.ts";
 import type { GrpcStatus, ToHandlers, ToSession } from "../../../src/runner-client/thread-messages.ts";
 import type { ActiveTask, TaskContext, TaskRunner } from "../../../src/runner-client/run-remote.ts";
 import { createFakeClock } from "../../support/fake-clock.ts";
@@ -23,8 +24,14 @@ export function heldRunner() {
   return { runner, held, kind };
 }
 
+interface HostedOptions {
+  readonly drainMs?: number;
+  /** As the welcome had them. */
+  readonly limits?: RemoteLimits;
+}
+
 /** The handlers' thread, with a session that is the test. */
-export function openHosted(runner: TaskRunner, { drainMs = 20_000 }: { drainMs?: number } = {}) {
+export function openHosted(runner: TaskRunner, { drainMs = 20_000, limits = {} }: HostedOptions = {}) {
   const clock = createFakeClock();
   const posted: ToSession[] = [];
   const warnings: string[] = [];
@@ -58,7 +65,7 @@ export function openHosted(runner: TaskRunner, { drainMs = 20_000 }: { drainMs?:
     said: () => posted.map(describe),
     async offer(fence: bigint, phase = RunPhase.PENDING, init: MessageInitShape<typeof TaskOfferSchema> = {}) {
       const fields = { taskId: `t${fence}`, runId: "run", attempt: 1, fence, phase, ...init };
-      receive({ type: "offer", offer: create(TaskOfferSchema, fields), limits: {} });
+      receive({ type: "offer", offer: create(TaskOfferSchema, fields), limits });
       await settle();
     },
     async answer(fence: bigint, seq: bigint, error?: GrpcStatus) {
