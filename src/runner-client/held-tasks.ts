@@ -46,9 +46,9 @@ export class HeldTasks {
     return this.#all.filter((task) => task.isHeld).map((task) => task.describe());
   }
 
-  /** Forgets the offers of tasks that no handler has taken. One of RUNNING stays: its task is held, as PENDING. */
+  /** Forgets the offers of tasks that no handler has taken, and none is to take. One of RUNNING stays: its task is held, as PENDING. */
   forgetOffers(): void {
-    for (const task of this.#all) if (task.stage === "offered" && !task.isHeld) this.#forget(task);
+    for (const task of this.#all) if (task.stage === "offered" && !task.isHeld) this.#lost(task);
   }
 
   /** The stream is over: what a task waits for does not come while there is none. */

@@ -27,6 +27,9 @@ export interface HostedTaskPorts {
   readonly runner: TaskRunner;
   readonly log: Log;
   readonly post: (message: ToSession) => void;
+  /** A handler that does the task's work is called, and has settled; it may be that of a task that was lost meanwhile. */
+  readonly began: (task: HostedTask) => void;
+  readonly settled: (task: HostedTask) => void;
 }
 
 /** The end of a phase that was sent and not answered. */
@@ -135,13 +138,19 @@ export class HostedTask {
   }
 
   async #run(): Promise<void> {
-    const { runner, log } = this.#ports;
+    const { runner, began, settled: hasSettled } = this.#ports;
     const { phase, status, attempt, runId } = this.#offer;
     const { signal } = this.#abort;
     const context = { signal, attempt, runId, fence: this.fence };
+    if (phase !== RunPhase.COMPLETED) began(this);
     const settled = await callPhase(runner, { phase, task: this.#activeTask(), status, context });
     this.#isRunning = false;
-    if (this.#isLost) return;
+    if (!this.#isLost) this.#settled(phase, settled);
+    hasSettled(this);
+  }
+
+  #settled(phase: RunPhase, settled: Awaited<ReturnType<typeof callPhase>>): void {
+    const { log } = this.#ports;
     if (phase === RunPhase.COMPLETED && settled.outcome !== "returned") {
       log.warn({ err: loggable(settled.value), taskId: this.taskId }, "onTaskCompleted threw");
     }

@@ -2,15 +2,21 @@
  * The thread of the handlers: takes what the session says of tasks, and runs the runner's handlers.
  *
  * open -> draining (no more tasks; those there are go on) -> stopping (they were told to stop) -> closed.
+ *
+ * No more handlers run than there are places, those included that do not stop though their task was lost, which the server does not count:
+ * while they take the places, an offer waits here, not accepted, and goes to another runner if that takes too long.
  */
+import { RunPhase } from "#gen/stint/v1/runner_pb.js";
 import type { TaskRunner } from "../controller/task-runner.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
-import { HostedTask } from "./hosted-task.ts";
+import { HostedTask, type HostedTaskPorts } from "./hosted-task.ts";
 import type { GrpcStatus, ToHandlers, ToSession } from "./thread-messages.ts";
 
 export interface HostedTasksOptions {
   readonly runner: TaskRunner;
+  /** How many handlers run at one time. */
+  readonly capacity: number;
   readonly log: Log;
   readonly clock: Clock;
   /** How long tasks may go on once draining, in ms. */
@@ -20,12 +26,18 @@ export interface HostedTasksOptions {
   readonly closed: (error?: GrpcStatus) => void;
 }
 
+type OfferMessage = Extract<ToHandlers, { type: "offer" }>;
+
 /** How long handlers that were told to stop are waited for: a command has 5 s until it is killed. */
 const stopMaxMs = 10_000;
 
 export class HostedTasks {
   readonly #options: HostedTasksOptions;
   readonly #tasks = new Map<bigint, HostedTask>();
+  /** Whose handler does its work; some were lost. */
+  readonly #running = new Set<HostedTask>();
+  /** Offers for which there is no place yet, by their fences. */
+  readonly #waiting = new Map<bigint, OfferMessage>();
   #cancelTimer: () => void = () => {};
   #state: "open" | "draining" | "stopping" | "closed" = "open";
 
@@ -55,6 +67,7 @@ export class HostedTasks {
   drain(): void {
     if (this.#state !== "open") return;
     this.#state = "draining";
+    this.#waiting.clear();
     const { post, clock, drainMs } = this.#options;
     post({ type: "drain" });
     this.#cancelTimer = clock.after(drainMs, () => this.stop());
@@ -76,17 +89,44 @@ export class HostedTasks {
     });
   }
 
-  #offered({ offer, limits }: Extract<ToHandlers, { type: "offer" }>): void {
-    const { runner, log, post } = this.#options;
+  #offered(message: OfferMessage): void {
+    const { offer, limits } = message;
     const known = this.#tasks.get(offer.fence);
+    if (known !== undefined) return known.begin(offer, limits);
     // It was on its way when the session was told to take no more, which forgets it by that.
-    if (known === undefined && this.#state !== "open") return;
-    const task = known ?? new HostedTask(offer, limits, { runner, log, post });
+    if (this.#state !== "open") return;
+    if (offer.phase !== RunPhase.COMPLETED && this.#running.size >= this.#options.capacity) {
+      this.#waiting.set(offer.fence, message);
+      return;
+    }
+    const task = new HostedTask(offer, limits, this.#ports);
     this.#tasks.set(offer.fence, task);
     task.begin(offer, limits);
   }
 
+  get #ports(): HostedTaskPorts {
+    const { runner, log, post } = this.#options;
+    return {
+      runner,
+      log,
+      post,
+      began: (task) => void this.#running.add(task),
+      settled: (task) => {
+        this.#running.delete(task);
+        this.#takeWaiting();
+      },
+    };
+  }
+
+  #takeWaiting(): void {
+    const [next] = this.#waiting.values();
+    if (next === undefined) return;
+    this.#waiting.delete(next.offer.fence);
+    this.#offered(next);
+  }
+
   #lost(fence: bigint): void {
+    this.#waiting.delete(fence);
     const task = this.#tasks.get(fence);
     if (task === undefined) return;
     this.#tasks.delete(fence);

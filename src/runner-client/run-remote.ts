@@ -67,7 +67,7 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
       else reject(refusedBy(target, error));
     };
     const post = worker.postMessage.bind(worker);
-    const hosted = new HostedTasks({ runner, log, clock: systemClock, drainMs, post, closed: settle });
+    const hosted = new HostedTasks({ runner, capacity, log, clock: systemClock, drainMs, post, closed: settle });
     worker.on("message", (message: ToHandlers) => hosted.receive(message));
     worker.on("error", (cause) => {
       reject(new RunnerError("THREAD", "the thread of the connection failed", { cause }));

@@ -25,13 +25,14 @@ export function heldRunner() {
 }
 
 interface HostedOptions {
+  readonly capacity?: number;
   readonly drainMs?: number;
   /** As the welcome had them. */
   readonly limits?: RemoteLimits;
 }
 
 /** The handlers' thread, with a session that is the test. */
-export function openHosted(runner: TaskRunner, { drainMs = 20_000, limits = {} }: HostedOptions = {}) {
+export function openHosted(runner: TaskRunner, { capacity = 100, drainMs = 20_000, limits = {} }: HostedOptions = {}) {
   const clock = createFakeClock();
   const posted: ToSession[] = [];
   const warnings: string[] = [];
@@ -45,6 +46,7 @@ export function openHosted(runner: TaskRunner, { drainMs = 20_000, limits = {} }
   };
   const hosted = new HostedTasks({
     runner,
+    capacity,
     log,
     clock,
     drainMs,
