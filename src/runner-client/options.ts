@@ -32,14 +32,17 @@ export type ResolvedOptions = Omit<Required<RunRemoteOptions>, "ca" | "signal"> 
   Pick<RunRemoteOptions, "ca" | "signal">;
 
 const capacityMax = 1_000;
+const portMax = 65_535;
 const drainDefaultMs = 20_000;
 
 /** Throws RunnerError OPTION that names what is wrong. */
 export function resolveOptions(options: RunRemoteOptions, defaultName: () => string): ResolvedOptions {
   const { signals = ["SIGTERM"], drainMs = drainDefaultMs, log = silentLog } = options;
   const resolved = { ...options, name: options.name ?? defaultName(), signals, drainMs, log };
-  const { target, controller, capacity, runner, name } = resolved;
-  if (!/^(https?:\/\/)?[^\s/]+:\d{1,5}$/.test(target)) throw wrong("target", "must be HOST:PORT, or https://HOST:PORT");
+  const { target, controller, capacity, runner, name, ca } = resolved;
+  const port = /^(?:https?:\/\/)?[^\s/]+:(\d{1,5})$/.exec(target)?.[1];
+  if (port === undefined || Number(port) < 1 || Number(port) > portMax)
+    throw wrong("target", "must be HOST:PORT, or https://HOST:PORT");
   const complaint = checkControllerName(controller);
   if (complaint !== undefined) throw wrong("controller", complaint);
   if (!Number.isInteger(capacity) || capacity < 1 || capacity > capacityMax)
@@ -48,6 +51,8 @@ export function resolveOptions(options: RunRemoteOptions, defaultName: () => str
   // Names of runners look as ids of tasks do.
   if (!taskIdPattern.test(name))
     throw wrong("name", "must be 1 to 128 letters, digits and ._:@- with a letter or digit first");
+  if (ca !== undefined && !/^-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/m.test(ca))
+    throw wrong("ca", "must have a certificate, in PEM");
   if (!(drainMs >= 0)) throw wrong("drainMs", "must be a time in ms");
   return resolved;
 }

@@ -69,11 +69,14 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
     const post = worker.postMessage.bind(worker);
     const hosted = new HostedTasks({ runner, capacity, log, clock: systemClock, drainMs, post, closed: settle });
     worker.on("message", (message: ToHandlers) => hosted.receive(message));
-    worker.on("error", (cause) => {
+    const failed = (cause?: unknown): void => {
       reject(new RunnerError("THREAD", "the thread of the connection failed", { cause }));
       // Handlers that still run have nobody any more to whom they could say anything.
       hosted.receive({ type: "closed" });
-    });
+    };
+    worker.on("error", failed);
+    // Without an error: something has ended it. After `settle` that changes nothing any more.
+    worker.on("exit", () => failed());
     tasks = hosted;
   });
   stopListening = listen(resolved, {

@@ -1,8 +1,15 @@
 /** runRemote with its thread and a real connection, against a fake server. */
+import type { Worker } from "node:worker_threads";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import { AbortReason as WireReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
-import { runRemote, silentLog, type RunRemoteOptions, type TaskRunner } from "../../src/runner-client/run-remote.ts";
+import {
+  type AbortReason,
+  runRemote,
+  silentLog,
+  type RunRemoteOptions,
+  type TaskRunner,
+} from "../../src/runner-client/run-remote.ts";
 import { eventually } from "../support/eventually.ts";
 import { openFakeRunnerServer } from "../support/fake-runner-server.ts";
 import { start } from "./support/start-remote.ts";
@@ -174,6 +181,27 @@ describe("runRemote", () => {
     await expect(useIt()).rejects.toMatchObject({ name: "RunnerError", code: "REFUSED" });
   });
 
+  test("rejects when its thread is gone, and has its handlers stopped", async () => {
+    await using server = await openFakeRunnerServer();
+    const workers: Worker[] = [];
+    process.once("worker", (worker) => workers.push(worker));
+    const kinds: unknown[] = [];
+    const { closed } = start(server, {
+      async onTaskRunning(_task, { signal }) {
+        await untilAborted(signal).catch(({ kind }: AbortReason) => kinds.push(kind));
+      },
+    });
+    const rejected = closed.catch((error: unknown) => error);
+    const stream = await server.stream();
+    stream.offer(5n, PENDING);
+    await stream.ended(5n, PENDING);
+    stream.offer(5n, RUNNING);
+    await eventually(() => expect(stream.of("accept")).toHaveLength(2));
+    await workers[0]?.terminate();
+    expect(await rejected).toMatchObject({ name: "RunnerError", code: "THREAD" });
+    await eventually(() => expect(kinds).toEqual(["LOST_FENCE"]));
+  });
+
   test("drains: finishes what it has, takes no more, and closes", async () => {
     await using server = await openFakeRunnerServer();
     let finish = (): void => {};
@@ -240,6 +268,9 @@ describe("runRemote", () => {
   test.each<[string, Partial<RunRemoteOptions>]>([
     ["target", { target: "" }],
     ["target", { target: "https://tasks.example.com" }],
+    ["target", { target: "tasks:0" }],
+    ["target", { target: "tasks:65536" }],
+    ["ca", { target: "https://tasks:1", ca: "ca.pem" }],
     ["controller", { controller: "No" }],
     ["capacity", { capacity: 0 }],
     ["capacity", { capacity: 1_001 }],
