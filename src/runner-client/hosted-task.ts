@@ -15,6 +15,8 @@ import { createActiveTask } from "../controller/active-task.ts";
 import { loggable } from "../controller/describe-error.ts";
 import { ControllerError } from "../controller/error.ts";
 import type { ActiveTask, TaskRunner } from "../controller/task-runner.ts";
+import { settledOrAborted } from "../async/signals.ts";
+import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { abortFor, type AbortKind, outranks } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
@@ -26,17 +28,23 @@ import type { GrpcStatus, ToSession } from "./thread-messages.ts";
 export interface HostedTaskPorts {
   readonly runner: TaskRunner;
   readonly log: Log;
+  readonly clock: Clock;
   readonly post: (message: ToSession) => void;
   /** A handler that does the task's work is called, and has settled; it may be that of a task that was lost meanwhile. */
   readonly began: (task: HostedTask) => void;
   readonly settled: (task: HostedTask) => void;
 }
 
+type PhaseSettled = Awaited<ReturnType<typeof callPhase>>;
+
 /** The end of a phase that was sent and not answered. */
 interface SentEnd {
   readonly seq: bigint;
   readonly leadsOn: boolean;
 }
+
+/** How long a handler may take to be told of an end; then it counts as told, as at the server. */
+const completedMaxMs = 30_000;
 
 /** What the server may tell a runner, in this library's words. */
 const kindOfReason: Readonly<Partial<Record<WireReason, AbortKind>>> = {
@@ -59,6 +67,7 @@ export class HostedTask {
   #kindAfterTimeout: AbortKind | undefined;
   /** The handler of a phase was called and has not settled. */
   #isRunning = false;
+  #cancelTimer: () => void = () => {};
   #end: SentEnd | undefined;
 
   constructor(offer: TaskOffer, limits: RemoteLimits, ports: HostedTaskPorts) {
@@ -121,6 +130,7 @@ export class HostedTask {
   /** The task is not this runner's any more. */
   lose(): void {
     if (this.#isLost) return;
+    this.#cancelTimer();
     this.abort("LOST_FENCE");
     this.#writes.lose(this.#overError());
   }
@@ -143,13 +153,24 @@ export class HostedTask {
     const { signal } = this.#abort;
     const context = { signal, attempt, runId, fence: this.fence };
     if (phase !== RunPhase.COMPLETED) began(this);
-    const settled = await callPhase(runner, { phase, task: this.#activeTask(), status, context });
+    const called = callPhase(runner, { phase, task: this.#activeTask(), status, context });
+    const settled = await (phase === RunPhase.COMPLETED ? this.#inTime(called) : called);
     this.#isRunning = false;
     if (!this.#isLost) this.#settled(phase, settled);
     hasSettled(this);
   }
 
-  #settled(phase: RunPhase, settled: Awaited<ReturnType<typeof callPhase>>): void {
+  async #inTime(called: Promise<PhaseSettled>): Promise<PhaseSettled> {
+    const late = new AbortController();
+    this.#cancelTimer = this.#ports.clock.after(completedMaxMs, () => late.abort());
+    await settledOrAborted(called, late.signal);
+    this.#cancelTimer();
+    if (!late.signal.aborted) return called;
+    this.abort("TIMEOUT");
+    return { outcome: "threw", value: new Error(`it took more than ${completedMaxMs} ms, and counts as told`) };
+  }
+
+  #settled(phase: RunPhase, settled: PhaseSettled): void {
     const { log } = this.#ports;
     if (phase === RunPhase.COMPLETED && settled.outcome !== "returned") {
       log.warn({ err: loggable(settled.value), taskId: this.taskId }, "onTaskCompleted threw");

@@ -105,10 +105,11 @@ export class HostedTasks {
   }
 
   get #ports(): HostedTaskPorts {
-    const { runner, log, post } = this.#options;
+    const { runner, log, clock, post } = this.#options;
     return {
       runner,
       log,
+      clock,
       post,
       began: (task) => void this.#running.add(task),
       settled: (task) => {

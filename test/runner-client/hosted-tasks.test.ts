@@ -195,49 +195,6 @@ describe("a task", () => {
   });
 });
 
-describe("a handler that runs on though its task was lost", () => {
-  test("takes a place: what is offered beyond those is taken when it has stopped", async () => {
-    const ends: Array<() => void> = [];
-    const h = openHosted({ onTaskRunning: () => new Promise<void>((resolve) => ends.push(resolve)) }, { capacity: 2 });
-    await h.run(5n);
-    await h.run(6n);
-    for (const fence of [5n, 6n]) h.receive({ type: "lost", fence });
-    for (const fence of [7n, 8n, 9n]) await h.offer(fence);
-    expect(h.said()).toEqual([]);
-    // It has waited for too long: another has it.
-    h.receive({ type: "lost", fence: 7n });
-    ends[0]?.();
-    await h.settle();
-    // Of the first phase nothing runs any more: the other begins too.
-    expect(h.posted).toMatchObject([
-      { type: "accept", fence: 8n },
-      { type: "end", end: { fence: 8n } },
-      { type: "accept", fence: 9n },
-      { type: "end", end: { fence: 9n } },
-    ]);
-  });
-
-  test("does not take one from the telling of an end", async () => {
-    const h = openHosted({ onTaskRunning: () => new Promise(() => {}) }, { capacity: 1 });
-    await h.run(5n);
-    h.receive({ type: "lost", fence: 5n });
-    await h.offer(6n, COMPLETED);
-    expect(h.said()).toEqual(["accept 3", "end 1 done"]);
-  });
-
-  test("is not waited for by what was offered when a drain began", async () => {
-    const { runner, held } = heldRunner();
-    const h = openHosted(runner, { capacity: 1 });
-    await h.run(5n);
-    h.receive({ type: "lost", fence: 5n });
-    await h.offer(6n);
-    h.hosted.drain();
-    held.return();
-    await h.settle();
-    expect(h.said()).toEqual(["drain"]);
-  });
-});
-
 describe("the end of a phase", () => {
   const thrown = { aborts: (signal: AbortSignal) => signal.reason as unknown, throws: () => new Error("other") };
   const table: ReadonlyArray<[string, "returns" | keyof typeof thrown, PhaseEnd["outcome"]["case"]]> = [
@@ -294,5 +251,23 @@ describe("the end of a phase", () => {
     expect(told).toEqual([4, "why"]);
     expect(h.said()).toEqual(["accept 3", "end 1 failed"]);
     expect(h.warnings).toEqual(["onTaskCompleted threw"]);
+  });
+
+  test("COMPLETED that is not told within 30 s counts as told, and its handler is told to stop", async () => {
+    const signals: AbortSignal[] = [];
+    const h = openHosted({
+      onTaskRunning: () => {},
+      onTaskCompleted: (_task, _state, { signal }) => new Promise(() => signals.push(signal)),
+    });
+    await h.offer(5n, COMPLETED);
+    await h.clock.advance(29_999);
+    expect(h.said()).toEqual(["accept 3"]);
+    await h.clock.advance(1);
+    expect([h.said(), h.warnings]).toEqual([["accept 3", "end 1 failed"], ["onTaskCompleted threw"]]);
+    // One that is lost before has no timer left.
+    await h.offer(6n, COMPLETED);
+    h.receive({ type: "lost", fence: 6n });
+    expect(signals.map(({ reason }) => (reason as { kind?: string }).kind)).toEqual(["TIMEOUT", "LOST_FENCE"]);
+    expect(h.clock.pending()).toBe(0);
   });
 });
