@@ -207,6 +207,8 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
     const link = this.#link;
     if (link === undefined) return "gone";
     const outcome = await this.#tellings.tell(end, { link, nowMs: this.nowMs() });
+    // Only one that takes no more gives an end back: to another it would come again at once, and again.
+    if (outcome === "released") return this.#isDraining ? "gone" : "told";
     if (outcome !== "late") return outcome;
     const named = { taskId: end.task.taskId, runner: this.#runner };
     this.#ports.warn(named, "a runner took too long to be told of an end; it counts as told");

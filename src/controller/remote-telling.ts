@@ -14,13 +14,15 @@ import { completedTimeoutMs, type EndToTell } from "./host.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { RunnerLink } from "./remote-link.ts";
 
+type TellingOutcome = "told" | "late" | "released" | "gone";
+
 export class RemoteTelling {
-  /** Settles when the end was told, or cannot be on this stream any more. */
-  readonly outcome: Promise<"told" | "late" | "gone">;
+  /** Settles when the end was told, was given back, or cannot be told on this stream any more. */
+  readonly outcome: Promise<TellingOutcome>;
   readonly #end: EndToTell;
   readonly #link: RunnerLink;
   readonly #time: Countdown;
-  #settle: (outcome: "told" | "late" | "gone") => void = () => {};
+  #settle: (outcome: TellingOutcome) => void = () => {};
   #isOver = false;
 
   /** Offers it on the link. */
@@ -41,9 +43,9 @@ export class RemoteTelling {
   }
 
   /** The runner has ended the phase. */
-  end({ taskId, fence, seq }: PhaseEnd): void {
+  end({ taskId, fence, seq, outcome }: PhaseEnd): void {
     this.#link.written(create(TaskWrittenSchema, { taskId, fence, seq }));
-    this.#finish("told");
+    this.#finish(outcome.case === "released" ? "released" : "told");
   }
 
   /** The stream is over, or the controller closes. */
@@ -59,7 +61,7 @@ export class RemoteTelling {
     this.#time.spare();
   }
 
-  #finish(outcome: "told" | "late" | "gone"): void {
+  #finish(outcome: TellingOutcome): void {
     this.#isOver = true;
     this.#settle(outcome);
   }
@@ -94,7 +96,7 @@ export class RemoteTellings {
   }
 
   /** Tells of an end on the link. */
-  async tell(end: EndToTell, options: { link: RunnerLink; nowMs: number }): Promise<"told" | "late" | "gone"> {
+  async tell(end: EndToTell, options: { link: RunnerLink; nowMs: number }): Promise<TellingOutcome> {
     const telling = new RemoteTelling(end, options);
     this.#tellings.set(telling.fence, telling);
     try {

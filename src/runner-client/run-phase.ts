@@ -55,7 +55,11 @@ export function endOutcomeOf(
   { kind, limits }: { readonly kind: AbortKind | undefined; readonly limits: TaskLimits },
 ): EndOutcome {
   const isDone = outcome === "returned";
-  if (phase === RunPhase.COMPLETED) return isDone ? done() : failed(value, limits);
+  if (phase === RunPhase.COMPLETED) {
+    if (isDone) return done();
+    // As in process, where a controller that closes keeps the end to be told.
+    return kind === "SHUTDOWN" && outcome === "aborted" ? releasedOutcome() : failed(value, limits);
+  }
   if (kind === "SHUTDOWN" && !(isDone && phase === RunPhase.RUNNING)) return releasedOutcome();
   if (outcome === "aborted") return { case: "aborted", value: create(PhaseEnd_AbortedSchema) };
   if (!isDone) return failed(value, limits);

@@ -75,6 +75,30 @@ describe("an end", () => {
     expect(await told).toBe("told");
   });
 
+  test("that a runner gives back because it stops is told to another, or kept for the next", async () => {
+    const world = await createHostWorld();
+    const [one, two] = [listen(world, "one"), listen(world, "two")];
+    const told = world.tell("a", 9n);
+    await nextTurn();
+    const giveBack = (link: FakeLink): void => {
+      void link.say({ case: "drain", value: {} });
+      void link.end(end, RunPhase.COMPLETED, { case: "released", value: {} });
+    };
+    giveBack(one);
+    await nextTurn();
+    expect([one.take(), two.take()]).toEqual([["offer a COMPLETED 9", "written a 9 1"], ["offer a COMPLETED 9"]]);
+    giveBack(two);
+    expect([await told, world.host.canTell]).toEqual(["kept", false]);
+  });
+
+  test("that a runner gives back which takes more counts as told", async () => {
+    const world = await createHostWorld();
+    const link = listen(world, "one");
+    const told = world.tell("a", 9n);
+    void link.end(end, RunPhase.COMPLETED, { case: "released", value: {} });
+    expect(await told).toBe("told");
+  });
+
   test("is told anew on the new stream of the same runner", async () => {
     const world = await createHostWorld();
     listen(world, "one");

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { AbortReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { heldRunner, openHosted } from "./support/hosted-harness.ts";
 
-const { RUNNING } = RunPhase;
+const { RUNNING, COMPLETED } = RunPhase;
 
 describe("draining", () => {
   test("lets tasks go on for a time, then stops them, and leaves those that do not", async () => {
@@ -43,6 +43,25 @@ describe("draining", () => {
     await h.settle();
     await h.offer(5n, RUNNING);
     expect(h.said().slice(2)).toEqual(["drain", "end 1 done", "accept 2", "end 2 released"]);
+  });
+
+  test.each([
+    [
+      "stops for it gives the end back, to be told to another",
+      (signal: AbortSignal) => signal.reason as Error,
+      "released",
+    ],
+    ["fails meanwhile has told it", () => new Error("no"), "failed"],
+  ] as const)("an onTaskCompleted that %s", async (_what, thrown, outcome) => {
+    const h = openHosted({
+      onTaskRunning: () => {},
+      onTaskCompleted: (_task, _state, { signal }) =>
+        new Promise((_, reject) => signal.addEventListener("abort", () => reject(thrown(signal)))),
+    });
+    await h.offer(5n, COMPLETED);
+    h.hosted.stop();
+    await h.settle();
+    expect(h.said().slice(1)).toEqual(["drain", `end 1 ${outcome}`]);
   });
 
   test("is over when the session says so; what is left then is lost", async () => {
