@@ -53,6 +53,27 @@ test("SIGTERM lets the command finish; a second one ends all of it at once", { t
   }
 });
 
+test("SIGTERM ends it also while its server is gone, and the command with it", { timeout: 120_000 }, async () => {
+  await using server = await openFakeRunnerServer();
+  await using scratch = await makeScratchDirectory();
+  const file = join(scratch.path, "pid");
+  const child = startWork(server.address, "--drain", "100ms", "--", "sh", "-c", 'echo $$ > "$0"; sleep 600', file);
+  const exited = once(child, "exit");
+  try {
+    const stream = await server.stream(0, maxMs);
+    stream.offer(5n, PENDING);
+    await stream.ended(5n, PENDING, maxMs);
+    stream.offer(5n, RUNNING);
+    const pid = await pidIn(file);
+    server.kill();
+    child.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+    expect(await isRunning(pid)).toBe(false);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
 test("what a killed one has left is ended when it is started again with its --data-dir", {
   timeout: 120_000,
 }, async () => {
