@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
-import { StateCanceled, StateCompleted, StateRunning } from "../../src/task/state.ts";
+import { StateCanceled, StateCompleted, StatePending, StateRunning } from "../../src/task/state.ts";
 import { eventually } from "../support/eventually.ts";
 import { openRelay } from "../support/relay.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
@@ -177,5 +177,35 @@ describe.each(names)("the runner in %s", (name) => {
     expect((await completed(world, "d")).attempt).toBe(1);
     child.kill("SIGKILL");
     await once(child, "exit");
+  });
+
+  test("finishes what it has and takes nothing more when it is told to end", { timeout: 120_000 }, async () => {
+    await using world = await openWorld(name);
+    const child = world.start();
+    const exit = once(child, "exit");
+    await world.launch(100, "e");
+    const { progress } = await counted(world, "e", 5n);
+    child.kill("SIGTERM");
+    // It goes on, and has had the time to say that it drains.
+    await counted(world, "e", (progress?.current ?? 0n) + 20n);
+    await world.launch(0, "f");
+    expect((await completed(world, "e")).attempt).toBe(1);
+    expect(await exit).toEqual([0, null]);
+    expect(await world.status("f")).toMatchObject({ state: StatePending, runner: "" });
+    const next = world.start();
+    const { runner, attempt } = await completed(world, "f");
+    expect([runner.endsWith(`-${next.pid}`), attempt]).toEqual([true, 1]);
+  });
+
+  test("ends at once at a second signal", { timeout: 60_000 }, async () => {
+    await using world = await openWorld(name);
+    const child = world.start();
+    await world.launch(60_000, "g");
+    await counted(world, "g", 1n);
+    await eventually(() => {
+      child.kill("SIGTERM");
+      expect(child.signalCode).toBe("SIGTERM");
+    }, maxMs);
+    expect((await world.status("g")).state).toBe(StateRunning);
   });
 });
