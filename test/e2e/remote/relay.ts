@@ -1,4 +1,5 @@
 /** Stands between a runner and the server, and can hold back what one of them says. */
+import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
 export type Side = "runner" | "server";
@@ -10,6 +11,8 @@ export interface Relay extends AsyncDisposable {
   hold(side: Side): void;
   /** What was held back arrives, late. */
   release(): void;
+  /** Resolves when the runner gives up a connection that it has now. */
+  givenUp(): Promise<void>;
 }
 
 /** To a server at this port of this machine. */
@@ -40,6 +43,9 @@ export async function openRelay(port: number): Promise<Relay> {
     release() {
       for (const side of held) for (const socket of sockets[side]) socket.resume();
       held.clear();
+    },
+    async givenUp() {
+      await Promise.race([...sockets.runner].map((socket) => once(socket, "close")));
     },
     async [Symbol.asyncDispose]() {
       for (const socket of [...sockets.runner, ...sockets.server]) socket.destroy();
