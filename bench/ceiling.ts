@@ -16,7 +16,8 @@
  */
 import { type Layout, openBare, stateKey, stepsOfTask, subjectOf, value } from "./support/bare-level.ts";
 import { openStore } from "./support/product.ts";
-import { type Contender, dose, measureInTurn, printRates, type Subject } from "./support/rounds.ts";
+import { type Contender, dose, inFigures, measureInTurn, median, printRates, type Subject } from "./support/rounds.ts";
+import type { Row } from "./support/rows.ts";
 
 const noValue = new Uint8Array(0);
 
@@ -30,7 +31,7 @@ const contenders: readonly Contender[] = [
 ];
 
 /** Prints tasks a second of each layout: the median of the rounds, and their spread. */
-export async function run(): Promise<void> {
+export async function run(): Promise<Row[]> {
   const turns = {
     tasks: dose("CEILING_TASKS", 8_000),
     rounds: dose("CEILING_ROUNDS", 5),
@@ -38,7 +39,13 @@ export async function run(): Promise<void> {
   };
   const rates = await measureInTurn(contenders, turns);
   const title = `ceiling: ${turns.tasks} tasks a round, ${turns.inFlight} in flight, ${stepsOfTask} commits a task, one after the other`;
-  printRates(title, contenders, rates, ["journal+"]);
+  const lines = contenders.map(({ name, synced }) => ({ name, remark: synced }));
+  printRates({ title, unit: "tasks/s", remark: "on disk" }, lines, rates, ["journal+"]);
+  return lines.map(({ name }) => ({
+    name: `ceiling: ${name}`,
+    measured: `${inFigures(median(rates.get(name) ?? []))} tasks/s`,
+    target: "",
+  }));
 }
 
 function bare(name: string, layout: Layout): Contender {

@@ -15,13 +15,14 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { ceiling } from "./support/bare-level.ts";
 import { openController, openStore } from "./support/product.ts";
-import { type Contender, dose, measureInTurn, printRates, type Subject } from "./support/rounds.ts";
+import { type Contender, dose, measureInTurn, median, printRates, shareOf, type Subject } from "./support/rounds.ts";
+import type { Row } from "./support/rows.ts";
 
 const inFlight = 64;
 const retention = { afterEndMs: 3_600_000 };
 
 /** Prints tasks a second of Stint, of the ceiling and, where it is there, of the peer: the median of the rounds, and their spread. */
-export async function run(): Promise<void> {
+export async function run(): Promise<Row[]> {
   const turns = { tasks: dose("LIFECYCLE_TASKS", 10_000), rounds: dose("LIFECYCLE_ROUNDS", 5), inFlight };
   const missing = await missingPeer();
   const contenders: readonly Contender[] = [
@@ -31,13 +32,24 @@ export async function run(): Promise<void> {
   ];
   const rates = await measureInTurn(contenders, turns);
   const title = `lifecycle: ${turns.tasks} tasks a round from launch to end, ${inFlight} launchers`;
-  printRates(
-    title,
-    contenders,
-    rates,
-    contenders.map(({ name }) => name).filter((name) => name !== "stint"),
-  );
+  const lines = contenders.map(({ name, synced }) => ({ name, remark: synced }));
+  const peers = lines.map(({ name }) => name).filter((name) => name !== "stint");
+  printRates({ title, unit: "tasks/s", remark: "on disk" }, lines, rates, peers);
   if (missing !== undefined) console.log(`\nbullmq is left out: ${missing}`);
+  const rate = `${Math.round(median(rates.get("stint") ?? []))} tasks/s`;
+  const targets = { ceiling: 0.5, bullmq: 3, "bullmq sync": 4 };
+  return Object.entries(targets).map(([peer, target]) => against(peer, target, rate, rates));
+}
+
+/** How the lifecycle compares with a peer, which may not have been measured. */
+function against(peer: string, target: number, rate: string, rates: ReadonlyMap<string, readonly number[]>): Row {
+  const share = rates.has(peer) ? shareOf(rates, "stint", peer) : undefined;
+  return {
+    name: `lifecycle, against ${peer}`,
+    measured: share === undefined ? `${rate}; ${peer} was left out` : `${rate}, ${share.toFixed(2)} times`,
+    target: `at least ${target} times`,
+    met: share === undefined ? undefined : share >= target,
+  };
 }
 
 const bullmq: readonly Contender[] = [

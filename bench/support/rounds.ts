@@ -1,7 +1,8 @@
 /** Measures subjects in turn, A B A B, so that what else the machine does falls on all of them, and prints them as a table. */
 import { mkdtemp, rm } from "node:fs/promises";
-import { cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { printHeading } from "./rows.ts";
 
 /** Brings tasks from launch to end. */
 export interface Subject {
@@ -32,14 +33,29 @@ export function dose(name: string, byDefault: number): number {
 
 /** Tasks a second of each contender in each of its rounds, after one that warms up and does not count. */
 export async function measureInTurn(contenders: readonly Contender[], turns: Dose): Promise<Map<string, number[]>> {
-  const rates = new Map<string, number[]>(contenders.map(({ name }) => [name, []]));
   for (const { open } of contenders) await measure(open, { ...turns, tasks: Math.ceil(turns.tasks / 4) });
-  for (let round = 0; round < turns.rounds; round += 1) {
-    for (const { name, open, rounds = turns.rounds } of contenders) {
-      if (round < rounds) rates.get(name)?.push(await measure(open, turns));
+  return inTurn(
+    contenders.map(({ name, open, rounds }) => ({ name, rounds, measure: () => measure(open, turns) })),
+    turns.rounds,
+  );
+}
+
+/** Something that is measured in each round, or in the first `rounds` of them. */
+export interface Measured<T> {
+  readonly name: string;
+  readonly measure: () => Promise<T>;
+  readonly rounds?: number | undefined;
+}
+
+/** What each has measured in each of its rounds. */
+export async function inTurn<T>(all: readonly Measured<T>[], rounds: number): Promise<Map<string, T[]>> {
+  const measured = new Map<string, T[]>(all.map(({ name }) => [name, []]));
+  for (let round = 0; round < rounds; round += 1) {
+    for (const { name, measure, rounds: atMost = rounds } of all) {
+      if (round < atMost) measured.get(name)?.push(await measure());
     }
   }
-  return rates;
+  return measured;
 }
 
 async function measure(open: Contender["open"], { tasks, inFlight }: Dose): Promise<number> {
@@ -60,32 +76,50 @@ async function measure(open: Contender["open"], { tasks, inFlight }: Dose): Prom
   }
 }
 
+/** A line of a table: what was measured, and a remark about it. */
+export interface Line {
+  readonly name: string;
+  readonly remark: string;
+}
+
 /**
- * Prints what was measured and where, and a line for each contender: median, spread, and how much of the
+ * Prints what was measured and where, and a line for each: median, spread, and how much of the
  * median of each other `of` names it has. Ratios are what can be compared: machines are noisy.
  */
 export function printRates(
-  title: string,
-  contenders: readonly Contender[],
+  { title, unit, remark }: { readonly title: string; readonly unit: string; readonly remark: string },
+  lines: readonly Line[],
   rates: ReadonlyMap<string, readonly number[]>,
-  of: readonly string[],
+  of: readonly string[] = [],
 ): void {
-  const [cpu] = cpus();
-  console.log(
-    `${title}\nNode ${process.version}, ${cpus().length} x ${cpu?.model ?? "unknown processor"}, rounds in turn\n`,
-  );
+  printHeading(title);
   const ratios = of.map((name) => `/ ${name}`.padStart(Math.max(11, name.length + 4)));
-  console.log(`${"tasks/s".padEnd(14)}rounds   median      low     high${ratios.join("")}   on disk`);
-  for (const { name, synced } of contenders) {
-    const own = rates.get(name) ?? [];
-    const numbers = [median(own), Math.min(...own), Math.max(...own)].map((rate) =>
-      String(Math.round(rate)).padStart(9),
+  const nameWidth = Math.max(14, ...lines.map(({ name }) => name.length + 2));
+  console.log(`${unit.padEnd(nameWidth)}rounds   median      low     high${ratios.join("")}   ${remark}`);
+  for (const { name, remark: own } of lines) {
+    const rounds = rates.get(name) ?? [];
+    const numbers = [median(rounds), Math.min(...rounds), Math.max(...rounds)].map((rate) =>
+      inFigures(rate).padStart(9),
     );
     const shares = of.map((other, i) =>
-      (median(own) / median(rates.get(other) ?? [])).toFixed(2).padStart(ratios[i]?.length ?? 0),
+      shareOf(rates, name, other)
+        .toFixed(2)
+        .padStart(ratios[i]?.length ?? 0),
     );
-    console.log(`${name.padEnd(14)}${String(own.length).padStart(6)}${[...numbers, ...shares].join("")}   ${synced}`);
+    console.log(
+      `${name.padEnd(nameWidth)}${String(rounds.length).padStart(6)}${[...numbers, ...shares].join("")}   ${own}`,
+    );
   }
+}
+
+/** The median of one as a part of that of another; NaN where one of them was not measured. */
+export function shareOf(rates: ReadonlyMap<string, readonly number[]>, name: string, other: string): number {
+  return median(rates.get(name) ?? []) / median(rates.get(other) ?? []);
+}
+
+/** In three figures or more. */
+export function inFigures(value: number): string {
+  return value >= 100 ? String(Math.round(value)) : value.toPrecision(3);
 }
 
 /** The middle of the rates; the mean of the two in the middle where their number is even. */
