@@ -14,7 +14,7 @@
  *
  * RPC_SECONDS, RPC_ROUNDS and RPC_RATE change the dose.
  */
-import { type AskedProcess, type BenchProcess, startProcess, startStint } from "./support/processes.ts";
+import { type AskedProcess, makeDirectory, startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates, shareOf } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 
@@ -41,7 +41,7 @@ export async function run(): Promise<Row[]> {
   const seconds = dose("RPC_SECONDS", 2);
   const rounds = dose("RPC_ROUNDS", 5);
   const perSecond = dose("RPC_RATE", 300);
-  const started: BenchProcess[] = [];
+  const started: AsyncDisposable[] = [];
   try {
     const load = startProcess("launch-load");
     started.push(load);
@@ -64,8 +64,10 @@ export async function run(): Promise<Row[]> {
   }
 }
 
-async function startTargets(started: BenchProcess[]): Promise<Target[]> {
-  const stint = await startStint();
+async function startTargets(started: AsyncDisposable[]): Promise<Target[]> {
+  const directory = await makeDirectory();
+  started.push(directory);
+  const stint = await startStint(directory.path);
   started.push(stint);
   const targets: Target[] = [
     { name: "stint", address: stint.address, controller: "remote", inFlight, remark: "LaunchTask, synced" },

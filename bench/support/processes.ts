@@ -48,36 +48,65 @@ export function startProcess(name: string, ...args: readonly string[]): AskedPro
   };
 }
 
-/** A runner that does nothing and returns at once. */
-const moduleSource = "export const runner = { onTaskRunning() {} };";
+/** Modules of runners: one that does nothing; one whose tasks run until the server stops; and one whose tasks set their progress meanwhile, at times of their own. */
+const modules = {
+  "nothing.mjs": "export const runner = { onTaskRunning() {} };",
+  "holding.mjs": `export const runner = {
+    onTaskRunning: (_, { signal }) =>
+      new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+  };`,
+  "ticking.mjs": `import { setTimeout as sleep } from "node:timers/promises";
+  export const runner = {
+    async onTaskRunning(task, { signal }) {
+      const { everyMs } = await task.loadTaskMetadata();
+      await sleep(Math.random() * everyMs, undefined, { signal });
+      for (let current = 1; ; current += 1) {
+        const written = task.setProgress({ current });
+        await sleep(everyMs, undefined, { signal });
+        await written;
+      }
+    },
+  };`,
+};
+const controllers = [
+  { name: "remote", runner: { remote: {} } },
+  { name: "module", runner: { module: "nothing.mjs" } },
+  { name: "many", runner: { module: "holding.mjs" } },
+  { name: "ticking", runner: { module: "ticking.mjs" } },
+];
 /** Far above what one client may do otherwise: what is measured is what the server can, not what it lets one client do. */
-const limits = { streamOpensPerSecondMax: 1_000_000, runnerMessagesPerSecondMax: 1_000_000, watchersMax: 10_000 };
+const limits = {
+  streamOpensPerSecondMax: 1_000_000,
+  runnerMessagesPerSecondMax: 1_000_000,
+  streamsPerSessionMax: 10_000,
+  waitingMax: 100_000_000,
+  progressPerSecondMax: 1_000,
+};
 
-/** Starts the server as it is built, with an empty store: its controller "remote" is for runners that connect, "module" runs a module that does nothing. */
-export async function startStint(): Promise<StintProcess> {
-  const directory = await mkdtemp(join(tmpdir(), "stint-bench-"));
-  await writeFile(join(directory, "module.mjs"), moduleSource);
-  const controllers = [
-    { name: "remote", runner: { remote: {} } },
-    { name: "module", runner: { module: "module.mjs" } },
-  ];
+/** A directory that is gone at the end of its scope. */
+export async function makeDirectory(): Promise<{ readonly path: string } & AsyncDisposable> {
+  const path = await mkdtemp(join(tmpdir(), "stint-bench-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+/**
+ * Starts the server as it is built, with its store in `directory`. Its controller "remote" is for runners that connect, "module"
+ * runs a module that does nothing, "many" one whose tasks do not end, "ticking" one whose tasks
+ * set their progress every metadata.everyMs.
+ */
+export async function startStint(directory: string): Promise<StintProcess> {
+  for (const [name, source] of Object.entries(modules)) await writeFile(join(directory, name), source);
   // JSON is YAML.
   await writeFile(join(directory, "stint.yaml"), JSON.stringify({ limits, controllers }));
   const flags = ["--config", join(directory, "stint.yaml"), "--no-banner", "--listen", "127.0.0.1:0"];
-  const main = join(root, "dist/cli/main.js");
-  const child = spawnNode(
-    [main, "serve", ...flags, "--data-dir", join(directory, "store")],
-    ["ignore", "inherit", "pipe"],
-  );
-  const { [Symbol.asyncDispose]: stop, ...rest } = processOf(child, () => child.kill("SIGTERM"));
-  return {
-    ...rest,
-    address: await addressOf(child),
-    async [Symbol.asyncDispose]() {
-      await stop();
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
+  const store = ["--data-dir", storeIn(directory)];
+  const child = spawnNode([join(root, "dist/cli/main.js"), "serve", ...flags, ...store], ["ignore", "inherit", "pipe"]);
+  return { ...processOf(child, () => child.kill("SIGTERM")), address: await addressOf(child) };
+}
+
+/** Where the server in `directory` has its store. */
+export function storeIn(directory: string): string {
+  return join(directory, "store");
 }
 
 function spawnNode(args: readonly string[], stdio: Array<"pipe" | "ignore" | "inherit">): ChildProcess {
