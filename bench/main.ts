@@ -1,10 +1,15 @@
-/** `npm run bench -- NAME` runs the run() of bench/NAME.ts, and prints its rows. */
+/** `npm run bench -- NAME` runs the run() of bench/NAME.ts and prints its rows, which it also sends to the process that has forked it, if one has. */
 import { printRows, type Row } from "./support/rows.ts";
 
 const name = process.argv[2] ?? "";
 if (!/^[a-z][a-z-]*$/.test(name) || name === "main") {
-  console.error("usage: npm run bench -- NAME    with NAME as in bench/NAME.ts, for example ceiling");
+  console.error("usage: npm run bench -- NAME    with NAME as in bench/NAME.ts, for example ceiling, or all");
   process.exit(2);
 }
 const bench = (await import(new URL(`${name}.ts`, import.meta.url).href)) as { run(): Promise<Row[]> };
-printRows(await bench.run());
+const rows = await bench.run();
+printRows(rows);
+if (process.connected) {
+  process.send?.(rows);
+  process.disconnect();
+}
