@@ -6,6 +6,9 @@ if (!/^[a-z][a-z-]*$/.test(name) || name === "main") {
   console.error("usage: npm run bench -- NAME    with NAME as in bench/NAME.ts, for example ceiling, or all");
   process.exit(2);
 }
+// An exit takes along the processes that the benchmark has started; the end by a signal, or of who has forked this one, would leave them.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+process.once("disconnect", () => process.exit());
 const bench = (await import(new URL(`${name}.ts`, import.meta.url).href)) as { run(): Promise<Row[]> };
 const rows = await bench.run();
 printRows(rows);

@@ -9,13 +9,11 @@
  *
  * SCALE_SIZES=10000,100000,1000000 and SCALE_ROUNDS change the dose: a million takes some minutes to make.
  */
-import { execFile } from "node:child_process";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { TaskState } from "#gen/core/v1/core_pb.js";
-import { type AskedProcess, makeDirectory, startProcess, startStint, storeIn } from "./support/processes.ts";
+import { type AskedProcess, makeDirectory, runScript, startProcess, startStint, storeIn } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 
@@ -56,8 +54,7 @@ export async function run(): Promise<Row[]> {
 
 async function fill(directory: string, size: number, load: AskedProcess): Promise<Filled> {
   await mkdir(directory);
-  const args = ["--import", "tsx", manyTasks, "launch", storeIn(directory), "0", String(size)];
-  await promisify(execFile)(process.execPath, args);
+  await runScript("--import", "tsx", manyTasks, "launch", storeIn(directory), "0", String(size));
   await using stint = await startStint(directory);
   await load.ask("connect", stint);
   await load.ask("launch", { controller, count: active });

@@ -104,6 +104,14 @@ export async function startStint(directory: string): Promise<StintProcess> {
   return { ...processOf(child, () => child.kill("SIGTERM")), address: await addressOf(child) };
 }
 
+/** Runs a script of Node's to its end. Throws where it fails. */
+export async function runScript(...args: readonly string[]): Promise<void> {
+  const child = spawnNode(args, ["ignore", "ignore", "inherit"]);
+  await using _ = processOf(child, () => child.kill());
+  const [code, signal] = (await once(child, "exit")) as [number | null, string | null];
+  if (code !== 0) throw new Error(`${args.join(" ")} has ended with ${signal ?? code}`);
+}
+
 /** Where the server in `directory` has its store. */
 export function storeIn(directory: string): string {
   return join(directory, "store");
