@@ -51,7 +51,7 @@ export async function run(): Promise<Row[]> {
   const memory = await inTurn([{ name: "KiB", measure: () => memoryOf(watchers) }], rounds);
   const title = `watch: memory of a watcher, each round on a server of its own`;
   printRates({ title, unit: "KiB", remark: "" }, [{ name: "KiB", remark: "resident memory of the server" }], memory);
-  return rowsOf(delivered, median(memory.get("KiB") ?? []));
+  return rowsOf(delivered, watchers, median(memory.get("KiB") ?? []));
 }
 
 async function deliver(asked: {
@@ -87,15 +87,16 @@ function settle(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, settleMs));
 }
 
-function rowsOf(delivered: ReadonlyMap<string, readonly Delivered[]>, memoryKiB: number): Row[] {
+function rowsOf(delivered: ReadonlyMap<string, readonly Delivered[]>, watchers: number, memoryKiB: number): Row[] {
   const rows = [...delivered].map(([name, all]) => {
     const of = (key: keyof Delivered): number => median(all.map((each) => each[key]));
     const isStorm = name.endsWith("storm");
     return {
       name: `watch: ${name}`,
       measured: `${inFigures(of("perSecond"))} events/s, p50 ${inFigures(of("p50Ms"))} ms, p99 ${inFigures(of("p99Ms"))} ms`,
-      target: isStorm ? "" : "p99 under 10 ms",
-      met: isStorm ? undefined : of("p99Ms") < 10,
+      target: isStorm ? "" : `p99 under 10 ms, ${watchers} events/s`,
+      // Delays of what was hardly delivered say nothing.
+      met: isStorm ? undefined : of("p99Ms") < 10 && of("perSecond") > watchers * 0.9,
     };
   });
   const measured = `${inFigures(memoryKiB)} KiB`;
