@@ -2,8 +2,8 @@
  * What every call has in common: it is refused while the server cannot serve, it
  * ends with its signal whatever it waits for, and it fails by the one table.
  */
-import type { HandlerContext } from "@connectrpc/connect";
-import { Code, ConnectError } from "@connectrpc/connect";
+import type { DescMessage, DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { Code, ConnectError, type HandlerContext, type MethodImpl } from "@connectrpc/connect";
 import { onAbort } from "../async/signals.ts";
 import { ControllerError } from "../controller/error.ts";
 import type { Log } from "../log.ts";
@@ -16,6 +16,28 @@ export interface CallPolicy {
   readonly streams: StreamSlots;
   readonly log: Log;
 }
+
+/** What a unary method knows of its call, whatever has taken it: connect's handlers or the unary lane. */
+export interface CallContext {
+  readonly method: { readonly name: string };
+  /** Aborted when nobody waits for the answer any more, with the error of the call. */
+  readonly signal: AbortSignal;
+  /** How much time is left; undefined: as much as it takes. */
+  timeoutMs(): number | undefined;
+}
+
+/** What implements a unary method. */
+export type UnaryCall<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> = (
+  request: MessageShape<I>,
+  context: CallContext,
+) => Promise<MessageInitShape<O>>;
+
+/** What implements a service: as connect has it, but for unary methods, which get less. */
+export type Implementation<S extends DescService> = {
+  readonly [M in keyof S["method"]]: S["method"][M] extends DescMethodUnary<infer I, infer O>
+    ? UnaryCall<I, O>
+    : MethodImpl<S["method"][M]>;
+};
 
 /**
  * Resolves as `promise` does, or rejects with the signal's reason as soon as it is
@@ -61,9 +83,9 @@ export function endOnDrain({ availability }: CallPolicy, signal: AbortSignal): {
 /** A unary method by the policy. `always`: also answered while the server cannot serve others. */
 export function unaryCall<I, O>(
   policy: CallPolicy,
-  handle: (request: I, context: HandlerContext) => Promise<O>,
+  handle: (request: I, context: CallContext) => Promise<O>,
   options: { always?: boolean } = {},
-): (request: I, context: HandlerContext) => Promise<O> {
+): (request: I, context: CallContext) => Promise<O> {
   return async (request, context) => {
     try {
       if (context.signal.aborted) throw abortError(context.signal);

@@ -1,20 +1,19 @@
 /**
- * The handlers of the served methods, each for gRPC, gRPC-Web and Connect.
+ * The handlers of the served methods, each for gRPC, gRPC-Web and Connect; a unary method is there for the unary lane, too.
  *
  * connect calls a message that it cannot decode INTERNAL, which is for the server's
  * own faults. For gRPC and gRPC-Web every method is therefore served as one that
  * streams (on the wire they are the same): only then do interceptors see what goes
  * wrong while the request is read. For Connect's unary calls the answer is put right.
  */
-import { createRegistry, type DescMessage, type DescService } from "@bufbuild/protobuf";
 import {
-  Code,
-  ConnectError,
-  createMethodImplSpec,
-  type Interceptor,
-  type MethodImplSpec,
-  type ServiceImpl,
-} from "@connectrpc/connect";
+  createRegistry,
+  type DescMessage,
+  type DescMethod,
+  type DescMethodUnary,
+  type DescService,
+} from "@bufbuild/protobuf";
+import { Code, ConnectError, createMethodImplSpec, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
 import {
   createAsyncIterable,
   createUniversalMethodHandler,
@@ -37,14 +36,16 @@ import {
   ResourceInfoSchema,
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
+import type { Implementation, UnaryCall } from "./call.ts";
 import type { RequestLimit } from "./errors.ts";
+import { createGrpcUnary, type GrpcUnary } from "./grpc-unary.ts";
 import { createGzip } from "./gzip.ts";
 import { fromInputError } from "./input-error.ts";
 
 /** A service with what implements it. */
 export interface Route {
   readonly service: DescService;
-  readonly implementation: Partial<ServiceImpl<DescService>>;
+  readonly implementation: Partial<Implementation<DescService>>;
   /** For methods (by their local names) whose requests may be larger than those of others. */
   readonly requestLimits: Readonly<Record<string, RequestLimit>>;
   /** The methods (by their local names) of which many calls may come at once, and can wait. */
@@ -54,7 +55,7 @@ export interface Route {
 /** Pairs a service with what implements it, checked against it. */
 export function route<S extends DescService>(
   service: S,
-  implementation: ServiceImpl<S>,
+  implementation: Implementation<S>,
   {
     requestLimits = {},
     givingWay = [],
@@ -65,7 +66,7 @@ export function route<S extends DescService>(
 ): Route {
   return {
     service,
-    implementation: implementation as Partial<ServiceImpl<DescService>>,
+    implementation: implementation as Partial<Implementation<DescService>>,
     requestLimits: requestLimits as Record<string, RequestLimit>,
     givingWay,
   };
@@ -74,6 +75,8 @@ export function route<S extends DescService>(
 /** The handler of a method, and how large a message of its requests may be. */
 export interface ServedMethod {
   readonly handler: UniversalHandler;
+  /** The same over gRPC by hand; undefined for a method that streams. */
+  readonly unary: GrpcUnary | undefined;
   readonly requestLimit: RequestLimit;
   /** Its calls are begun a few at a time, so that what is under way goes on in between. */
   readonly givesWay: boolean;
@@ -90,14 +93,22 @@ export function createHandlers(
     for (const method of service.methods) {
       const implement = implementation[method.localName] as Function | undefined;
       if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
-      const spec = createMethodImplSpec(method, implement.bind(implementation) as never);
+      const bound: unknown = implement.bind(implementation);
+      const spec = createMethodImplSpec(method, bound as never);
       const requestLimit = requestLimits[method.localName] ?? usual;
       const protocols = createProtocols(requestLimit, limits.responseMaxBytes);
       const handler = createUniversalMethodHandler(spec, protocols);
-      methods.set(handler.requestPath, { handler, requestLimit, givesWay: givingWay.includes(method.localName) });
+      const unaryLimits = { requestLimit, writeMaxBytes: limits.responseMaxBytes };
+      const unary = isUnary(method) ? createGrpcUnary(method, bound as UnaryCall, unaryLimits) : undefined;
+      const givesWay = givingWay.includes(method.localName);
+      methods.set(handler.requestPath, { handler, unary, requestLimit, givesWay });
     }
   }
   return methods;
+}
+
+function isUnary(method: DescMethod): method is DescMethodUnary {
+  return method.methodKind === "unary";
 }
 
 /** What a google.protobuf.Any in an answer may hold: JSON has its fields, and nothing for a type that is not known. */

@@ -1,17 +1,16 @@
 /** grpc.health.v1: whether this server takes calls just now, as https://github.com/grpc/grpc/blob/master/doc/health-checking.md asks. */
-import type { ServiceImpl } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Health, HealthCheckRequest } from "#gen/grpc/health/v1/health_pb.js";
 import { HealthCheckResponse_ServingStatus as ServingStatus } from "#gen/grpc/health/v1/health_pb.js";
 import { checkText } from "../task/ids.ts";
 import { quoteInput } from "../task/quote-input.ts";
 import { drainingError } from "./availability.ts";
-import { type CallPolicy, raceSignal, streamCall, unaryCall } from "./call.ts";
+import { type CallPolicy, type Implementation, raceSignal, streamCall, unaryCall } from "./call.ts";
 
 const nameMaxBytes = 256;
 
 /** `services` are the names that are known beside "", which is the server as a whole. */
-export function createHealthService(policy: CallPolicy, services: readonly string[]): ServiceImpl<typeof Health> {
+export function createHealthService(policy: CallPolicy, services: readonly string[]): Implementation<typeof Health> {
   const { availability } = policy;
   const known: ReadonlySet<string> = new Set(["", ...services]);
 

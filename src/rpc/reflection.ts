@@ -4,7 +4,7 @@
  * stream, and the stream goes on.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { Code, type ServiceImpl } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import type {
   ServerReflection,
   ServerReflectionRequest,
@@ -12,14 +12,14 @@ import type {
 } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import type { ServerReflection as ServerReflectionV1Alpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { quoteInput } from "../task/quote-input.ts";
-import { type CallPolicy, endOnDrain, raceSignal, streamCall } from "./call.ts";
+import { type CallPolicy, endOnDrain, type Implementation, raceSignal, streamCall } from "./call.ts";
 import type { DescriptorIndex, IndexedFile } from "./descriptor-index.ts";
 
 type Answer = MessageInitShape<typeof ServerReflectionResponseSchema>["messageResponse"];
 
 export interface ReflectionServices {
-  readonly v1: ServiceImpl<typeof ServerReflection>;
-  readonly v1alpha: ServiceImpl<typeof ServerReflectionV1Alpha>;
+  readonly v1: Implementation<typeof ServerReflection>;
+  readonly v1alpha: Implementation<typeof ServerReflectionV1Alpha>;
 }
 
 /** `services` are the names that are listed: those that are served. */
@@ -67,13 +67,13 @@ export function createReflectionServices(
     }
   }
 
-  const v1: ServiceImpl<typeof ServerReflection> = {
+  const v1: Implementation<typeof ServerReflection> = {
     serverReflectionInfo: streamCall(policy, (requests, context) => answerAll(requests, context.signal), {
       always: true,
     }),
   };
   // The compiler cannot see that the messages are the same but for their package.
-  return { v1, v1alpha: v1 as unknown as ServiceImpl<typeof ServerReflectionV1Alpha> };
+  return { v1, v1alpha: v1 as unknown as Implementation<typeof ServerReflectionV1Alpha> };
 }
 
 /** The file asked for is sent even if it was sent before; of what it imports, only what was not. */

@@ -10,7 +10,7 @@
  * 4. However it ends, the instance is told so at once, and once: also while the last answer is on its way to a runner that does not read.
  */
 import { create } from "@bufbuild/protobuf";
-import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import {
   type RunnerHello,
   type RunRequest,
@@ -23,7 +23,7 @@ import { type Clock, sleep } from "../clock.ts";
 import { ControllerError, invalidArgument } from "../controller/error.ts";
 import type { Attachment, Detachment, RemoteRunners } from "../controller/remote-link.ts";
 import type { TaskLimits } from "../task/limits.ts";
-import { type CallPolicy, endOnDrain, raceSignal, streamCall } from "./call.ts";
+import { type CallPolicy, endOnDrain, type Implementation, raceSignal, streamCall } from "./call.ts";
 import { toStatus } from "./errors.ts";
 import { warmRules } from "./rules.ts";
 import { checkMessage, readMessages } from "./runner-inbound.ts";
@@ -50,7 +50,7 @@ const helloMaxMs = 10_000;
 /** A status in a message has no header to fit into, but 4,096 of them may wait. */
 const violationsMaxBytes = 1024;
 
-export function createTaskRunnerService(options: TaskRunnerServiceOptions): ServiceImpl<typeof TaskRunnerService> {
+export function createTaskRunnerService(options: TaskRunnerServiceOptions): Implementation<typeof TaskRunnerService> {
   warmRules(TaskRunnerService);
   return {
     run: streamCall(options, (requests: AsyncIterable<RunRequest>, context) => run(options, requests, context)),

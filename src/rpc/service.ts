@@ -1,6 +1,5 @@
 /** TaskControllerService: requests in, the controller's answers out. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
   type BatchLaunchTasksRequest,
   CancelStage,
@@ -29,7 +28,7 @@ import type * as Domain from "../controller/controller.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { batchLaunchTasks } from "./batch-launch.ts";
-import { type CallPolicy, endOnDrain, streamCall, unaryCall } from "./call.ts";
+import { type CallContext, type CallPolicy, endOnDrain, type Implementation, streamCall, unaryCall } from "./call.ts";
 import type { LaunchGate } from "./launch-gate.ts";
 import { launchOutcomes } from "./launch-outcomes.ts";
 import { applyReadMask } from "./read-mask.ts";
@@ -77,7 +76,7 @@ const stages: Readonly<Record<Domain.CancelStage, CancelStage>> = {
 
 export function createTaskControllerService(
   options: TaskControllerServiceOptions,
-): ServiceImpl<typeof TaskControllerService> {
+): Implementation<typeof TaskControllerService> {
   warmRules(TaskControllerService);
   return {
     launchTask: unaryCall(options, (request: LaunchTaskRequest, context) => launchTask(options, request, context)),
@@ -112,7 +111,7 @@ export function createTaskControllerService(
 async function launchTask(
   { registry, limits, random, launches }: TaskControllerServiceOptions,
   request: LaunchTaskRequest,
-  { signal }: HandlerContext,
+  { signal }: CallContext,
 ): Promise<MessageInitShape<typeof LaunchTaskResponseSchema>> {
   const launch = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
@@ -136,7 +135,7 @@ async function launchTask(
 async function cancelTask(
   options: TaskControllerServiceOptions,
   request: CancelTaskRequest,
-  context: HandlerContext,
+  context: CallContext,
 ): Promise<MessageInitShape<typeof CancelTaskResponseSchema>> {
   const { waitMs, ...cancel } = checkCancel(request, options.limits);
   const controller = findController(options.registry, request.controller);
@@ -195,7 +194,7 @@ async function listTaskLogs(
 async function waitTask(
   options: TaskControllerServiceOptions,
   request: WaitTaskRequest,
-  context: HandlerContext,
+  context: CallContext,
 ): Promise<MessageInitShape<typeof WaitTaskResponseSchema>> {
   const { timeoutMs = options.waitMaxMs, runId } = checkWaitTask(request);
   const controller = findController(options.registry, request.controller);
@@ -250,7 +249,7 @@ async function describeController({ controller, runnerKind, runnersConnected }: 
 }
 
 /** How long a call may wait so that its answer still arrives before its deadline. */
-function waitWithin(context: HandlerContext): number {
+function waitWithin(context: CallContext): number {
   const leftMs = context.timeoutMs();
   if (leftMs === undefined) return Number.POSITIVE_INFINITY;
   return Math.max(0, leftMs - Math.min(500, leftMs * 0.2));

@@ -1,14 +1,18 @@
 /**
  * HTTP/2 in the clear, over sockets that it is handed.
  *
- * It owns the sessions: each is in `sessions`, with its guard, from when it begins until it is closed.
+ * It owns the sessions: each is in `sessions`, with its guard, from when it begins until it is closed. A stream goes into the
+ * unary lane, if that takes it; every other becomes a request and a response of Node's compatibility layer.
  */
+import type { EventEmitter } from "node:events";
 import {
   createServer,
   type Http2Server,
   type Http2ServerRequest,
   type Http2ServerResponse,
+  type IncomingHttpHeaders,
   type ServerHttp2Session,
+  type ServerHttp2Stream,
   type ServerOptions,
 } from "node:http2";
 import type { Socket } from "node:net";
@@ -16,7 +20,7 @@ import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { ServerLimits } from "./limits.ts";
 import { http2Stream } from "./node-http.ts";
-import { refuseOverLimit } from "./refuse.ts";
+import { type OverLimit, overLimitError, refuseOverLimit } from "./refuse.ts";
 import type { RequestListener } from "./request-listener.ts";
 import { SessionGuard } from "./session-guard.ts";
 
@@ -33,6 +37,8 @@ const sessionMemoryMb = 64;
 export class Http2Connections {
   readonly #options: Http2Options;
   readonly #server: Http2Server;
+  /** It never listens: it makes requests and responses of the streams that it is handed. */
+  readonly #compatible: Http2Server = createServer();
   readonly #sessions = new Map<ServerHttp2Session, SessionGuard>();
 
   constructor(options: Http2Options) {
@@ -50,7 +56,17 @@ export class Http2Connections {
     };
     this.#server = createServer(serverOptions);
     this.#server.on("sessionError", (error) => log.debug({ err: error }, "a connection broke"));
-    this.#server.on("request", (request, response) => this.#admit(request, response));
+    const onStream = (
+      stream: ServerHttp2Stream,
+      headers: IncomingHttpHeaders,
+      flags: number,
+      rawHeaders: string[],
+    ): void => {
+      if (!this.#takeUnary(stream, headers, rawHeaders))
+        this.#compatible.emit("stream", stream, headers, flags, rawHeaders);
+    };
+    this.#server.on("stream", onStream);
+    this.#compatible.on("request", (request, response) => this.#takeRequest(request, response));
   }
 
   /** Takes a connection that has begun to speak HTTP/2. */
@@ -77,29 +93,52 @@ export class Http2Connections {
     for (const guard of this.#sessions.values()) guard.destroy();
   }
 
-  #admit(request: Http2ServerRequest, response: Http2ServerResponse): void {
-    const { requests, limits, clock } = this.#options;
-    const session = http2Stream(request)?.session as ServerHttp2Session | undefined;
-    const guard = session === undefined ? undefined : this.#sessions.get(session);
-    if (guard === undefined) return;
+  /** Whether the stream is a call of the unary lane, which is answered then, now or later. */
+  #takeUnary(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): boolean {
+    const { unary } = this.#options.requests;
+    const served = unary.find(headers, rawHeaders);
+    if (served === undefined) return false;
+    this.#admit(stream.session, stream, {
+      begin: () => unary.handle(served, stream, headers),
+      refuse: (limit) => unary.refuse(served, stream, overLimitError(limit)),
+    });
+    return true;
+  }
+
+  #takeRequest(request: Http2ServerRequest, response: Http2ServerResponse): void {
+    const { requests } = this.#options;
     // While it waits, or is refused, nothing else listens for what breaks.
     response.on("error", () => {});
     request.on("error", () => {});
+    this.#admit(http2Stream(request)?.session, request, {
+      begin: () => requests.handle(request, response),
+      refuse: (limit) => refuseOverLimit(request, response, limit),
+    });
+  }
+
+  /** Begins a call now or when it is its turn, or refuses it. */
+  #admit(session: unknown, call: EventEmitter, { begin, refuse }: Admission): void {
+    const guard = this.#sessions.get(session as ServerHttp2Session);
+    if (guard === undefined) return;
+    const { clock, limits } = this.#options;
     const delayMs = guard.admitCall();
-    if (delayMs === 0) requests.handle(request, response);
-    else if (delayMs !== undefined) takeTurn(clock, delayMs, request, () => requests.handle(request, response));
-    else {
-      const value = limits.streamOpensPerSecondMax;
-      refuseOverLimit(request, response, { name: "stream_opens_per_second_max", value, retryDelayMs: 1_000 });
-    }
+    const value = limits.streamOpensPerSecondMax;
+    if (delayMs === 0) begin();
+    else if (delayMs !== undefined) takeTurn(clock, delayMs, call, begin);
+    else refuse({ name: "stream_opens_per_second_max", value, retryDelayMs: 1_000 });
   }
 }
 
-/** Calls `begin` after `delayMs`, unless the request is over by then. */
-function takeTurn(clock: Clock, delayMs: number, request: Http2ServerRequest, begin: () => void): void {
+interface Admission {
+  readonly begin: () => void;
+  readonly refuse: (limit: OverLimit) => void;
+}
+
+/** Calls `begin` after `delayMs`, unless the call is over by then. */
+function takeTurn(clock: Clock, delayMs: number, call: EventEmitter, begin: () => void): void {
   const cancel = clock.after(delayMs, () => {
-    request.off("close", cancel);
+    call.off("close", cancel);
     begin();
   });
-  request.once("close", cancel);
+  call.once("close", cancel);
 }

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from "node:http2";
+import { constants, type Http2ServerRequest, type Http2ServerResponse, type ServerHttp2Stream } from "node:http2";
 
 /** A request of either version of HTTP. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -27,9 +27,14 @@ export function wireProtocol(contentType: string | undefined): WireProtocol {
  * can have, or more than one Host (RFC 9112, section 3.2): of those two readers might each take another. The adapter makes a URL of it outside of every handler, where it throws.
  */
 export function requestAuthority(request: NodeRequest): string | undefined {
-  const hosts = request.rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === "host");
-  if (hosts.length > 1) return undefined;
   const authority = "authority" in request && request.authority ? request.authority : request.headers.host;
+  return checkAuthority(authority, request.rawHeaders);
+}
+
+/** The same of what a request says in its headers. */
+export function checkAuthority(authority: string | undefined, rawHeaders: readonly string[]): string | undefined {
+  const hosts = rawHeaders.filter((text, index) => index % 2 === 0 && text.toLowerCase() === "host");
+  if (hosts.length > 1) return undefined;
   if (authority === undefined || authority.length > 261 || !/^[\x21-\x7e]+$/.test(authority)) return undefined;
   if (/[/?#@\\]/.test(authority)) return undefined;
   return URL.canParse(`http://${authority}`) ? authority : undefined;
@@ -38,4 +43,12 @@ export function requestAuthority(request: NodeRequest): string | undefined {
 /** The path of a request without its query. */
 export function requestPath(request: NodeRequest): string {
   return request.url?.split("?", 1)[0] ?? "";
+}
+
+/** How long after its answer a request that was not read to its end may stay. */
+export const lingerMs = 500;
+
+/** Ends a stream now, whatever there is still to be read or written. */
+export function cutOffStream(stream: ServerHttp2Stream): void {
+  if (!stream.destroyed) stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
 }

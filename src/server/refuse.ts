@@ -81,14 +81,20 @@ export function refuseMalformed(request: NodeRequest, response: NodeResponse, me
 }
 
 /** Answers a request that is beyond a limit: RESOURCE_EXHAUSTED, with the limit and, where that helps, when to try again. */
-export function refuseOverLimit(
-  request: NodeRequest,
-  response: NodeResponse,
-  limit: { name: string; value: number; retryDelayMs?: number; httpStatus?: number },
-): void {
-  const { name, value, retryDelayMs } = limit;
-  const error = limitError(name, value, `the limit ${name} is ${value}`, retryDelayMs);
-  refuse(request, response, fromControllerError(error), limit.httpStatus);
+export function refuseOverLimit(request: NodeRequest, response: NodeResponse, limit: OverLimit): void {
+  refuse(request, response, overLimitError(limit), limit.httpStatus);
+}
+
+/** A limit that a request is beyond. */
+export interface OverLimit {
+  readonly name: string;
+  readonly value: number;
+  readonly retryDelayMs?: number;
+  readonly httpStatus?: number;
+}
+
+export function overLimitError({ name, value, retryDelayMs }: OverLimit): ConnectError {
+  return fromControllerError(limitError(name, value, `the limit ${name} is ${value}`, retryDelayMs));
 }
 
 /** Answers what a browser asks before a call; what it may is in the headers of the response already. */

@@ -16,8 +16,9 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock } from "../clock.ts";
 import { limitError } from "../controller/error.ts";
-import { fromControllerError, type RequestLimit, tooLargeError } from "../rpc/errors.ts";
+import { fromControllerError, type RequestLimit } from "../rpc/errors.ts";
 import { http2Stream, type NodeRequest } from "./node-http.ts";
+import { checkSize, PendingBytes } from "./pending-bytes.ts";
 
 /** Counts the bytes that all requests hold together. */
 export class ByteBudget {
@@ -54,8 +55,6 @@ export interface BodyOptions {
   readonly mayPause: boolean;
 }
 
-const prefixBytes = 5;
-
 /** The body's messages, prefix included, each in one piece; the rest of a message that the client did not finish comes as it is. */
 export async function* readBody(request: NodeRequest, options: BodyOptions): AsyncGenerator<Uint8Array> {
   const { budget, messageLimit, enveloped, mayPause } = options;
@@ -72,10 +71,12 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
       pending.append(next.value);
       if (!enveloped) checkSize(pending.byteLength, messageLimit);
       let isNew = false;
-      for (let size = messageSize(pending, options); size !== undefined; size = messageSize(pending, options)) {
-        budget.giveBack(size);
-        yield pending.take(size);
-        isNew = true;
+      if (enveloped) {
+        for (let message = pending.takeMessage(messageLimit); message; message = pending.takeMessage(messageLimit)) {
+          budget.giveBack(message.byteLength);
+          yield message;
+          isNew = true;
+        }
       }
       // What whoever takes the messages needs for that is not the client's time: the next one has its own.
       if (mayPause && isNew) {
@@ -101,55 +102,14 @@ function isCutOff(request: NodeRequest): boolean {
   return stream !== undefined && (stream.aborted || (stream.rstCode ?? 0) !== 0);
 }
 
-/** The size, prefix included, of the message that `pending` begins with; undefined while it is not whole. */
-function messageSize(pending: PendingBytes, { enveloped, messageLimit }: BodyOptions): number | undefined {
-  if (!enveloped || pending.byteLength < prefixBytes) return undefined;
-  const messageBytes = pending.peek(prefixBytes).readUInt32BE(1);
-  checkSize(messageBytes, messageLimit);
-  const size = prefixBytes + messageBytes;
-  return pending.byteLength < size ? undefined : size;
-}
-
-/** Bytes in one piece, at a cost that grows with the bytes and not with the number of chunks they came in. */
-class PendingBytes {
-  #bytes: Buffer = Buffer.alloc(0);
-  #length = 0;
-
-  get byteLength(): number {
-    return this.#length;
-  }
-
-  append(chunk: Buffer): void {
-    const length = this.#length + chunk.byteLength;
-    if (length > this.#bytes.byteLength) {
-      const grown = Buffer.allocUnsafe(Math.max(length, this.#length === 0 ? 0 : this.#bytes.byteLength * 2));
-      this.#bytes.copy(grown, 0, 0, this.#length);
-      this.#bytes = grown;
-    }
-    chunk.copy(this.#bytes, this.#length);
-    this.#length = length;
-  }
-
-  peek(count: number): Buffer {
-    return this.#bytes.subarray(0, count);
-  }
-
-  /** The first bytes, which are the caller's from now on. */
-  take(count: number): Buffer {
-    const taken = this.#bytes.subarray(0, count);
-    this.#bytes = Buffer.from(this.#bytes.subarray(count, this.#length));
-    this.#length -= count;
-    return taken;
-  }
-}
-
 /** The size that the request says it has, if it says one; Node has seen to it that it is a number. */
 function declaredBytes(request: NodeRequest): number {
   return Number(request.headers["content-length"] ?? 0);
 }
 
-function checkSize(bytes: number, limit: RequestLimit): void {
-  if (bytes > limit.value) throw tooLargeError(limit, String(bytes));
+/** What a call ends with whose request did not come in time. */
+export function notReceived(receiveMaxMs: number): ConnectError {
+  return new ConnectError(`the request was not received within ${receiveMaxMs} ms`, Code.DeadlineExceeded);
 }
 
 interface Deadline {
@@ -161,7 +121,7 @@ function startDeadline({ clock, receiveMaxMs }: BodyOptions): Deadline {
   let cancel = (): void => {};
   const expired = new Promise<never>((_, reject) => {
     cancel = clock.after(receiveMaxMs, () => {
-      reject(new ConnectError(`the request was not received within ${receiveMaxMs} ms`, Code.DeadlineExceeded));
+      reject(notReceived(receiveMaxMs));
     });
   });
   // It may pass when nobody waits for it, between two messages that were taken slowly.

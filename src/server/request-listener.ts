@@ -19,7 +19,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
-import { constants } from "node:http2";
 import { createFewAtATime } from "../async/few-at-a-time.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
@@ -28,7 +27,9 @@ import { quoteInput } from "../task/quote-input.ts";
 import { checkOrigin } from "./cors.ts";
 import type { ServerLimits } from "./limits.ts";
 import {
+  cutOffStream,
   http2Stream,
+  lingerMs,
   type NodeRequest,
   type NodeResponse,
   requestAuthority,
@@ -45,6 +46,8 @@ import {
   refusePath,
 } from "./refuse.ts";
 import { ByteBudget, readBody } from "./request-body.ts";
+import { clampDeadline, exceededLimit } from "./request-headers.ts";
+import { UnaryLane } from "./unary-lane.ts";
 import { writeResponse } from "./write-response.ts";
 
 export interface RequestListenerOptions {
@@ -57,20 +60,21 @@ export interface RequestListenerOptions {
   readonly log: Log;
 }
 
-/** How long after its answer a request that was not read to its end may stay. */
-const lingerMs = 500;
 const launchesPerTurn = 10;
 
 export class RequestListener {
   readonly #options: RequestListenerOptions;
   readonly #budget: ByteBudget;
   readonly #giveWay: () => Promise<void>;
+  /** Takes unary calls of gRPC over HTTP/2, before there is a request and a response of Node's. */
+  readonly unary: UnaryLane;
   #keepAlive = true;
 
   constructor(options: RequestListenerOptions) {
     this.#options = options;
     this.#giveWay = createFewAtATime(options.clock, launchesPerTurn);
     this.#budget = new ByteBudget(options.limits.inFlightMaxBytes);
+    this.unary = new UnaryLane({ ...options, budget: this.#budget, giveWay: this.#giveWay });
   }
 
   /** Answers the request, now or later. Never throws. */
@@ -95,7 +99,7 @@ export class RequestListener {
 
   /** The method of the request; undefined when it was refused. */
   #accept(request: NodeRequest, response: NodeResponse): ServedMethod | undefined {
-    const exceeded = this.#exceededLimit(request);
+    const exceeded = exceededLimit(request.rawHeaders, this.#options.limits);
     const origin = checkOrigin(request, response, this.#options.corsOrigins);
     const method = this.#options.methods.get(requestPath(request));
     if (exceeded !== undefined) refuseOverLimit(request, response, exceeded);
@@ -108,16 +112,6 @@ export class RequestListener {
       refuseHttp1(request, response, method.handler.method.name);
     else return method;
     this.#finish(request, response);
-    return undefined;
-  }
-
-  #exceededLimit({ rawHeaders }: NodeRequest): Parameters<typeof refuseOverLimit>[2] | undefined {
-    const { headerPairsMax, headerListMaxBytes } = this.#options.limits;
-    const httpStatus = 431;
-    if (rawHeaders.length > headerPairsMax * 2) return { name: "header_pairs_max", value: headerPairsMax, httpStatus };
-    // Of HTTP/2 only the compressed size is bounded below. Counted as its SETTINGS do: RFC 9113, section 6.5.2.
-    const listBytes = rawHeaders.reduce((sum, text) => sum + text.length + 16, 0);
-    if (listBytes > headerListMaxBytes) return { name: "header_list_max_bytes", value: headerListMaxBytes, httpStatus };
     return undefined;
   }
 
@@ -160,10 +154,14 @@ export class RequestListener {
     const universal = universalRequestFromNodeRequest(request, response, undefined, undefined);
     const protocol = wireProtocol(request.headers["content-type"]);
     const unary = method.methodKind === "unary";
-    clampDeadline(universal.header, protocol === "connect" || protocol === "none", {
+    const connect = protocol === "connect" || protocol === "none";
+    const timeoutName = connect ? "connect-timeout-ms" : "grpc-timeout";
+    const asked = universal.header.get(timeoutName) ?? undefined;
+    const clamped = clampDeadline(asked, connect, {
       maxMs: unary ? limits.unaryDeadlineMs : limits.timeoutMaxMs,
       required: unary,
     });
+    if (clamped !== undefined) universal.header.set(timeoutName, clamped);
     // No answer is compressed; it must not say that it might be.
     for (const name of ["accept-encoding", "grpc-accept-encoding", "connect-accept-encoding"]) {
       universal.header.delete(name);
@@ -198,30 +196,6 @@ export class RequestListener {
   }
 }
 
-const deadlineUnits: Readonly<Record<string, number>> = {
-  H: 3_600_000,
-  M: 60_000,
-  S: 1_000,
-  m: 1,
-  u: 0.001,
-  n: 0.000_001,
-};
-
-/** Clamps the deadline in the headers, and sets one where there must be one. A malformed one is left: the handler refuses it. */
-function clampDeadline(header: Headers, connect: boolean, limit: { maxMs: number; required: boolean }): void {
-  const name = connect ? "connect-timeout-ms" : "grpc-timeout";
-  const value = header.get(name);
-  let askedMs: number | undefined;
-  if (value !== null) {
-    const match = connect ? /^(\d{1,10})$/.exec(value) : /^(\d{1,8})([HMSmun])$/.exec(value);
-    if (match === null) return;
-    askedMs = Number(match[1]) * (deadlineUnits[match[2] ?? "m"] as number);
-  }
-  if (askedMs === undefined ? limit.required : askedMs > limit.maxMs) {
-    header.set(name, connect ? String(limit.maxMs) : `${limit.maxMs}m`);
-  }
-}
-
 /** Whether the client has sent all of the request. */
 function isWhole(request: NodeRequest): boolean {
   return http2Stream(request)?.readableEnded ?? request.complete;
@@ -240,6 +214,5 @@ function closeAfterAnswer(response: NodeResponse): void {
 function cutOff(request: NodeRequest): void {
   const stream = http2Stream(request);
   if (stream === undefined) request.socket.destroy();
-  else if (!stream.destroyed)
-    stream.close(stream.writableFinished ? constants.NGHTTP2_NO_ERROR : constants.NGHTTP2_CANCEL);
+  else cutOffStream(stream);
 }

@@ -79,7 +79,8 @@ function closedSignal(response: ServerResponse): { signal: AbortSignal; stop(): 
   return { signal: controller.signal, stop: () => response.off("close", onClose) };
 }
 
-function nodeHeaders(headers: UniversalServerResponse["header"]): OutgoingHttpHeaders {
+/** Headers in the form that Node takes. */
+export function nodeHeaders(headers: UniversalServerResponse["header"]): OutgoingHttpHeaders {
   const result: OutgoingHttpHeaders = {};
   for (const [name, value] of new Headers(headers)) result[name] = name === "grpc-message" ? grpcMessage(value) : value;
   return result;
