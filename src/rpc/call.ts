@@ -22,6 +22,8 @@ export interface CallContext {
   readonly method: { readonly name: string };
   /** Aborted when nobody waits for the answer any more, with the error of the call. */
   readonly signal: AbortSignal;
+  /** The call is answered when its time is over, whatever the method still waits for, and its signal made when it is asked for: so most calls need none. */
+  readonly endsItself?: boolean;
   /** How much time is left; undefined: as much as it takes. */
   timeoutMs(): number | undefined;
 }
@@ -88,9 +90,11 @@ export function unaryCall<I, O>(
 ): (request: I, context: CallContext) => Promise<O> {
   return async (request, context) => {
     try {
-      if (context.signal.aborted) throw abortError(context.signal);
+      const signal = context.endsItself === true ? undefined : context.signal;
+      if (signal?.aborted) throw abortError(signal);
       if (options.always !== true) refuseUnlessServing(policy);
-      return await raceSignal(handle(request, context), context.signal);
+      const answer = handle(request, context);
+      return await (signal === undefined ? answer : raceSignal(answer, signal));
     } catch (error) {
       throw toConnectError(error, policy.log, context.method.name);
     }

@@ -39,10 +39,15 @@ export class LaunchGate {
    */
   async enter(count: number, signal: AbortSignal): Promise<() => void> {
     if (signal.aborted) throw abortError(signal);
-    const isFirst = this.#queue.size === 0;
-    if (isFirst && this.#hasRoom(count)) return this.#begin(count);
-    if (!isFirst && this.#waiting + count > this.#max * queueFactor) throw this.#refusal();
+    const leave = this.tryEnter(count);
+    if (leave !== undefined) return leave;
+    if (this.#queue.size > 0 && this.#waiting + count > this.#max * queueFactor) throw this.#refusal();
     return this.#waitForTurn(count, signal);
+  }
+
+  /** As `enter`; undefined where they would have to wait. */
+  tryEnter(count: number): (() => void) | undefined {
+    return this.#queue.size === 0 && this.#hasRoom(count) ? this.#begin(count) : undefined;
   }
 
   #hasRoom(count: number): boolean {

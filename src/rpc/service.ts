@@ -111,13 +111,13 @@ export function createTaskControllerService(
 async function launchTask(
   { registry, limits, random, launches }: TaskControllerServiceOptions,
   request: LaunchTaskRequest,
-  { signal }: CallContext,
+  context: CallContext,
 ): Promise<MessageInitShape<typeof LaunchTaskResponseSchema>> {
   const launch = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
   const generatedTaskId = launch.taskId === undefined;
   const taskId = launch.taskId ?? random.id();
-  const leave = await launches.enter(1, signal);
+  const leave = launches.tryEnter(1) ?? (await launches.enter(1, context.signal));
   try {
     const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });
     return {

@@ -10,8 +10,9 @@
  *    the most that is read.
  * 2. The request has to be there within `receiveMaxMs` and before the call's deadline, its end included.
  * 3. Working: the method is called once, with one message, after the end of the request. Its signal is aborted by the deadline, and by the end of the stream, and
- *    not by the answer.
- * 4. There is one answer: a message and trailers, or an error, which is one block of headers (Trailers-Only). A stream that is closed gets none.
+ *    not by the answer. It is made when it is asked for: it costs more than the rest of this file.
+ * 4. There is one answer: a message and trailers, or an error, which is one block of headers (Trailers-Only). The deadline answers at once, and what the
+ *    method says after that is said to nobody. A stream that is closed gets no answer.
  * 5. Answered: who has not sent all of its request gets a moment to read the answer. Who does not take the answer is cut off
  *    after `writeStallMaxMs`.
  * 6. There is at most one timer, that of the state; over, there is none.
@@ -46,7 +47,10 @@ export class UnaryCall implements CallContext {
   readonly #requestLimit: RequestLimit;
   readonly #stream: ServerHttp2Stream;
   readonly #options: UnaryCallOptions;
-  readonly #ending = new AbortController();
+  readonly endsItself = true;
+  #ending: AbortController | undefined;
+  /** Why the call is over, if it is without an answer of its method's. */
+  #endedWith: ConnectError | undefined;
   #deadlineMs = Number.POSITIVE_INFINITY;
   #cancelTimer = (): void => {};
   /** Only while receiving. */
@@ -69,6 +73,10 @@ export class UnaryCall implements CallContext {
   }
 
   get signal(): AbortSignal {
+    if (this.#ending === undefined) {
+      this.#ending = new AbortController();
+      if (this.#endedWith !== undefined) this.#ending.abort(this.#endedWith);
+    }
     return this.#ending.signal;
   }
 
@@ -93,9 +101,10 @@ export class UnaryCall implements CallContext {
         this.#options.log.error({ err: error, rpc: this.method.name }, "a call could not be answered");
         if (stream.headersSent) return this.#cutOff();
       }
+      if (stream.headersSent || isOver(stream)) return;
       const sent = error instanceof ConnectError ? error : new ConnectError("internal error", Code.Internal);
       const status = nodeHeaders(setTrailerStatus(new Headers(), sent));
-      if (!isOver(stream)) stream.respond({ ...answerHeaders, ...status }, { endStream: true });
+      stream.respond({ ...answerHeaders, ...status }, { endStream: true });
       this.#linger();
     } catch (failure) {
       this.#options.log.error({ err: failure, rpc: this.method.name }, "a call could not be answered");
@@ -110,8 +119,9 @@ export class UnaryCall implements CallContext {
     const said = this.#unary.readHeaders(clamped, encoding);
     this.#deadlineMs = clock.mono() + (said.timeoutMs ?? limits.unaryDeadlineMs);
     const request = said.error === undefined ? await this.#receive() : { envelopes: [], error: undefined };
-    if (this.timeoutMs() <= 0) this.#ending.abort(timedOut());
-    else if (!isOver(this.#stream)) this.#setTimer(this.timeoutMs(), () => this.#ending.abort(timedOut()));
+    if (isOver(this.#stream)) throw canceled();
+    if (this.timeoutMs() <= 0) throw timedOut();
+    this.#setTimer(this.timeoutMs(), () => this.#end(timedOut()));
     return this.#unary.answer(said, request, this);
   }
 
@@ -161,7 +171,7 @@ export class UnaryCall implements CallContext {
 
   #answer(message: Uint8Array): void {
     const stream = this.#stream;
-    if (isOver(stream)) return;
+    if (stream.headersSent || isOver(stream)) return;
     stream.respond(answerHeaders, { waitForTrailers: true });
     stream.once("wantTrailers", () => stream.sendTrailers(answerTrailers));
     stream.end(message);
@@ -188,8 +198,14 @@ export class UnaryCall implements CallContext {
   #onClose(): void {
     this.#cancelTimer();
     // Who has its answer does not want to hear that it is over.
-    if (!this.#stream.headersSent) this.#ending.abort(canceled());
+    if (!this.#stream.headersSent) this.#end(canceled());
     this.#endReceiving?.(canceled());
+  }
+
+  #end(error: ConnectError): void {
+    this.#endedWith = error;
+    this.#ending?.abort(error);
+    this.fail(error);
   }
 
   #setTimer(delayMs: number, fire: () => void): void {

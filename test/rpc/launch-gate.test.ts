@@ -50,6 +50,20 @@ test("so many launches begin at once, and the others when those before them are 
   expect(log).toEqual(["a", "b", "c", "d", "e"]);
 });
 
+test("who need not wait can enter at once, and who would have to passes by nobody", async () => {
+  const { gate, enter, leave, log } = openGate(2);
+  const first = gate.tryEnter(1);
+  expect(first).toBeDefined();
+  expect(gate.tryEnter(2)).toBeUndefined();
+  enter("batch", 2);
+  expect(gate.tryEnter(1)).toBeUndefined();
+  first?.();
+  await settle();
+  expect(log).toEqual(["batch"]);
+  leave("batch");
+  expect(gate.tryEnter(1)).toBeDefined();
+});
+
 test("a batch counts as many as it has, waits for room for all of them, and is not passed by", async () => {
   const { enter, leave, log } = openGate(10);
   enter("a");
