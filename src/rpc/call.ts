@@ -24,6 +24,8 @@ export interface CallContext {
   readonly signal: AbortSignal;
   /** The call is answered when its time is over, whatever the method still waits for, and its signal made when it is asked for: so most calls need none. */
   readonly endsItself?: boolean;
+  /** What such a call was answered with meanwhile. */
+  readonly endedWith?: ConnectError | undefined;
   /** How much time is left; undefined: as much as it takes. */
   timeoutMs(): number | undefined;
 }
@@ -91,7 +93,8 @@ export function unaryCall<I, O>(
   return async (request, context) => {
     try {
       const signal = context.endsItself === true ? undefined : context.signal;
-      if (signal?.aborted) throw abortError(signal);
+      const over = signal?.aborted ? abortError(signal) : context.endedWith;
+      if (over !== undefined) throw over;
       if (options.always !== true) refuseUnlessServing(policy);
       const answer = handle(request, context);
       return await (signal === undefined ? answer : raceSignal(answer, signal));

@@ -1,6 +1,7 @@
 /**
  * From a request of Node's to the handler of its method, and back. Nothing that a
- * client sends gets past here as an exception.
+ * client sends gets past here as an exception. Unary calls of gRPC over HTTP/2 that are in order do
+ * not come here, but into its unary lane, which shares its budget and its turns.
  *
  * It owns the calls that are under way.
  *

@@ -80,6 +80,10 @@ export class UnaryCall implements CallContext {
     return this.#ending.signal;
   }
 
+  get endedWith(): ConnectError | undefined {
+    return this.#endedWith;
+  }
+
   timeoutMs(): number {
     return this.#deadlineMs - this.#options.clock.mono();
   }
