@@ -9,7 +9,7 @@
  *    back on it.
  * 4. Its lease stands still while it is not read from.
  * 5. As many new offers are under way as it has shown to take: one at first, twice as many with each that it accepts; after one that
- *    lapsed none for a pause, and then one. While it is silent for more than half of its lease, drains or has no link, none.
+ *    lapsed none for a pause, and then one. While it is silent for more than one and a half keepalives, drains or has no link, none.
  */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
@@ -29,14 +29,14 @@ import { ControllerError } from "./error.ts";
 import type { EndToTell, Release } from "./host.ts";
 import { OfferWindow } from "./offer-window.ts";
 import { type InboxOwner, receive } from "./remote-inbox.ts";
-import { Countdown, type Tick } from "./remote-lease.ts";
+import { Countdown, keepaliveMsOf, type Tick } from "./remote-lease.ts";
 import type { Detachment, RunnerLink } from "./remote-link.ts";
 import type { InstancePorts, RefusedMessage, RunHolder } from "./remote-holder.ts";
 import { RemoteRun } from "./remote-run.ts";
 import { type RemoteTelling, RemoteTellings } from "./remote-telling.ts";
 
-/** Of the lease: an instance that was silent for longer gets no offers. */
-const freshPart = 0.5;
+/** An instance that was silent for more keepalives gets no offers. */
+const freshKeepalives = 1.5;
 
 export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
   readonly instanceId: string;
@@ -65,8 +65,8 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
     this.instanceId = name.instanceId;
     this.#runner = name.runner;
     this.#ports = ports;
-    this.keepaliveMs = ports.leaseMs / 3;
-    this.offerTimeoutMs = ports.leaseMs / 3;
+    this.keepaliveMs = keepaliveMsOf(ports.leaseMs);
+    this.offerTimeoutMs = this.keepaliveMs;
     this.#lease = new Countdown(ports.leaseMs, ports.nowMs());
     this.#window = new OfferWindow(this.offerTimeoutMs);
   }
@@ -111,7 +111,7 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
   }
 
   get #isFresh(): boolean {
-    return this.#lease.leftMs >= this.#ports.leaseMs * freshPart;
+    return this.#ports.leaseMs - this.#lease.leftMs <= freshKeepalives * this.keepaliveMs;
   }
 
   nowMs(): number {

@@ -1,6 +1,6 @@
 /**
  * Time as a server can hold it against others: what it noticed itself. It is counted by ticks of the monotonic clock, a
- * sixteenth of the lease apart. Leases are counted so, and so are the times to accept an offer and to be told of an end.
+ * sixteenth of the lease apart, or of a minute where the lease is longer. Leases are counted so, and so are the times to accept an offer and to be told of an end.
  *
  * 1. One tick counts for at most two intervals, however late it is: time in which this process was held up is nobody's fault.
  * 2. A time that has run out is over only at the tick after, if it was not renewed in between: what lies unread in the sockets is
@@ -10,8 +10,17 @@
  */
 import type { Clock } from "../clock.ts";
 
-/** How many ticks a lease has. */
+/** How many ticks a lease has that is not longer than a minute. */
 export const ticksPerLease = 16;
+const keepaliveMaxMs = 20_000;
+
+/**
+ * How often each side of a stream says something, how long an offer holds, and how often an abort is told. A third of the lease; but a
+ * proxy gives up a stream that was silent for a minute, and what is lost is not missed for as long as a lease of an hour.
+ */
+export function keepaliveMsOf(leaseMs: number): number {
+  return Math.min(leaseMs / 3, keepaliveMaxMs);
+}
 
 /** One tick. */
 export interface Tick {
@@ -83,7 +92,7 @@ export class Ticker {
     readonly isServing: () => boolean;
     readonly onTick: (tick: Tick) => void;
   }) {
-    this.intervalMs = options.leaseMs / ticksPerLease;
+    this.intervalMs = (3 * keepaliveMsOf(options.leaseMs)) / ticksPerLease;
     this.#clock = options.clock;
     this.#isServing = options.isServing;
     this.#onTick = options.onTick;

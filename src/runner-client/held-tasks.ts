@@ -17,7 +17,7 @@ import type { Clock } from "../clock.ts";
 import { HeldTask, type SaidMessage } from "./held-task.ts";
 import type { RemoteLimits } from "./remote-limits.ts";
 import { logTo, type ToHandlers } from "./thread-messages.ts";
-import { leaseMsOf } from "./welcome-times.ts";
+import { nextPhaseMsOf } from "./welcome-times.ts";
 
 export interface HeldTasksPorts {
   readonly clock: Clock;
@@ -31,7 +31,7 @@ export interface HeldTasksPorts {
 export class HeldTasks {
   readonly #ports: HeldTasksPorts;
   readonly #tasks = new Map<bigint, HeldTask>();
-  #leaseMs = leaseMsOf(undefined);
+  #nextPhaseMs = nextPhaseMsOf(undefined);
 
   constructor(ports: HeldTasksPorts) {
     this.#ports = ports;
@@ -58,7 +58,7 @@ export class HeldTasks {
 
   /** After a welcome: sends again what was not answered, and drops what is not this runner's any more. */
   reconcile(welcome: RunnerWelcome): void {
-    this.#leaseMs = leaseMsOf(welcome);
+    this.#nextPhaseMs = nextPhaseMsOf(welcome);
     const writtenSeqs = new Map(welcome.held.map(({ fence, writtenSeq }) => [fence, writtenSeq]));
     for (const task of this.#all) {
       const seq = writtenSeqs.get(task.fence);
@@ -141,7 +141,7 @@ export class HeldTasks {
 
   /** A task that was canceled while the end of its first phase was on its way has ended by that, and nothing more is said of it. */
   #awaitNextPhase(task: HeldTask): void {
-    task.stopTimer = this.#ports.clock.after(this.#leaseMs, () => {
+    task.stopTimer = this.#ports.clock.after(this.#nextPhaseMs, () => {
       this.#lost(task);
       this.#ports.forgotten();
     });

@@ -16,6 +16,12 @@ export function keepaliveMsOf(welcome: RunnerWelcome | undefined): number {
   return Math.min(toldMs(welcome?.keepalive) ?? everyMs, everyMs);
 }
 
+/** How long the next phase of a task is waited for: the server gives its offer up long before that. */
+export function nextPhaseMsOf(welcome: RunnerWelcome | undefined): number {
+  const leaseMs = leaseMsOf(welcome);
+  return Math.min(3 * (toldMs(welcome?.offerTimeout) ?? leaseMs), leaseMs);
+}
+
 function toldMs(duration: Duration | undefined): number | undefined {
   const ms = duration === undefined ? 0 : durationMs(duration);
   return ms >= minMs ? ms : undefined;

@@ -132,7 +132,7 @@ describe("seats", () => {
     expect(sizes).toEqual([1, 2, 8, 64, 25]);
   });
 
-  test("of one that was silent for half of its lease are none until it is heard", async () => {
+  test("of one that was silent for one and a half keepalives are none until it is heard", async () => {
     const world = await createHostWorld();
     const link = new FakeLink().attach(world.host, helloOf("one"));
     await world.clock.advance(9_000);
@@ -185,6 +185,28 @@ describe("hello", () => {
       held: [],
       protocolVersion: 1,
     });
+  });
+
+  test("is answered with times of 20 s by a lease of an hour, by which the server goes itself", async () => {
+    const world = await createHostWorld({ leaseMs: 3_600_000 });
+    const link = new FakeLink().attach(world.host, helloOf("one"));
+    const { lease, keepalive, offerTimeout } = link.attachment.welcome;
+    expect([lease?.seconds, keepalive?.seconds, offerTimeout?.seconds]).toEqual([3_600n, 20n, 20n]);
+    const told = world.offer("a") as HostedRun;
+    void link.accept(told);
+    told.abort("CANCEL");
+    const untaken = world.offer("b") as HostedRun;
+    await nextTurn();
+    link.take();
+    await world.clock.advance(20_000 + 3_750);
+    expect(link.take()).toContain("abort a 1 CANCEL");
+    link.beAlive();
+    await world.clock.advance(3_750);
+    expect(untaken.settled).toEqual(["lost: resumed: the offer was not accepted in time"]);
+    await world.clock.advance(3_600_000 - 3_750);
+    expect(told.settled).toEqual([]);
+    await world.clock.advance(3 * 3_750);
+    expect(told.settled).toEqual(["lost: resumed: the lease of its runner is over"]);
   });
 
   test.each([

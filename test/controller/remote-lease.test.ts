@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Countdown, type Tick, Ticker, ticksPerLease } from "../../src/controller/remote-lease.ts";
+import { Countdown, keepaliveMsOf, type Tick, Ticker, ticksPerLease } from "../../src/controller/remote-lease.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 
 const leaseMs = 16_000;
@@ -123,6 +123,17 @@ describe("the ticker", () => {
     ticker.stop();
     await clock.advance(10_000);
     expect([ticks.length, clock.pending(), ticker.isRunning]).toEqual([2, 0, false]);
+  });
+
+  test("ticks no less often by a long lease than by one of a minute: offers and aborts are counted by it", () => {
+    const clock = createFakeClock();
+    const intervals = [5_000, 60_000, 61_000, 3_600_000].map((each) => {
+      return new Ticker({ leaseMs: each, clock, isServing: () => true, onTick: () => {} }).intervalMs;
+    });
+    expect(intervals).toEqual([312.5, 3_750, 3_750, 3_750]);
+    expect([5_000, 60_000, 61_000, 3_600_000].map((each) => Math.round(keepaliveMsOf(each)))).toEqual([
+      1_667, 20_000, 20_000, 20_000,
+    ]);
   });
 
   test("counts nothing while the server does not serve, and does not mind the wall clock", async () => {
