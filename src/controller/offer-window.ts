@@ -1,7 +1,12 @@
 /**
  * How many offers may be under way to a runner, by how it took those before: one at first, twice as many with each that
  * it accepts. One that lapses sets that back to one, after a pause, which doubles with each lapse in a row.
+ *
+ * A task that is given back sets it back to one, too: it is offered again at once, and may come to the same runner. The second in a
+ * row, and each after it, costs the pause of a lapse besides. As each was accepted before, acceptances count for nothing then,
+ * until a run has come to its end.
  */
+import { type PhaseEnd, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { Countdown, type Tick } from "./remote-lease.ts";
 
 const windowMax = 64;
@@ -14,6 +19,8 @@ export class OfferWindow {
   #size = 1;
   #pauseMs: number;
   #pause: Countdown | undefined;
+  /** How many tasks were given back since a run came to its end. */
+  #givenBack = 0;
   /** The fences of offers that lapsed, oldest first. */
   readonly #lapsed = new Set<bigint>();
 
@@ -28,29 +35,38 @@ export class OfferWindow {
   }
 
   accepted(): void {
+    if (this.#givesBack) return;
     this.#size = Math.min(2 * this.#size, windowMax);
-    this.#pause = undefined;
-    this.#pauseMs = this.#offerTimeoutMs;
+    this.#goOn();
   }
 
-  /** Several that lapse before the pause is over are one lapse: they were offered side by side. */
+  /** A phase ends so; `isAborted`: its runner was told to stop, and does not give the task back of its own. */
+  phaseEnds({ phase, outcome }: PhaseEnd, { isAborted, nowMs }: { isAborted: boolean; nowMs: number }): void {
+    if (outcome.case === "released") {
+      if (isAborted) return;
+      this.#givenBack += 1;
+      this.#size = 1;
+      if (this.#givesBack) this.#rest(nowMs);
+    } else if (this.#givenBack > 0 && (phase === RunPhase.RUNNING || outcome.case !== "done")) {
+      this.#givenBack = 0;
+      this.#goOn();
+    }
+  }
+
+  /** Several that lapse, or are given back, before the pause is over count as one: they were offered side by side. */
   lapsed(fence: bigint, nowMs: number): void {
     this.#lapsed.add(fence);
     for (const oldest of this.#lapsed) {
       if (this.#lapsed.size <= lapsedMax) break;
       this.#lapsed.delete(oldest);
     }
-    if (this.#pause !== undefined) return;
-    this.#size = 1;
-    this.#pause = new Countdown(this.#pauseMs, nowMs);
-    this.#pauseMs = Math.min(2 * this.#pauseMs, pauseMaxMs);
+    this.#rest(nowMs);
   }
 
   /** An offer was accepted that had lapsed: whatever held the runner up is over. False where it is none of those. */
   acceptedLate(fence: bigint): boolean {
-    if (!this.#lapsed.delete(fence)) return false;
-    this.#pause = undefined;
-    this.#pauseMs = this.#offerTimeoutMs;
+    if (!this.#lapsed.delete(fence) || this.#givesBack) return false;
+    this.#goOn();
     return true;
   }
 
@@ -59,5 +75,21 @@ export class OfferWindow {
     if (this.#pause?.count(tick) !== true) return false;
     this.#pause = undefined;
     return true;
+  }
+
+  get #givesBack(): boolean {
+    return this.#givenBack > 1;
+  }
+
+  #goOn(): void {
+    this.#pause = undefined;
+    this.#pauseMs = this.#offerTimeoutMs;
+  }
+
+  #rest(nowMs: number): void {
+    if (this.#pause !== undefined) return;
+    this.#size = 1;
+    this.#pause = new Countdown(this.#pauseMs, nowMs);
+    this.#pauseMs = Math.min(2 * this.#pauseMs, pauseMaxMs);
   }
 }

@@ -21,6 +21,8 @@ export interface RunHolder<R> {
   accepted(run: R): void;
   /** It has not, in time. */
   offerLapsed(fence: bigint): void;
+  /** The runner says how a phase has ended, and was told to stop before or not. */
+  phaseEnds(said: PhaseEnd, isAborted: boolean): void;
   released(run: R, how: Release): void;
   /** The promise is open while there is no room for more that was refused. */
   refuse(refused: RefusedMessage): Promise<void> | undefined;

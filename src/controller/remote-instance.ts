@@ -8,21 +8,17 @@
  * 3. The lease is the instance's: every message renews it, and when it is over all its runs are lost. The link stays; who was paused comes
  *    back on it.
  * 4. Its lease stands still while it is not read from.
- * 5. As many new offers are under way as it has shown to take: one at first, twice as many with each that it accepts; after one that
- *    lapsed none for a pause, and then one. While it is silent for more than one and a half keepalives, drains or has no link, none.
+ * 5. As many new offers are under way as it has shown to take (offer-window.ts): after one that lapsed, and while it gives back what it
+ *    takes, none for a pause, and then one. While it is silent for more than one and a half keepalives, drains or has no link, none.
  */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
-  AbortReason,
-  type HeldTask,
-  HeldTaskSchema,
   type PhaseEnd,
   type RunnerHello,
   type RunnerWelcome,
   RunnerWelcomeSchema,
   type RunRequest,
-  TaskAbortSchema,
   type TaskWrite,
 } from "#gen/stint/v1/runner_pb.js";
 import { ControllerError } from "./error.ts";
@@ -32,6 +28,7 @@ import { type InboxOwner, receive } from "./remote-inbox.ts";
 import { Countdown, keepaliveMsOf, type Tick } from "./remote-lease.ts";
 import type { Detachment, RunnerLink } from "./remote-link.ts";
 import type { InstancePorts, RefusedMessage, RunHolder } from "./remote-holder.ts";
+import { reconcile } from "./remote-reconcile.ts";
 import { RemoteRun } from "./remote-run.ts";
 import { type RemoteTelling, RemoteTellings } from "./remote-telling.ts";
 
@@ -141,24 +138,8 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
       lease: durationFromMs(this.#ports.leaseMs),
       keepalive: durationFromMs(Math.round(this.keepaliveMs)),
       offerTimeout: durationFromMs(Math.round(this.offerTimeoutMs)),
-      held: this.#reconcile(hello.held, link),
+      held: reconcile(this.#runs, hello.held, link),
       protocolVersion: hello.protocolVersion,
-    });
-  }
-
-  #reconcile(listed: readonly HeldTask[], link: RunnerLink): HeldTask[] {
-    const phases = new Map(listed.map((held) => [held.fence, held]));
-    for (const [fence, run] of [...this.#runs]) {
-      const held = phases.get(fence);
-      run.reattached(held?.taskId === run.taskId ? held.phase : undefined);
-    }
-    return listed.flatMap(({ taskId, fence }) => {
-      const run = this.#runs.get(fence);
-      if (run?.taskId === taskId) {
-        return [create(HeldTaskSchema, { taskId, fence, phase: run.phase, writtenSeq: run.answeredSeq })];
-      }
-      link.abort(create(TaskAbortSchema, { taskId, fence, reason: AbortReason.LOST_FENCE }));
-      return [];
     });
   }
 
@@ -241,6 +222,10 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
 
   offerLapsed(fence: bigint): void {
     this.#window.lapsed(fence, this.nowMs());
+  }
+
+  phaseEnds(said: PhaseEnd, isAborted: boolean): void {
+    this.#window.phaseEnds(said, { isAborted, nowMs: this.nowMs() });
   }
 
   released(run: RemoteRun, how: Release): void {

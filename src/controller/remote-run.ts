@@ -216,6 +216,7 @@ export class RemoteRun implements Seat {
     if (!this.#begin(said.seq)) return undefined;
     if (this.#state === "settled") return this.#refuse(said.seq, afterEnd());
     if (said.phase !== this.phase) return this.#refuse(said.seq, wrongPhase("end", this.phase));
+    this.#holder.phaseEnds(said, this.#abort !== undefined);
     this.#accept();
     this.#state = "settled";
     this.#endSeq = said.seq;

@@ -107,6 +107,39 @@ describe("seats", () => {
     expect(counts["well"]).toBeGreaterThanOrEqual(1_000);
   });
 
+  test("of a runner that gives back all that it is offered are more and more seldom, and hold up nobody", async () => {
+    const world = await createHostWorld();
+    const links = connect(world, { unwilling: 1_000, well: 10 });
+    const counts: Record<string, number> = { unwilling: 0, well: 0 };
+    for (let second = 0; second < 120; second += 1) {
+      for (let i = 0; i < 20; i += 1) {
+        const run = world.offer(`t${second} ${i}`);
+        if (run === undefined) break;
+        const { runner } = run.seat;
+        counts[runner] = (counts[runner] ?? 0) + 1;
+        const isWell = runner === "well";
+        const link = links.get(runner) as FakeLink;
+        if (!isWell) void link.accept(run);
+        void link.end(run, RunPhase.PENDING, isWell ? { case: "failed", value: {} } : { case: "released", value: {} });
+        await nextTurn();
+        run.seat.release(isWell ? "ended" : "again");
+      }
+      await pass(world, 1, links.values(), []);
+    }
+    expect(counts["unwilling"]).toBeLessThanOrEqual(8);
+    expect(counts["well"]).toBeGreaterThanOrEqual(2_000);
+  });
+
+  test("of a runner that gives one task back are no fewer for that", async () => {
+    const world = await createHostWorld();
+    const links = connect(world, { one: 10 });
+    const [first] = offerAll(world, links, 1) as [HostedRun];
+    void links.get("one")?.end(first, RunPhase.PENDING, { case: "released", value: {} });
+    await nextTurn();
+    first.seat.release("again");
+    expect(countBy(offerAll(world, links))).toEqual({ one: 10 });
+  });
+
   test("that hold offers which were not accepted are free again for others in a third of the lease", async () => {
     const world = await createHostWorld({ activeMax: 1 });
     const links = connect(world, { stuck: 1 });
