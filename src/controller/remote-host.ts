@@ -19,6 +19,7 @@ import { RemoteInstance } from "./remote-instance.ts";
 import { type Tick, Ticker } from "./remote-lease.ts";
 import type { Attachment, Detachment, RemoteOptions, RemoteRunners, RunnerLink } from "./remote-link.ts";
 import type { InstancePorts, RefusedMessage } from "./remote-holder.ts";
+import { describeWaiting } from "./remote-words.ts";
 import type { StoreGuard } from "./store-guard.ts";
 
 /** What the host needs of the controller that it is of. */
@@ -99,12 +100,7 @@ export class RemoteHost implements Host, RemoteRunners {
   }
 
   whatIsWaitedFor(): string {
-    const { connected } = this;
-    if (connected === 0) return "a runner: none is connected to this controller";
-    let places = 0;
-    for (const { link, capacity } of this.#instances.values()) if (link !== undefined) places += capacity;
-    const runners = connected === 1 ? "runner that is" : `${connected} runners that are`;
-    return `one of the ${places} places of the ${runners} connected`;
+    return describeWaiting([...this.#instances.values()].filter(({ link }) => link !== undefined));
   }
 
   takeSeat(): Seat | undefined {

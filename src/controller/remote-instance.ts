@@ -31,6 +31,7 @@ import type { InstancePorts, RefusedMessage, RunHolder } from "./remote-holder.t
 import { reconcile } from "./remote-reconcile.ts";
 import { RemoteRun } from "./remote-run.ts";
 import { type RemoteTelling, RemoteTellings } from "./remote-telling.ts";
+import type { Refraining } from "./remote-words.ts";
 
 /** An instance that was silent for more keepalives gets no offers. */
 const freshKeepalives = 1.5;
@@ -102,9 +103,16 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
 
   /** The part of its capacity that is free, if it can be offered something just now; 0 otherwise. */
   get freePart(): number {
-    if (this.#link === undefined || this.#isDraining || this.#isHeldBack || !this.#isFresh) return 0;
+    if (this.#link === undefined || this.refrains !== undefined) return 0;
     if (this.#unaccepted.size >= this.#window.size) return 0;
     return Math.max(0, this.#capacity - this.#seats.size) / this.#capacity;
+  }
+
+  /** Why it can be offered nothing just now, however much of its capacity is free; undefined where it can. Of one that has a link. */
+  get refrains(): Refraining | undefined {
+    if (this.#isDraining) return "drains";
+    if (this.#isHeldBack || this.#window.size === 0) return "takes none";
+    return this.#isFresh ? undefined : "is silent";
   }
 
   get #isFresh(): boolean {

@@ -60,6 +60,40 @@ export function staleFence(taskId: string, fence: bigint): ControllerError {
   );
 }
 
+/** Why a runner that is connected can be offered nothing. */
+export type Refraining = "drains" | "takes none" | "is silent";
+
+/** As one says it of several. */
+const refrainingOfMany: Readonly<Record<Refraining, string>> = {
+  drains: "drain",
+  "takes none": "take none",
+  "is silent": "are silent",
+};
+
+/** What a task waits for while those runners are connected. */
+export function describeWaiting(
+  connected: ReadonlyArray<{ readonly capacity: number; readonly refrains: Refraining | undefined }>,
+): string {
+  const { length } = connected;
+  if (length === 0) return "a runner: none is connected to this controller";
+  const willing = connected.filter(({ refrains }) => refrains === undefined);
+  if (willing.length > 0) {
+    const places = willing.reduce((sum, { capacity }) => sum + capacity, 0);
+    const [runners, are, take] =
+      willing.length === 1 ? ["runner", "is", "takes"] : [`${willing.length} runners`, "are", "take"];
+    const which = willing.length === length ? `${are} connected` : `${take} tasks`;
+    return `${places === 1 ? "the place" : `one of the ${places} places`} of the ${runners} that ${which}`;
+  }
+  const reasons = (["drains", "is silent", "takes none"] as const).flatMap((why) => {
+    const count = connected.filter(({ refrains }) => refrains === why).length;
+    return count === 0 ? [] : [{ count, does: count === 1 ? why : refrainingOfMany[why] }];
+  });
+  const all = length === 1 ? "one that is connected" : `${length} that are connected`;
+  const [first, ...others] = reasons;
+  if (others.length === 0) return `a runner that takes tasks: the ${all} ${first?.does}`;
+  return `a runner that takes tasks: of the ${all} ${reasons.map(({ count, does }) => `${count} ${does}`).join(", ")}`;
+}
+
 /** What a runner said, for people. */
 export function describeSaid(said: TaskWrite | PhaseEnd): string {
   if (said.$typeName === "stint.v1.PhaseEnd") return describeEnd(said);

@@ -159,7 +159,7 @@ describe("waiting", () => {
     await offerOf(h, link, "a", RunPhase.PENDING);
     await h.launch("b");
     expect((await h.controller.taskStatus("a")).waitingFor).toBe("");
-    expect((await h.controller.taskStatus("b")).waitingFor).toBe("one of the 1 places of the runner that is connected");
+    expect((await h.controller.taskStatus("b")).waitingFor).toBe("the place of the runner that is connected");
   });
 
   test("is in order: the oldest is offered first, and one that comes back to the line has its old place", async () => {

@@ -194,19 +194,6 @@ describe("seats", () => {
   });
 });
 
-describe("what a task waits for", () => {
-  test("is a runner, or one of the places of those that are connected", async () => {
-    const world = await createHostWorld();
-    expect(world.host.whatIsWaitedFor()).toBe("a runner: none is connected to this controller");
-    const links = connect(world, { one: 3 });
-    expect(world.host.whatIsWaitedFor()).toBe("one of the 3 places of the runner that is connected");
-    connect(world, { two: 4 });
-    expect(world.host.whatIsWaitedFor()).toBe("one of the 7 places of the 2 runners that are connected");
-    links.get("one")?.attachment.detach("broken");
-    expect([world.host.connected, world.host.known]).toEqual([1, 2]);
-  });
-});
-
 describe("hello", () => {
   test("is answered with the times, which follow from the lease", async () => {
     const world = await createHostWorld();
