@@ -157,8 +157,11 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
     this.#link = undefined;
     this.#isHeldBack = false;
     this.#tellings.gone();
+    if (how === "broken") return false;
+    const hasNothing = this.#seats.size === this.#unaccepted.size;
     if (how === "invalid") this.#lapse("resumed: the runner broke the protocol");
-    return how === "invalid" || (how === "finished" && this.#seats.size === 0);
+    else this.#giveUpOffers("resumed: the runner closed its stream");
+    return how === "invalid" || hasNothing;
   }
 
   /** The service stops to read from it, or reads again. */
@@ -250,7 +253,7 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
 
   drain(): void {
     this.#isDraining = true;
-    for (const run of [...this.#unaccepted]) run.lose("lost", "resumed: the runner takes no more tasks");
+    this.#giveUpOffers("resumed: the runner takes no more tasks");
   }
 
   findRun({ taskId, fence }: { readonly taskId: string; readonly fence: bigint }): RemoteRun | undefined {
@@ -281,6 +284,10 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
     this.#isLapsed = false;
     if (!wasFresh) this.#ports.onSeat();
     if (wasLapsed) this.#ports.onHeard();
+  }
+
+  #giveUpOffers(why: string): void {
+    for (const run of [...this.#unaccepted]) run.lose("lost", why);
   }
 
   #lapse(why: string): void {

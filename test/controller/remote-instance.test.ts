@@ -259,6 +259,24 @@ describe("a stream that its runner has closed", () => {
     next.attachment.detach("finished");
     expect(c.world.host.known).toBe(0);
   });
+
+  test("gives back at once what it has not accepted, and is forgotten where it has nothing else", async () => {
+    const c = await connected();
+    const has = await accepted(c);
+    const offered = c.world.offer("b") as HostedRun;
+    c.link.attachment.detach("finished");
+    await nextTurn();
+    expect([has.settled, offered.settled]).toEqual([[], ["lost: resumed: the runner closed its stream"]]);
+    offered.seat.release("again");
+    const next = again(c, heldOf(has, RunPhase.PENDING));
+    has.seat.release("ended");
+    const last = c.world.offer("c") as HostedRun;
+    next.attachment.detach("finished");
+    await nextTurn();
+    expect([last.settled.length, c.world.host.known]).toEqual([1, 0]);
+    last.seat.release("again");
+    expect(c.world.clock.pending()).toBe(0);
+  });
 });
 
 describe("after a restart of the server", () => {
