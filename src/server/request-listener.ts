@@ -130,8 +130,8 @@ export class RequestListener {
       const { status } = answer;
       if (status === 405 || status === 415) refuseForm(request, response, { status, method: rpc, unary });
       else {
-        const outcome = await writeResponse(answer, response, { clock, stallMaxMs: limits.writeStallMaxMs });
-        if (outcome === "stalled") this.#cutOffStalled(request, rpc);
+        const onStall = (): void => this.#cutOffStalled(request, rpc);
+        await writeResponse(answer, response, { clock, stallMaxMs: limits.writeStallMaxMs, onStall });
       }
     } catch (error) {
       log.error({ err: error, rpc }, "a call could not be answered");

@@ -8,67 +8,101 @@
  *    holds one chunk, and the handler waits.
  * 2. Whatever way it ends, the handler's iterator is told to return, so that what it
  *    holds is let go of.
- * 3. A peer that does not read for `stallMaxMs` is cut off.
+ * 3. A peer that takes nothing for `stallMaxMs` of what was written is said to stall, also where Node still has room for more: a
+ *    stream on which little is said would take hours to fill that.
  */
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { Clock } from "../clock.ts";
 import { http2Stream, type NodeResponse } from "./node-http.ts";
 
-export type WriteOutcome = "finished" | "left" | "stalled";
+export interface WriteOptions {
+  readonly clock: Clock;
+  readonly stallMaxMs: number;
+  /** The peer does not read. It is to be cut off, which ends the writing. */
+  readonly onStall: () => void;
+}
 
-/** Resolves when all was handed over, or the peer has left or does not read. Rejects with what the handler's body throws. */
+/** Resolves when all was handed over, or the peer has left. Rejects with what the handler's body throws. */
 export async function writeResponse(
   answer: UniversalServerResponse,
   nodeResponse: NodeResponse,
-  options: { clock: Clock; stallMaxMs: number },
-): Promise<WriteOutcome> {
+  options: WriteOptions,
+): Promise<void> {
   // The methods that are used here are the same for both versions of HTTP.
   const response = nodeResponse as ServerResponse;
   const body = answer.body?.[Symbol.asyncIterator]();
   const closed = closedSignal(response);
+  const stall = new StallWatch(options);
   try {
     if (body !== undefined) {
       // Headers go out with the first chunk, so that a handler may still set some.
       for (let next = await body.next(); next.done !== true; next = await body.next()) {
-        if (closed.signal.aborted) return "left";
+        if (closed.signal.aborted) return;
         if (!response.headersSent) response.writeHead(answer.status, nodeHeaders(answer.header));
-        if (response.write(next.value)) continue;
-        const outcome = await drained(response, closed.signal, options);
-        if (outcome !== "finished") return outcome;
+        stall.wrote();
+        if (response.write(next.value, () => stall.taken())) continue;
+        await drained(response, closed.signal);
       }
     }
-    if (closed.signal.aborted) return "left";
+    if (closed.signal.aborted) return;
     if (!response.headersSent) response.writeHead(answer.status, nodeHeaders(answer.header));
     if (answer.trailer !== undefined) response.addTrailers(nodeHeaders(answer.trailer));
     response.end();
-    return "finished";
   } finally {
+    stall.stop();
     closed.stop();
     body?.return?.().catch(() => {});
   }
 }
 
-/** Resolves at the "drain" of the response, or at what comes instead of it. */
-function drained(
-  response: ServerResponse,
-  closed: AbortSignal,
-  { clock, stallMaxMs }: { clock: Clock; stallMaxMs: number },
-): Promise<WriteOutcome> {
+/** Resolves at the "drain" of the response, or when that is closed. */
+function drained(response: ServerResponse, closed: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    const settle = (outcome: WriteOutcome): void => {
-      response.off("drain", onDrain);
-      closed.removeEventListener("abort", onClose);
-      cancelTimer();
-      resolve(outcome);
+    const settle = (): void => {
+      response.off("drain", settle);
+      closed.removeEventListener("abort", settle);
+      resolve();
     };
-    const onDrain = (): void => settle("finished");
-    const onClose = (): void => settle("left");
-    const cancelTimer = clock.after(stallMaxMs, () => settle("stalled"));
-    response.once("drain", onDrain);
-    closed.addEventListener("abort", onClose);
-    if (closed.aborted) onClose();
+    response.once("drain", settle);
+    closed.addEventListener("abort", settle);
+    if (closed.aborted) settle();
   });
+}
+
+/** Calls `onStall` when the peer has taken nothing for too long of what was written. */
+class StallWatch {
+  readonly #options: WriteOptions;
+  #untaken = 0;
+  #isOver = false;
+  #cancel: () => void = () => {};
+
+  constructor(options: WriteOptions) {
+    this.#options = options;
+  }
+
+  wrote(): void {
+    this.#untaken += 1;
+    if (this.#untaken === 1) this.#arrange();
+  }
+
+  /** Node calls back when it is through the peer's window, and on its way. */
+  taken(): void {
+    this.#untaken -= 1;
+    this.#cancel();
+    if (this.#untaken > 0) this.#arrange();
+  }
+
+  stop(): void {
+    this.#isOver = true;
+    this.#cancel();
+  }
+
+  #arrange(): void {
+    if (this.#isOver) return;
+    const { clock, stallMaxMs, onStall } = this.#options;
+    this.#cancel = clock.after(stallMaxMs, onStall);
+  }
 }
 
 function closedSignal(response: ServerResponse): { signal: AbortSignal; stop(): void } {

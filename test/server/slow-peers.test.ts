@@ -1,9 +1,12 @@
 /** Peers that take their time, or all of it: each is gone in the end, and nobody waits for it. */
-import { connect as connectHttp2 } from "node:http2";
+import { type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
 import { connect as connectSocket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
+import { RunRequestSchema } from "#gen/stint/v1/runner_pb.js";
 import { callHeaders, endHeaders, endStream, frame, frameType, headerBlock, preface } from "../support/raw-frames.ts";
-import { grpcHeaders, requestOn } from "../support/raw-http.ts";
+import { envelope, grpcHeaders, requestOn } from "../support/raw-http.ts";
 import { serveFake } from "../support/served-fake.ts";
 
 describe("a peer that does not read", () => {
@@ -18,6 +21,44 @@ describe("a peer that does not read", () => {
     const { resetCode, body } = await requestOn(session, headers);
     expect({ resetCode, bytes: body.byteLength }).toEqual({ resetCode: 8, bytes: 0 });
     session.destroy();
+  });
+});
+
+describe("a runner that says all the time that it is alive", () => {
+  const stallMs = 500;
+
+  function say(stream: ClientHttp2Stream, message: MessageInitShape<typeof RunRequestSchema>["message"]): void {
+    if (!stream.destroyed) stream.write(envelope(toBinary(RunRequestSchema, create(RunRequestSchema, { message }))));
+  }
+
+  /** Says hello, and so often that it is alive; resolves to how its stream was reset, or when that was open for long enough. */
+  async function live(baseUrl: string, initialWindowSize: number): Promise<number | "open"> {
+    const session = connectHttp2(baseUrl, { settings: { initialWindowSize } });
+    session.on("error", () => {});
+    const stream = session.request({ ...grpcHeaders, ":path": "/stint.v1.TaskRunnerService/Run" });
+    stream.on("error", () => {}).resume();
+    const closed = new Promise<number>((resolve) => stream.once("close", () => resolve(stream.rstCode)));
+    const instanceId = "0123456789abcdef";
+    const hello = { controller: "remote", runner: "deaf", instanceId, capacity: 1, protocolVersion: 1 };
+    say(stream, { case: "hello", value: hello });
+    const living = setInterval(() => say(stream, { case: "keepalive", value: { number: 1n } }), stallMs / 10);
+    const outcome = await Promise.race([
+      closed,
+      sleep(initialWindowSize === 0 ? 20_000 : 3 * stallMs, "open" as const),
+    ]);
+    clearInterval(living);
+    session.destroy();
+    return outcome;
+  }
+
+  test("and reads nothing, not even its welcome, loses its stream long before there is no room for what it is told", async () => {
+    await using served = await serveFake({ limits: { writeStallMaxMs: stallMs } });
+    expect(await live(served.baseUrl, 0)).toBe(8);
+  });
+
+  test("and reads what it is told keeps its stream", async () => {
+    await using served = await serveFake({ limits: { writeStallMaxMs: stallMs } });
+    expect(await live(served.baseUrl, 65_535)).toBe("open");
   });
 });
 
