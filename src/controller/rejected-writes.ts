@@ -1,36 +1,34 @@
 /**
- * What remote runners said under fences that are void, as their tasks show it: a count, and a log entry for the
- * first hundred.
+ * What remote runners said under fences that are void, as their tasks show it: a count, and what was said in log entries.
  *
- * 1. The count and the entry are in one commit, at most one a second a task, which has all that was refused until then.
+ * 1. The count and the entries are in one commit, at most one a second a task, which has all that was refused until then. The first
+ *    hundred entries of a run are kept.
  * 2. It changes nothing else of the task, whatever its state; a task that is not there gets nothing.
- * 3. What waits is bounded in tasks: while there are too many the next has to wait for room.
+ * 3. What waits is bounded: in tasks, as the next has to wait for room while there are too many, and in text, beyond which it is counted only.
  */
 import { sleep } from "../clock.ts";
-import { apply, type TaskEvent } from "../task/apply.ts";
+import { apply } from "../task/apply.ts";
 import { checkTaskId } from "../task/ids.ts";
-import { cutText } from "../task/limits.ts";
-import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
 import { appendLogs } from "./append-logs.ts";
 import { isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
+import { RefusedTexts } from "./refused-texts.ts";
 import type { RefusedMessage } from "./remote-holder.ts";
-import { describeSaid } from "./remote-words.ts";
 import { createLogEntry } from "./run-writes.ts";
 import type { TaskActor } from "./task-actor.ts";
 
 /** The writes of one task that wait for a commit. */
 interface Gathered {
   count: number;
-  /** The last of them, for people. */
-  text: string;
+  texts: RefusedTexts;
 }
 
 const everyMs = 1_000;
 const tasksMax = 1_024;
-const entriesMax = 100n;
-const textMaxBytes = 1_024;
+const entriesMax = 100;
+/** Of all tasks together; of each the first text is kept besides. */
+const waitingMaxBytes = 4 * 1024 * 1024;
 /** slog's WARN. */
 const warnLevel = 4;
 
@@ -41,6 +39,7 @@ export class RejectedWrites {
   readonly #gathered = new Map<string, Gathered>();
   /** Those whose task found no room, oldest first. */
   readonly #whenRoom: Array<() => void> = [];
+  #waitingBytes = 0;
 
   constructor(core: Core, actors: Actors) {
     this.#core = core;
@@ -60,17 +59,28 @@ export class RejectedWrites {
         }),
       );
     }
-    const text = textOf(refused, runner);
     if (gathered !== undefined) {
-      gathered.count += 1;
-      gathered.text = text;
+      this.#gather(gathered, refused, runner);
       return undefined;
     }
-    const first = { count: 1, text };
+    const first = { count: 0, texts: this.#noTexts() };
+    this.#gather(first, refused, runner);
     this.#gathered.set(taskId, first);
     // The actor is held from now on, so that a controller that closes waits for the commit.
     void this.#actors.use(taskId, (actor) => this.#writeAll(actor, first));
     return undefined;
+  }
+
+  #noTexts(): RefusedTexts {
+    return new RefusedTexts(this.#core.limits.logEntryMaxBytes);
+  }
+
+  #gather(gathered: Gathered, refused: RefusedMessage, runner: string): void {
+    gathered.count += 1;
+    if (gathered.texts.bytes > 0 && this.#waitingBytes >= waitingMaxBytes) return;
+    const before = gathered.texts.bytes;
+    gathered.texts.add(refused, runner);
+    this.#waitingBytes += gathered.texts.bytes - before;
   }
 
   async #writeAll(actor: TaskActor, gathered: Gathered): Promise<void> {
@@ -79,9 +89,13 @@ export class RejectedWrites {
     try {
       while (gathered.count > 0) {
         await sleep(clock, everyMs, closing);
-        const taken = { ...gathered };
-        gathered.count = 0;
-        await actor.serialize(() => this.#write(actor, taken));
+        await actor.serialize(async () => {
+          const taken = { ...gathered };
+          gathered.count = 0;
+          gathered.texts = this.#noTexts();
+          this.#waitingBytes -= taken.texts.bytes;
+          await this.#write(actor, taken);
+        });
       }
     } catch (error) {
       log.warn({ err: error, taskId }, "writes of a runner that were refused could not be counted");
@@ -95,14 +109,15 @@ export class RejectedWrites {
     }
   }
 
-  async #write(actor: TaskActor, gathered: Gathered): Promise<void> {
+  async #write(actor: TaskActor, { count, texts }: Gathered): Promise<void> {
+    const { clock, limits } = this.#core;
     for (;;) {
       const { task } = await actor.load("until-done");
       if (task === undefined) return;
-      const appended =
-        task.status.rejectedWrites < entriesMax ? await this.#entry(actor.taskId, task, gathered) : undefined;
-      const event: TaskEvent = { type: "reject-writes", count: gathered.count, log: appended?.counts };
-      const outcome = apply(task, event, this.#core.clock.wall(), this.#core.limits);
+      const msgs = texts.entries(entriesMax - task.record.rejectedEntries, count);
+      const entries = msgs.map((msg) => createLogEntry(warnLevel, msg, clock.wall()));
+      const appended = msgs.length > 0 ? await appendLogs(this.#core, actor.taskId, task, entries) : undefined;
+      const outcome = apply(task, { type: "reject-writes", count, log: appended?.counts }, clock.wall(), limits);
       if (outcome.kind === "rejected") return;
       try {
         await actor.write(outcome.task, { waits: actor.waits, extra: appended?.changes ?? [], mode: "until-done" });
@@ -113,18 +128,4 @@ export class RejectedWrites {
       }
     }
   }
-
-  #entry(taskId: string, task: Task, { count, text }: Gathered): ReturnType<typeof appendLogs> {
-    const msg = count === 1 ? text : `${text} (and ${count - 1} more before it)`;
-    return appendLogs(this.#core, taskId, task, [createLogEntry(warnLevel, msg, this.#core.clock.wall())]);
-  }
-}
-
-function textOf({ fence, attempt, said }: RefusedMessage, runner: string): string {
-  const of = attempt === 0 ? "" : `, attempt ${attempt}`;
-  const what = said === undefined ? "" : describeSaid(said);
-  return cutText(
-    `refused of runner ${runner} (fence ${fence}${of}), which has the task no more: ${what}`,
-    textMaxBytes,
-  );
 }

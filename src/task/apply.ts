@@ -129,7 +129,8 @@ function applyChange(task: Task, event: TaskEvent, now: Timestamp): Task {
       return withLogs(changed(task, now, {}, said(record, event)), event);
     case "reject-writes": {
       const rejectedWrites = status.rejectedWrites + BigInt(event.count);
-      const counted = changed(task, now, { rejectedWrites });
+      const rejectedEntries = record.rejectedEntries + (event.log?.added ?? 0);
+      const counted = changed(task, now, { rejectedWrites }, { rejectedEntries });
       return event.log === undefined ? counted : withLogs(counted, event.log);
     }
     default:

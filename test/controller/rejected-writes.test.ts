@@ -33,7 +33,7 @@ describe("a write under a void fence", () => {
     expect([status.progress, status.transitions.length]).toEqual([before.progress, before.transitions.length]);
     expect(status.logs.map(({ msg, level }) => [msg, level])).toEqual([
       [
-        `refused of runner one (fence ${old.fence}, attempt 1), which has the task no more: done with 1 (and 1 more before it)`,
+        `refused of runner one (fence ${old.fence}, attempt 1), which has the task no more: progress 99, log "late"; done with 1`,
         4,
       ],
     ]);
@@ -56,21 +56,53 @@ describe("a write under a void fence", () => {
     expect(link.take()).toEqual([2, 3, 4].map((seq) => `refused a ${old.fence} ${seq} STALE_FENCE`));
     expect(after.revision).toBeGreaterThan(before.revision);
     expect(after.status).toMatchObject({ state: 4, rejectedWrites: 3n, endTime: before.status.endTime });
-    expect(after.status.logs.at(-1)?.msg).toContain("progress 2 (and 2 more before it)");
+    expect(after.status.logs.at(-1)?.msg).toContain("progress 0; progress 1; progress 2");
   });
 
-  test("is counted beyond the hundredth, and has no log entry then; what was said is cut to 1 KiB", async () => {
+  test("is kept with all others of its second, each cut to 1 KiB, as far as four entries hold them; of the rest it is said how many", async () => {
     const { h, link, old } = await paused();
     await using _ = h;
-    for (let i = 0; i < 99; i += 1) await link.write(old, { current: i });
+    for (let i = 0; i < 150; i += 1) await link.write(old, { entries: [`late ${i}.`] });
     await h.clock.advance(1_000);
-    await link.write(old, { entries: ["x".repeat(5_000)] });
-    await h.clock.advance(1_000);
-    await link.write(old, { current: 1 });
+    const [small, ...none] = (await h.controller.taskStatus("a")).logs.map(({ msg }) => msg);
+    expect(none).toEqual([]);
+    for (let i = 0; i < 150; i += 1) expect(small).toContain(`log "late ${i}."`);
+    for (let i = 0; i < 99; i += 1) await link.write(old, { entries: [`${i}. ${"x".repeat(5_000)}`] });
     await h.clock.advance(1_000);
     const status = await h.controller.taskStatus("a");
-    expect([status.rejectedWrites, status.logCount]).toEqual([101n, 2n]);
-    expect(Buffer.byteLength(status.logs.at(-1)?.msg ?? "")).toBeLessThanOrEqual(1_100);
+    const large = status.logs.slice(1).map(({ msg }) => msg);
+    expect([status.rejectedWrites, status.logCount]).toEqual([249n, 5n]);
+    const kept = large.join("").match(/log "/g)?.length ?? 0;
+    expect(kept).toBeGreaterThanOrEqual(60);
+    expect(large.at(-1)?.endsWith(` (and ${99 - kept} more)`)).toBe(true);
+    for (const msg of large) expect(Buffer.byteLength(msg)).toBeLessThanOrEqual(16 * 1_024);
+  });
+
+  test("is kept in the first hundred entries, however many writes those have, and counted after that", async () => {
+    const { h, link, old } = await paused();
+    await using _ = h;
+    for (let i = 0; i < 101; i += 1) {
+      await link.write(old, { entries: [`${i}.`, "x"] });
+      await link.write(old, { current: 1 });
+      await h.clock.advance(1_000);
+    }
+    const { rejectedWrites, logCount, logs } = await h.controller.taskStatus("a");
+    expect([rejectedWrites, logCount]).toEqual([202n, 100n]);
+    expect(logs.at(-1)?.msg).toContain('log "99.", log "x"; progress 1');
+  });
+
+  test("is kept of each task, but only its first text where very much of others waits", async () => {
+    const { h, link, old } = await paused();
+    await using _ = h;
+    await link.write(old, { entries: ["first"] });
+    for (let i = 0; i < 4_400; i += 1)
+      await link.write({ taskId: `t${i % 80}`, fence: 1n }, { entries: ["x".repeat(2_000)] });
+    await link.write(old, { entries: ["second"] });
+    await h.clock.advance(1_000);
+    await link.write(old, { entries: ["third"] });
+    await h.clock.advance(1_000);
+    const msgs = (await h.controller.taskStatus("a")).logs.map(({ msg }) => msg.split("no more: ")[1]);
+    expect(msgs).toEqual(['log "first" (and 1 more)', 'log "third"']);
   });
 
   test("is counted before the controller has closed", async () => {

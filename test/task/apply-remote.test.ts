@@ -82,7 +82,8 @@ describe("writes that were refused", () => {
         logsDropped: 5n,
         updateTime: now,
       });
-      expect(record).toEqual({ ...task.record, logLastSeq: 31n, logBytes: 96n, isTransition: false });
+      const counts = { logLastSeq: 31n, logBytes: 96n, rejectedEntries: 1 };
+      expect(record).toEqual({ ...task.record, ...counts, isTransition: false });
     },
   );
   test("may be counted without an entry", () => {

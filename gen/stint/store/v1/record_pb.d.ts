@@ -100,6 +100,13 @@ export declare type TaskRecord = Message<"stint.store.v1.TaskRecord"> & {
    * @generated from field: uint64 end_fence = 1010;
    */
   endFence: bigint;
+
+  /**
+   * How many log entries tell of writes that were refused.
+   *
+   * @generated from field: uint32 rejected_entries = 1011;
+   */
+  rejectedEntries: number;
 };
 
 /**
