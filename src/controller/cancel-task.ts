@@ -76,7 +76,7 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
   }
   const { ownRun } = actor;
   if (ownRun === undefined) {
-    await runs.endWithoutRun(actor, task, [request, { type: "cancel" }], extra, "once");
+    await runs.endWithoutRun(actor, task, [request, { type: "cancel", answersCancel: true }], extra, "once");
     return runId;
   }
   if (task.status.cancel === undefined) await runs.requestCancel(actor, task, request, extra);

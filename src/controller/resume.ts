@@ -173,6 +173,7 @@ async function resumeTask(
   if (task === undefined) return;
   const { how, extra } = options;
   const died = how === "died" && !core.host.isIsolated;
+  // Nobody answered the cancel: who had the run is gone.
   if (task.status.cancel !== undefined)
     return runs.endWithoutRun(actor, task, [{ type: "cancel" }], extra, "until-done");
   const { intent } = actor;

@@ -65,7 +65,10 @@ export class RunPhases {
     try {
       const call = (): unknown => run.seat.runPhase(phase, task, { signal, attempt, runId, fence });
       const settling = settlePhase(signal, call);
-      return { phase, timeoutMs, ...(await (run.isRemote ? settling : this.#executing.track(taskId, settling))) };
+      const settled = await (run.isRemote ? settling : this.#executing.track(taskId, settling));
+      // Of a remote run that was lost nobody has said an end. A cancel that comes from here on was not answered by this one.
+      run.answersCancel = run.kind === "CANCEL" && (!run.isRemote || run.seat.endSeq > 0n);
+      return { phase, timeoutMs, ...settled };
     } finally {
       run.endPhase();
     }

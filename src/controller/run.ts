@@ -37,6 +37,8 @@ export class Run {
   isFlushArranged = false;
   /** How long the next commit of progress alone has to wait, in ms; undefined before the first. */
   progressPace: (() => number) | undefined;
+  /** The phase that settled last was ended by its runner after that was told of a cancel. */
+  answersCancel = false;
 
   #abort = new AbortController();
   #kind: AbortKind | undefined;
@@ -69,8 +71,9 @@ export class Run {
 
   /** What the record of an event has of who said it: the newest phase has ended by that. */
   get endSaid(): EndSaid {
+    const { answersCancel } = this;
     const { endSeq } = this.seat;
-    return endSeq === 0n ? {} : { seq: endSeq, fence: this.fence };
+    return endSeq === 0n ? { answersCancel } : { answersCancel, seq: endSeq, fence: this.fence };
   }
 
   /** The signal of the phase that it is in. */

@@ -18,9 +18,12 @@ export interface Said {
   readonly seq?: bigint | undefined;
 }
 
-/** Of an end: the fence under which a remote runner has said it. */
+/** Of an end. */
 export interface EndSaid extends Said {
+  /** The fence under which a remote runner has said it. */
   readonly fence?: bigint | undefined;
+  /** It answers the cancel: the runner ended its phase after it was told, or there was none to tell. */
+  readonly answersCancel?: boolean | undefined;
 }
 
 /** Log entries that were added, and the oldest that were dropped for them. */
@@ -170,7 +173,8 @@ function besideTransition(
     case "end":
     case "error":
     case "cancel": {
-      const cancel = status.cancel === undefined ? undefined : { ...status.cancel, acknowledgedAt: now };
+      const asked = status.cancel;
+      const cancel = asked === undefined || !event.answersCancel ? asked : { ...asked, acknowledgedAt: now };
       return { status: { ...endOf(event), endTime: now, cancel }, record: said(record, event) };
     }
     case "resume": {

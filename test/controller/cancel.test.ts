@@ -128,11 +128,15 @@ describe("a cancel of a task that runs", () => {
       const phase = await h.runner.phase(id);
       const cancel = h.controller.cancelTask(id);
       for (let k = 0; k < i; k += 1) await Promise.resolve();
+      const wasTold = phase.signal.aborted;
       phase.return(i);
       await cancel;
       await h.settle();
-      const { transitions, state } = await h.controller.taskStatus(id);
+      const { transitions, state, cancel: asked } = await h.controller.taskStatus(id);
       expect([transitions.length, state]).toEqual([3, 3]);
+      // A runner that has returned before it could be told has answered nothing.
+      if (i === 0) expect([asked?.requestedAt !== undefined, asked?.acknowledgedAt]).toEqual([true, undefined]);
+      if (wasTold) expect(asked?.acknowledgedAt).toBeDefined();
     }
     expect(ends).toEqual(Array.from({ length: 12 }, () => 3));
   });
@@ -248,6 +252,8 @@ describe("a cancel", () => {
       expect(status).toMatchObject({ attempt: 1, progress: { current: 4n }, cancel: { reason: "why" } });
       expect(h.runner.calls("a")).toEqual(["pending 1", "running 1", "completed 1"]);
       expect(h.runner.all("a", "completed")[0]?.state).toBe(6);
+      // Nobody has answered it.
+      expect(status.cancel?.acknowledgedAt).toBeUndefined();
     },
   );
 

@@ -161,6 +161,8 @@ describe("a run whose seat is lost", () => {
     seat.phase.lose("lost");
     await h.settle();
     expect([await h.state("a"), (await h.stored("a"))?.record.endFence]).toEqual(["Canceled", 0n]);
+    const { cancel } = await h.controller.taskStatus("a");
+    expect([cancel?.deliveredAt, cancel?.acknowledgedAt]).toEqual([undefined, undefined]);
   });
 
   test("after its phase took too long ends as Failed", async () => {

@@ -224,6 +224,30 @@ describe("a cancel", () => {
     },
   );
 
+  test("whose runner is lost ends as Canceled, and nobody has acknowledged it", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    await h.controller.cancelTask("a");
+    link.aborted(offer, AbortReason.CANCEL);
+    await h.settle();
+    await h.clock.advance(leaseMs * 1.2);
+    const { state, cancel } = await h.controller.taskStatus("a");
+    expect([state, cancel?.deliveredAt === undefined, cancel?.acknowledgedAt]).toEqual([6, false, undefined]);
+  });
+
+  test("that comes when its runner has ended already is not acknowledged by that", async () => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    const offer = await runningOn(h, link, "a");
+    const canceling = h.controller.cancelTask("a");
+    void link.end(offer, RunPhase.RUNNING);
+    await canceling;
+    await h.settle();
+    const { state, cancel } = await h.controller.taskStatus("a");
+    expect([state, cancel?.deliveredAt, cancel?.acknowledgedAt]).toEqual([3, undefined, undefined]);
+  });
+
   test("that is answered by the end alone was delivered, too", async () => {
     await using h = await openRemoteHarness();
     const link = connect(h, "one");

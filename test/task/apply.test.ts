@@ -134,14 +134,16 @@ describe("an end", () => {
     expect([status.error, status.endTime, status.transitions.at(-1)?.reason]).toEqual([error, now, "parked"]);
   });
   test.each(["end", "error", "cancel"] as const)(
-    "by %s acknowledges a cancel that was asked for, and only then",
+    "by %s acknowledges a cancel that was asked for and that it answers, and only then",
     (type) => {
-      const event: TaskEvent = type === "error" ? { type, error } : { type };
+      const unasked: TaskEvent = type === "error" ? { type, error } : { type };
+      const event: TaskEvent = type === "error" ? { type, error, answersCancel: true } : { type, answersCancel: true };
       const cancel = create(TaskCancelSchema, { reason: "why", requestedAt: timestampFromMs(5) });
       expect(applied(sampleTask(StateRunning, { cancel }), event).status.cancel).toEqual({
         ...cancel,
         acknowledgedAt: now,
       });
+      expect(applied(sampleTask(StateRunning, { cancel }), unasked).status.cancel).toEqual(cancel);
       expect(applied(sampleTask(StateRunning), event).status.cancel).toBeUndefined();
     },
   );

@@ -210,7 +210,8 @@ export declare type TaskCancel = Message<"core.v1.TaskCancel"> & {
   deliveredAt?: Timestamp | undefined;
 
   /**
-   * When the runner answered it by ending the phase it was in.
+   * When the runner answered it by ending the phase it was in; unset where it never did, as it died. Of a task that no runner had yet: when it
+   * was canceled.
    *
    * @generated from field: google.protobuf.Timestamp acknowledged_at = 5;
    */
