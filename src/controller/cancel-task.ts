@@ -75,7 +75,7 @@ async function cancelOnce(parts: Parts, actor: TaskActor, options: CancelOptions
     return runId;
   }
   const { ownRun } = actor;
-  if (ownRun === undefined) {
+  if (ownRun?.seat.isTaken !== true) {
     await runs.endWithoutRun(actor, task, [request, { type: "cancel", answersCancel: true }], extra, "once");
     return runId;
   }

@@ -1,5 +1,8 @@
 import { Arrival } from "./arrival.ts";
+import { commit } from "./commit.ts";
+import type { Core } from "./core.ts";
 import type { Parts } from "./parts.ts";
+import type { Run } from "./run.ts";
 
 /** How long the store has to take that runs are given up. */
 const abandonMs = 2_000;
@@ -17,7 +20,7 @@ export interface Closing {
  * rest is left as it is on disk, to be resumed at the next opening.
  */
 export async function closeParts(parts: Parts, closing: AbortController, options: Closing): Promise<void> {
-  const { core, actors, runs, trash } = parts;
+  const { core, actors, trash } = parts;
   closing.abort();
   core.host.close();
   // One on another machine goes on, whatever it was told before.
@@ -27,8 +30,20 @@ export async function closeParts(parts: Parts, closing: AbortController, options
   if (!(await new Arrival(all).within(core.clock, options.graceMs)))
     core.log.warn({}, `controller "${core.name}": runners did not stop in time, and are waited for no longer`);
   // What still runs writes no more: its run is over, and a store that fails is waited for no longer.
-  const left = [...actors.all()].flatMap(({ run }) => (run === undefined ? [] : [runs.abandon(run)]));
+  const left = [...actors.all()].flatMap(({ run }) => (run === undefined ? [] : [abandon(core, run)]));
   await new Arrival(Promise.all(left)).within(core.clock, abandonMs);
   core.lifetime.end();
   if (options.ownGuard) core.guard.close();
+}
+
+/** Gives up a run that does not stop, so that the next opening takes it for no death. */
+async function abandon(core: Core, run: Run): Promise<void> {
+  if (run.isOver) return;
+  run.end();
+  if (run.isRemote || !core.guard.healthy) return;
+  try {
+    await commit(core, run.releaseChanges, [{ key: run.leaseKey, revision: run.fence }], "once");
+  } catch (error) {
+    core.log.warn({ err: error, taskId: run.taskId }, "a run that did not stop is left as it is on disk");
+  }
 }

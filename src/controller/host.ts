@@ -50,6 +50,8 @@ export interface Seat {
   readonly instanceId: string;
   /** The seq that the end of the newest phase had; 0n where it had none: in process, and where it was lost. */
   readonly endSeq: bigint;
+  /** The run on it is in the hands of its runner: in process from the beginning, in another once that has accepted the offer. */
+  readonly isTaken: boolean;
   /**
    * Runs a phase: what it returns or throws, or what the promise it returns settles to, is how the phase ends, as with a TaskRunner.
    * It may throw SeatLost besides. Called synchronously for the first phase of a run that is taken up. An abort comes by `context.signal`.

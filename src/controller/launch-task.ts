@@ -87,7 +87,9 @@ async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch
     case "use-existing":
       return useExisting(parts, actor, entry, launch);
     case "restart":
-      if (actor.ownRun !== undefined || actor.delivery !== undefined) return storeIntent(parts, actor, entry, launch);
+      // An offer that was not accepted yet holds nobody up.
+      if (actor.ownRun?.seat.isTaken === true || actor.delivery !== undefined)
+        return storeIntent(parts, actor, entry, launch);
       return newRun(parts, actor, launch, "restarted");
     default:
       // The runner is told of an end before the id has a new run.

@@ -104,6 +104,7 @@ class LocalSeat implements Seat {
   readonly runner = "";
   readonly instanceId = "";
   readonly endSeq = 0n;
+  readonly isTaken = true;
   readonly #runner: TaskRunner;
   readonly release: (how: Release) => void;
 

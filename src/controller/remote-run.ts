@@ -41,6 +41,8 @@ type RunState = "reserved" | "recalled" | "offered" | "accepted" | "settled" | "
 const wirePhases = { pending: RunPhase.PENDING, running: RunPhase.RUNNING } as const;
 
 export class RemoteRun implements Seat {
+  endSeq = 0n;
+
   readonly #holder: RunHolder<RemoteRun>;
   #state: RunState;
   /** Why its runner has it no more. */
@@ -50,7 +52,6 @@ export class RemoteRun implements Seat {
   #context: TaskContext | undefined;
   #settle: { resolve: (value: unknown) => void; reject: (why: unknown) => void } | undefined;
   #seqs = new RemoteSeqs(0n);
-  #endSeq = 0n;
   #end: PhaseEnd | undefined;
   #onEndAnswered: () => void = () => {};
   #offerTime: Countdown | undefined;
@@ -73,8 +74,8 @@ export class RemoteRun implements Seat {
     return this.#holder.instanceId;
   }
 
-  get endSeq(): bigint {
-    return this.#endSeq;
+  get isTaken(): boolean {
+    return this.#state !== "offered" || this.#phase === "running";
   }
 
   get taskId(): string {
@@ -101,7 +102,7 @@ export class RemoteRun implements Seat {
     this.#context = context;
     if (isFirst) this.#seqs = new RemoteSeqs(task.writtenSeq);
     this.#answerEnd();
-    this.#endSeq = 0n;
+    this.endSeq = 0n;
     if (this.#lost !== undefined) {
       this.#state = "accepted";
       return Promise.reject(this.#lost);
@@ -138,12 +139,12 @@ export class RemoteRun implements Seat {
     this.#state = "over";
     this.#offSignal();
     const isEnded = before === "settled" && (how === "ended" || how === "again");
-    if (this.#context !== undefined) this.#holder.drop(this, this.#context.fence, isEnded ? this.#endSeq : 0n);
+    if (this.#context !== undefined) this.#holder.drop(this, this.#context.fence, isEnded ? this.endSeq : 0n);
     if (how === "left") this.#settle?.reject(new SeatLost("left", "the controller closes"));
     else if (isEnded) this.#answerEnd();
     else if (this.#context !== undefined && how !== "unused") {
       if (this.#end !== undefined)
-        void this.#refuse(this.#endSeq, staleFence(this.taskId, this.#context.fence), this.#end);
+        void this.#refuse(this.endSeq, staleFence(this.taskId, this.#context.fence), this.#end);
       this.#sendAbort("LOST_FENCE");
       this.#settle?.reject(new SeatLost("lost", "the run was lost"));
     }
@@ -219,7 +220,7 @@ export class RemoteRun implements Seat {
     this.#holder.phaseEnds(said, this.#abort !== undefined);
     this.#accept();
     this.#state = "settled";
-    this.#endSeq = said.seq;
+    this.endSeq = said.seq;
     this.#end = said;
     this.#abort?.answered();
     try {
@@ -275,7 +276,7 @@ export class RemoteRun implements Seat {
   #answerEnd(): void {
     if (this.#end === undefined) return;
     this.#end = undefined;
-    this.#answer(this.#endSeq);
+    this.#answer(this.endSeq);
     this.#onEndAnswered();
   }
 

@@ -20,7 +20,7 @@ import { judge } from "../task/abort.ts";
 import type { TaskEvent } from "../task/apply.ts";
 import type { Task } from "../task/task.ts";
 import type { Actors } from "./actors.ts";
-import { commit, type CommitMode, isConflict } from "./commit.ts";
+import { type CommitMode, isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import { createRun } from "./create-run.ts";
 import type { Deliveries, End } from "./deliveries.ts";
@@ -79,7 +79,7 @@ export class Runs {
   async launch(actor: TaskActor, launch: DecidedLaunch, options: LaunchWrite): Promise<bigint> {
     const before = (await actor.load(options.mode)).task;
     const waited = actor.waits;
-    // Where the task was written past the controller a lost run may still be there: the new one waits until it has let go.
+    // A run that was offered and not accepted, or, where the task was written past the controller, was lost: the new one waits until it has let go.
     const zombie = actor.run;
     const seat = zombie === undefined ? this.dispatcher.tryReserve() : undefined;
     try {
@@ -87,6 +87,7 @@ export class Runs {
       const made = { ...launch, queueNumber, runner: seat?.runner };
       const { task, changes, trash } = await createRun(this.#core, actor.taskId, before, made);
       const extra: Change[] = [...options.extra, ...changes];
+      if (zombie !== undefined) extra.push({ type: "unindex", key: zombie.leaseKey });
       if (before !== undefined) extra.push(...this.deliveries.changesInPlace(actor.taskId, before.status));
       if (seat !== undefined) extra.push(leaseChange(this.#core.name, actor.taskId, task, { alone: false, seat }));
       const revision = await actor.write(task, {
@@ -95,7 +96,8 @@ export class Runs {
         conditions: options.conditions ?? [],
         mode: options.mode,
       });
-      if (zombie !== undefined) this.#writer.lose(zombie);
+      if (zombie?.seat.isTaken === false) this.#withdraw(actor, zombie);
+      else if (zombie !== undefined) this.#writer.lose(zombie);
       if (waited) this.dispatcher.forget();
       if (trash !== undefined) this.#trash.empty(trash.key);
       if (seat !== undefined) this.#start(actor, { fence: revision, seat });
@@ -107,7 +109,7 @@ export class Runs {
     }
   }
 
-  /** In the actor's turn: ends a task that no runner has. Throws as `launch`. */
+  /** In the actor's turn: ends a task that no runner has; one that was offered to a runner is so no more. Throws as `launch`. */
   async endWithoutRun(
     actor: TaskActor,
     task: Task,
@@ -117,10 +119,21 @@ export class Runs {
   ): Promise<void> {
     const ended = applyEvents(this.#core, task, events);
     const waited = actor.waits;
-    const kept = this.deliveries.changesAtEnd(actor.taskId, ended.status);
-    await actor.write(ended, { waits: false, extra: [...extra, ...kept], mode });
+    const { ownRun } = actor;
+    const { seat, fence = 0n } = ownRun ?? {};
+    const { runId, attempt } = ended.status;
+    const kept = this.deliveries.changesAtEnd(actor.taskId, { runId, attempt, seat });
+    const unleased: Change[] = ownRun === undefined ? [] : [{ type: "unindex", key: ownRun.leaseKey }];
+    await actor.write(ended, { waits: false, extra: [...extra, ...kept, ...unleased], mode });
     if (waited) this.dispatcher.forget();
-    this.deliver(actor, { fence: 0n, seat: undefined, isKept: kept.length > 0 });
+    if (ownRun !== undefined) this.#withdraw(actor, ownRun);
+    this.deliver(actor, { fence, seat, isKept: kept.length > 0 });
+  }
+
+  /** The offer of the run, which was not accepted, is void on disk: a runner that accepts it by now is told that it has lost it. */
+  #withdraw(actor: TaskActor, run: Run): void {
+    run.end();
+    this.#letGo(actor, run, "void");
   }
 
   /** Tells of the end that is on disk, and launches what waited for it. */
@@ -250,18 +263,6 @@ export class Runs {
       conditions: [{ key: run.leaseKey, revision: run.fence }],
       mode: "until-done",
     });
-  }
-
-  /** When the controller closes: gives up a run that does not stop, so that the next opening takes it for no death. */
-  async abandon(run: Run): Promise<void> {
-    if (run.isOver) return;
-    run.end();
-    if (run.isRemote || !this.#core.guard.healthy) return;
-    try {
-      await commit(this.#core, run.releaseChanges, [{ key: run.leaseKey, revision: run.fence }], "once");
-    } catch (error) {
-      this.#core.log.warn({ err: error, taskId: run.taskId }, "a run that did not stop is left as it is on disk");
-    }
   }
 
   /** In the actor's turn: commits the stored launch, together with `changes`. Throws ControllerError UNAVAILABLE when the controller closes. */

@@ -259,13 +259,13 @@ describe("a cancel", () => {
     expect([state, cancel]).toMatchObject([6, { deliveredAt: {}, acknowledgedAt: {} }]);
   });
 
-  test("of a task that is being offered reaches its runner", async () => {
+  test("of a task that its runner prepares reaches that", async () => {
     await using h = await openRemoteHarness();
     const link = connect(h, "one");
     await h.launch("a");
     const offer = await offerOf(h, link, "a", RunPhase.PENDING);
-    await h.controller.cancelTask("a");
     void link.accept(offer);
+    await h.controller.cancelTask("a");
     expect(link.take().at(-1)).toBe(`abort a ${offer.fence} CANCEL`);
     void link.end(offer, RunPhase.PENDING);
     await h.settle();

@@ -61,6 +61,7 @@ export class ScriptedSeat implements Seat {
   readonly phases: SeatPhase[] = [];
   readonly released: Release[] = [];
   endSeq = 0n;
+  isTaken = true;
   /** Said once the abort has got to the code. */
   hasTold: () => void = () => {};
   readonly #host: ScriptedHost;
