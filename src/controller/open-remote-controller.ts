@@ -2,6 +2,7 @@
 import type { PhaseEnd, TaskWrite } from "#gen/stint/v1/runner_pb.js";
 import { RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { checkTaskId } from "../task/ids.ts";
+import { isEnded } from "../task/state.ts";
 import type { HostCore } from "./core.ts";
 import { ControllerError, type FieldViolation } from "./error.ts";
 import { KeptEnds } from "./kept-ends.ts";
@@ -10,6 +11,7 @@ import type { Parts } from "./parts.ts";
 import { RejectedWrites } from "./rejected-writes.ts";
 import { RemoteHost } from "./remote-host.ts";
 import type { RemoteController, RemoteOptions } from "./remote-link.ts";
+import type { ActorEntry } from "./task-actor.ts";
 
 /** What a controller with remote runners is opened with. */
 export interface RemoteControllerOptions extends CoreOptions {
@@ -70,18 +72,26 @@ function createRemoteHost(core: HostCore, parts: () => Parts, remote: RemoteOpti
  * undefined where the controller has closed. Looked at in the task's turn, so after what is being committed.
  */
 async function isOnDisk({ actors, core }: Parts, said: TaskWrite | PhaseEnd): Promise<boolean | undefined> {
-  if (said.$typeName === "stint.v1.PhaseEnd") {
-    // That it was told of an end, or has given a task up: it has it no more, which is what it says.
-    if (said.phase === RunPhase.COMPLETED || said.outcome.case === "released") return true;
-  }
   if (checkTaskId(said.taskId) !== undefined) return false;
   try {
-    const { task } = await actors.use(said.taskId, (actor) => actor.serialize(() => actor.load("until-done")));
-    return task !== undefined && task.record.endFence === said.fence && said.seq <= task.record.writtenSeq;
+    return await actors.use(said.taskId, (actor) =>
+      actor.serialize(async () => says(await actor.load("until-done"), said)),
+    );
   } catch (error) {
     if (core.lifetime.isOver) return undefined;
     if (error instanceof ControllerError && error.code === "DATA_LOSS") return false;
     core.log.warn({ err: error, taskId: said.taskId }, "what a runner said again could not be looked up");
     return undefined;
   }
+}
+
+/** The record of the task says that this was said: under the fence that somebody had last, or, of its end, that somebody was told. */
+function says({ task, revision }: ActorEntry, said: TaskWrite | PhaseEnd): boolean {
+  if (task === undefined) return false;
+  const { record, status } = task;
+  if (said.$typeName === "stint.v1.PhaseEnd" && said.phase === RunPhase.COMPLETED) {
+    const endRevision = record.isTransition ? revision : record.previousTransitionRevision;
+    return isEnded(status.state) && said.fence === endRevision;
+  }
+  return said.fence === record.endFence && said.seq <= record.endSeq;
 }

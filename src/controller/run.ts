@@ -69,11 +69,12 @@ export class Run {
     return this.seat.instanceId !== "";
   }
 
-  /** What the record of an event has of who said it: the newest phase has ended by that. */
+  /** What the record of the attempt's end has of who said it: the newest phase has ended by that. */
   get endSaid(): EndSaid {
     const { answersCancel } = this;
     const { endSeq } = this.seat;
-    return endSeq === 0n ? { answersCancel } : { answersCancel, seq: endSeq, fence: this.fence };
+    const fence = this.isRemote ? this.fence : undefined;
+    return { answersCancel, seq: endSeq === 0n ? undefined : endSeq, fence };
   }
 
   /** The signal of the phase that it is in. */

@@ -240,7 +240,7 @@ export class Runs {
   /** The run's runner is not there any more: the task waits for another, in its old place. */
   async #resume(actor: TaskActor, run: Run, { value }: Settled, unleased: Change): Promise<void> {
     const reason = SeatLost.is(value) ? value.message : "";
-    const event: TaskEvent = { type: "resume", reason, died: false };
+    const event: TaskEvent = { type: "resume", reason, died: false, ...run.endSaid };
     if (!(await this.#writer.writeEvent(actor, run, event, { changes: [unleased], waits: true }))) return;
     run.end();
     this.#letGo(actor, run, "again");

@@ -18,9 +18,9 @@ export interface Said {
   readonly seq?: bigint | undefined;
 }
 
-/** Of an end. */
+/** Of the end of an attempt. */
 export interface EndSaid extends Said {
-  /** The fence under which a remote runner has said it. */
+  /** The fence under which a remote runner had it. */
   readonly fence?: bigint | undefined;
   /** It answers the cancel: the runner ended its phase after it was told, or there was none to tell. */
   readonly answersCancel?: boolean | undefined;
@@ -50,7 +50,7 @@ export type TaskEvent =
   /** The task ends because of that. */
   | (EndSaid & { readonly type: "cancel" })
   /** The attempt is over without an end. `died`: the process died in it. */
-  | { readonly type: "resume"; readonly reason: string; readonly died: boolean }
+  | (EndSaid & { readonly type: "resume"; readonly reason: string; readonly died: boolean })
   | (Said & { readonly type: "progress"; readonly progress: Progress })
   | (Said & LogCounts & { readonly type: "logs" })
   /** So many writes under a fence that is void were refused, which `log` tells of, if it is given. */
@@ -157,8 +157,15 @@ function withLogs({ status, record }: Task, counts: LogCounts): Task {
 }
 
 /** How far what the runner said is on disk with the event. */
-function said(record: Task["record"], { seq, fence }: EndSaid): Pick<Task["record"], "writtenSeq" | "endFence"> {
-  return { writtenSeq: seq ?? record.writtenSeq, endFence: fence ?? record.endFence };
+function said(record: Task["record"], { seq }: Said): Pick<Task["record"], "writtenSeq"> {
+  return { writtenSeq: seq ?? record.writtenSeq };
+}
+
+/** The same at the end of an attempt, to be known of its fence later. */
+function lastSaid(record: Task["record"], event: EndSaid): Pick<Task["record"], "writtenSeq" | "endFence" | "endSeq"> {
+  const { writtenSeq } = said(record, event);
+  const { endFence, endSeq } = event.fence === undefined ? record : { endFence: event.fence, endSeq: writtenSeq };
+  return { writtenSeq, endFence, endSeq };
 }
 
 /** What changes beside the state in a transition. */
@@ -175,14 +182,14 @@ function besideTransition(
     case "cancel": {
       const asked = status.cancel;
       const cancel = asked === undefined || !event.answersCancel ? asked : { ...asked, acknowledgedAt: now };
-      return { status: { ...endOf(event), endTime: now, cancel }, record: said(record, event) };
+      return { status: { ...endOf(event), endTime: now, cancel }, record: lastSaid(record, event) };
     }
     case "resume": {
       const crashCount =
         event.died && !record.attemptProgressed ? status.crashCount + 1 : event.died ? 0 : status.crashCount;
       return {
         status: { attempt: status.attempt + 1, crashCount, runner: "" },
-        record: { attemptProgressed: false, writtenSeq: 0n },
+        record: { ...lastSaid(record, event), attemptProgressed: false, writtenSeq: 0n },
       };
     }
     default:

@@ -152,7 +152,7 @@ describe("a run whose seat is lost", () => {
     expect(await h.states("a", "b")).toEqual(["Pending", "Pending"]);
   });
 
-  test("ends as Canceled where that was asked for, without anybody's fence", async () => {
+  test("ends as Canceled where that was asked for, up to what was said under its fence", async () => {
     await using world = await openHostHarness(1);
     const { h, host } = world;
     await h.launch("a");
@@ -160,7 +160,8 @@ describe("a run whose seat is lost", () => {
     await h.controller.cancelTask("a");
     seat.phase.lose("lost");
     await h.settle();
-    expect([await h.state("a"), (await h.stored("a"))?.record.endFence]).toEqual(["Canceled", 0n]);
+    const ended = { endFence: seat.phase.context.fence, endSeq: 1n };
+    expect([await h.state("a"), (await h.stored("a"))?.record]).toMatchObject(["Canceled", ended]);
     const { cancel } = await h.controller.taskStatus("a");
     expect([cancel?.deliveredAt, cancel?.acknowledgedAt]).toEqual([undefined, undefined]);
   });

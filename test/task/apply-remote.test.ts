@@ -34,8 +34,8 @@ describe("what a remote runner said", () => {
   const progress = create(ProgressSchema, { current: 1n });
   const logs = { added: 1, addedBytes: 1, dropped: 0, droppedBytes: 0 };
   const written = (event: TaskEvent): bigint[] => {
-    const { record } = applied(sampleTask(StateRunning, {}, { writtenSeq: 4n, endFence: 5n }), event);
-    return [record.writtenSeq, record.endFence];
+    const { record } = applied(sampleTask(StateRunning, {}, { writtenSeq: 4n, endFence: 5n, endSeq: 6n }), event);
+    return [record.writtenSeq, record.endFence, record.endSeq];
   };
 
   test.each<TaskEvent>([
@@ -45,8 +45,8 @@ describe("what a remote runner said", () => {
     { type: "error", error, seq: 9n },
     { type: "cancel", seq: 9n },
   ])("is counted up to where it is on disk: by $type", (event) => {
-    expect(written(event)).toEqual([9n, 5n]);
-    expect(written({ ...event, seq: undefined } as TaskEvent)).toEqual([4n, 5n]);
+    expect(written(event)).toEqual([9n, 5n, 6n]);
+    expect(written({ ...event, seq: undefined } as TaskEvent)).toEqual([4n, 5n, 6n]);
   });
   test("to start the task is counted too", () => {
     expect(applied(sampleTask(StatePending), { type: "start", seq: 1n }).record.writtenSeq).toBe(1n);
@@ -55,11 +55,15 @@ describe("what a remote runner said", () => {
     { type: "end", seq: 9n, fence: 77n },
     { type: "error", error, seq: 9n, fence: 77n },
     { type: "cancel", seq: 9n, fence: 77n },
-  ])("to end the run, by $type, leaves its fence", (event) => {
-    expect(written(event)).toEqual([9n, 77n]);
+  ])("to end the run, by $type, leaves its fence, and up to where it was said", (event) => {
+    expect(written(event)).toEqual([9n, 77n, 9n]);
+    expect(written({ ...event, seq: undefined } as TaskEvent)).toEqual([4n, 77n, 4n]);
   });
   test("is counted anew in each attempt", () => {
-    expect(written({ type: "resume", reason: "", died: false })[0]).toBe(0n);
+    const resume: TaskEvent = { type: "resume", reason: "", died: false };
+    expect(written(resume)).toEqual([0n, 5n, 6n]);
+    expect(written({ ...resume, fence: 77n })).toEqual([0n, 77n, 4n]);
+    expect(written({ ...resume, seq: 9n, fence: 77n })).toEqual([0n, 77n, 9n]);
   });
 });
 

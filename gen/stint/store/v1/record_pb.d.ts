@@ -95,7 +95,8 @@ export declare type TaskRecord = Message<"stint.store.v1.TaskRecord"> & {
   writtenSeq: bigint;
 
   /**
-   * The fence under which a remote runner has ended the run; 0 when none has.
+   * The fence that a remote runner had last and has no more, as it has ended the
+   * run or the run was resumed; 0 when there is none.
    *
    * @generated from field: uint64 end_fence = 1010;
    */
@@ -107,6 +108,13 @@ export declare type TaskRecord = Message<"stint.store.v1.TaskRecord"> & {
    * @generated from field: uint32 rejected_entries = 1011;
    */
   rejectedEntries: number;
+
+  /**
+   * Of what was said under end_fence, everything up to this seq is stored.
+   *
+   * @generated from field: uint64 end_seq = 1012;
+   */
+  endSeq: bigint;
 };
 
 /**
