@@ -105,6 +105,17 @@ describe("a write under a void fence", () => {
     expect(msgs).toEqual(['log "first" (and 1 more)', 'log "third"']);
   });
 
+  test("is kept without the attempt where the controller was opened again since", async () => {
+    const { h, old } = await paused();
+    await using _ = h;
+    await h.crash();
+    await connect(h, "one").write(old, { current: 1, seq: 9n });
+    await h.clock.advance(1_000);
+    expect((await h.controller.taskStatus("a")).logs.at(-1)?.msg).toBe(
+      `refused of runner one (fence ${old.fence}), which has the task no more: progress 1`,
+    );
+  });
+
   test("is counted before the controller has closed", async () => {
     const { h, link, old } = await paused();
     await using _ = h;

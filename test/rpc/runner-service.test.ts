@@ -208,6 +208,11 @@ describe("what a runner says", () => {
       (runner: RawRunner) => void runner.write({ taskId: "a", fence: 1n }, { seq: 0n }),
       "write.seq: must be",
     ],
+    [
+      "has a seq after which there is none",
+      (runner: RawRunner) => void runner.write({ taskId: "a", fence: 1n }, { seq: 2n ** 64n - 1n }),
+      "write.seq: must be",
+    ],
     ["is a second hello", (runner: RawRunner) => runner.hello(), "must be the first message only"],
     ["cannot be read", (runner: RawRunner) => void runner.sayBytes(Buffer.from("garbage")), ""],
     [

@@ -303,7 +303,8 @@ export declare type TaskWrite = Message<"stint.v1.TaskWrite"> & {
   fence: bigint;
 
   /**
-   * 1 for the first write or end under this fence, and higher for each one after it. One that was sent again counts once.
+   * 1 for the first write or end under this fence, and higher for each one after it. One that is not above the highest that has come is
+   * taken for a repeat, whatever it says: it is answered, and not stored. The highest number that there is leaves no room for an end.
    *
    * @generated from field: uint64 seq = 3;
    */
