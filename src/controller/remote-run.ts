@@ -42,7 +42,6 @@ const wirePhases = { pending: RunPhase.PENDING, running: RunPhase.RUNNING } as c
 
 export class RemoteRun implements Seat {
   endSeq = 0n;
-
   readonly #holder: RunHolder<RemoteRun>;
   #state: RunState;
   /** Why its runner has it no more. */
@@ -293,9 +292,8 @@ export class RemoteRun implements Seat {
       return undefined;
     this.#seqs.end(seq);
     const { fence, attempt } = this.#context;
-    const isStale = error.details.reason === "STALE_FENCE";
-    const refused = isStale ? staleFence(this.taskId, fence) : error;
     const named = { taskId: this.taskId, fence, attempt, seq };
-    return this.#holder.refuse({ ...named, error: refused, said: isStale ? said : undefined });
+    if (error.details.reason !== "STALE_FENCE") return this.#holder.refuse({ ...named, error });
+    return this.#holder.refuse({ ...named, error: staleFence(this.taskId, fence), said });
   }
 }
