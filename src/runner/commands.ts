@@ -194,13 +194,13 @@ export async function openCommands(options: OpenCommandsOptions): Promise<Comman
 
 async function checkIsFree(directory: string, table: ProcessTable): Promise<void> {
   const owner = await readLeader(join(directory, ownerName));
-  if (owner === undefined || !isAlive(owner, table)) return;
+  if (owner === undefined || !(await isAlive(owner, table))) return;
   throw new Error(`the commands in ${directory} are those of another process that runs, ${owner.pid}`);
 }
 
-/** Whether the process is another than this one, and runs. */
-function isAlive({ pid, identity }: Leader, table: ProcessTable): boolean {
-  return pid !== process.pid && table.identify(pid) === identity;
+/** Whether the process is another than this one, and runs. One that was killed and whose parent has not been told does not, but `identify` still knows it. */
+async function isAlive({ pid, identity }: Leader, table: ProcessTable): Promise<boolean> {
+  return pid !== process.pid && (await table.list()).some((each) => each.identity === identity);
 }
 
 interface LeftCommand {
@@ -228,7 +228,7 @@ export async function endLeftCommands(
   );
   const owner = await readLeader(join(directory, ownerName));
   let found = 0;
-  if (owner !== undefined && isAlive(owner, table)) {
+  if (owner !== undefined && (await isAlive(owner, table))) {
     log.warn({ owner: owner.pid, directory }, "the commands on record are those of a server that runs; they are left");
   } else {
     if (left.some(({ leader }) => leader === undefined)) await untilNobodyHolds(place, { clock, log, table, maxMs });

@@ -162,6 +162,28 @@ describe("opening a directory alone", () => {
     await openAndClose(directory, { isExclusive: true });
     expect(await isRunning(command.pid)).toBe(false);
   });
+
+  test("is not kept off by one that was killed and whose parent has not been told", async () => {
+    await using scratch = await makeScratchDirectory();
+    const directory = join(scratch.path, "commands");
+    // The child of a process that does not ask for its end.
+    const parent = spawn("sh", ["-c", "sleep 1000 & echo $!; exec sleep 1000"], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    try {
+      const [text] = (await once(parent.stdout, "data")) as [Buffer];
+      const killed = Number(text.toString());
+      await leave(directory, { owner: leader(killed) });
+      await expect(openAndClose(directory, { isExclusive: true })).rejects.toThrow("another process that runs");
+      process.kill(killed, "SIGKILL");
+      await expect.poll(() => isRunning(killed)).toBe(false);
+      // Else this would show nothing.
+      expect(table.identify(killed)).toContain(`${killed}`);
+      await openAndClose(directory, { isExclusive: true });
+    } finally {
+      parent.kill("SIGKILL");
+    }
+  });
 });
 
 describe("opening waits for", () => {
