@@ -1,12 +1,12 @@
 /** What README.md shows of the library works as it stands there. Needs dist/ (npm run build). */
 import { execFile } from "node:child_process";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { TaskState } from "#gen/core/v1/core_pb.js";
 import { readBlocks } from "../support/doc-blocks.ts";
-import { makeProgram } from "../support/program-of-docs.ts";
+import { addCompilerOptions, makeProgram } from "../support/program-of-docs.ts";
 import { repositoryRoot } from "../support/served-process.ts";
 
 const run = promisify(execFile);
@@ -15,13 +15,6 @@ async function libraryExample(): Promise<string> {
   const [code = "", ...others] = await readBlocks("README.md", "ts");
   expect(others).toEqual([]);
   return code;
-}
-
-/** Those that a program needs, as the page has them. */
-async function compilerOptionsOf(page: string): Promise<object> {
-  const text = await readFile(join(repositoryRoot, page), "utf8");
-  const [, options = ""] = /`"compilerOptions": (\{.*\})`/.exec(text) ?? [];
-  return JSON.parse(options) as object;
 }
 
 test("the library's example runs, prints its task to the end, and ends", async () => {
@@ -36,9 +29,7 @@ test("the library's example runs, prints its task to the end, and ends", async (
 
 test("the library's example has the types that it needs", async () => {
   await using program = await makeProgram({ "example.ts": await libraryExample() });
-  const typeRoots = [join(repositoryRoot, "node_modules", "@types")];
-  const compilerOptions = { ...(await compilerOptionsOf("README.md")), typeRoots, noEmit: true };
-  await writeFile(join(program.path, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["example.ts"] }));
+  await addCompilerOptions(program, ["example.ts"]);
   const compiler = join(repositoryRoot, "node_modules", ".bin", "tsc");
   const { stdout } = await run(compiler, ["-p", program.path]).catch((error: { stdout: string }) => error);
   expect(stdout).toBe("");

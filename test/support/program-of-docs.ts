@@ -1,4 +1,4 @@
-import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { makeScratchDirectory, type ScratchDirectory } from "./scratch-directory.ts";
 import { repositoryRoot } from "./served-process.ts";
@@ -13,10 +13,11 @@ export async function makeProgram(files: Readonly<Record<string, string>>): Prom
   return scratch;
 }
 
-/** Writes a tsconfig.json under which the files are checked as strictly as can be expected of a user. */
+/** Writes a tsconfig.json with the compiler options that README sets a project up with, and nothing else but where the types of Node are. */
 export async function addCompilerOptions(program: ScratchDirectory, files: readonly string[]): Promise<void> {
-  const options = { strict: true, target: "ES2022", module: "NodeNext", lib: ["ES2022", "ESNext.Disposable"] };
-  const types = { types: ["node"], typeRoots: [join(repositoryRoot, "node_modules", "@types")], noEmit: true };
-  const compilerOptions = { ...options, ...types, allowImportingTsExtensions: true };
+  const readme = await readFile(join(repositoryRoot, "README.md"), "utf8");
+  const [, options = ""] = /`"compilerOptions": (\{.*\})`/.exec(readme) ?? [];
+  const typeRoots = [join(repositoryRoot, "node_modules", "@types")];
+  const compilerOptions = { ...(JSON.parse(options) as object), typeRoots, noEmit: true };
   await writeFile(join(program.path, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
 }
