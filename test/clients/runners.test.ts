@@ -3,11 +3,20 @@
  * RUNNERS: which (default: "go python"); what one is made of is installed before, by running it without arguments. Needs dist/
  * (npm run build).
  */
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { StateCanceled, StatePending, StateRunning } from "../../src/task/state.ts";
-import { buildRunner, controller, isRunner, leaseMs, openRemoteWorld, type RemoteWorld } from "../e2e/remote/world.ts";
+import {
+  buildRunner,
+  controller,
+  isRunner,
+  leaseMs,
+  openRemoteWorld,
+  programOf,
+  type RemoteWorld,
+} from "../e2e/remote/world.ts";
 import { eventually } from "../support/eventually.ts";
 
 const names = (process.env["RUNNERS"] ?? "go python").split(" ").filter((name) => name !== "");
@@ -28,6 +37,17 @@ async function counted(world: RemoteWorld, taskId: string, files: bigint): Promi
 
 describe.each(names)("the runner in %s", (name) => {
   beforeAll(() => buildRunner(name), 300_000);
+
+  test.each([[["localhost:1"]], [["localhost:1", "count", "more"]]])("says how it is started, and not %j", (args) => {
+    const { status, stdout, stderr } = spawnSync(programOf(name), args, { encoding: "utf8" });
+    expect([status, stdout, stderr]).toEqual([2, "", "usage: run HOST:PORT CONTROLLER\n"]);
+  });
+
+  test("without arguments says that it only builds", { timeout: 300_000 }, () => {
+    const { status, stderr } = spawnSync(programOf(name), { encoding: "utf8" });
+    expect(status).toBe(0);
+    expect(stderr).toMatch(/^built; to start it: run HOST:PORT CONTROLLER\n$/m);
+  });
 
   test("is killed in the middle: another goes on where it was", { timeout: 180_000 }, async () => {
     await using world = await openRemoteWorld(filesCount);

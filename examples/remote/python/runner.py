@@ -22,7 +22,7 @@ from stint.v1.runner_pb2_grpc import TaskRunnerServiceStub
 
 def count_lines(status, stop, write):
     """Goes on behind the files that are counted by what the progress says. None when it was told to stop."""
-    metadata = json.loads(status.metadata)
+    metadata = json.loads(status.metadata or "{}")
     files = sorted(glob.glob(metadata["files"]))
     lines = int(status.progress.message.split()[0]) if status.progress.message else 0
     for done, path in enumerate(files[status.progress.current :], status.progress.current + 1):

@@ -33,7 +33,8 @@ export async function buildRunner(language: string): Promise<void> {
   if (language !== "node") await promisify(execFile)(programOf(language));
 }
 
-function programOf(language: string): string {
+/** What starts the runner in this language. */
+export function programOf(language: string): string {
   return join(repositoryRoot, "examples/remote", language, "run");
 }
 
