@@ -20,7 +20,7 @@ export interface RunRemoteOptions {
   /** Drains when it is aborted, as `drain()` does. */
   readonly signal?: AbortSignal | undefined;
   /** The signals of the process that drain; the second one has the tasks stopped at once. Default: SIGTERM. */
-  readonly signals?: ReadonlyArray<"SIGTERM" | "SIGINT" | "SIGHUP" | "SIGQUIT"> | undefined;
+  readonly signals?: ReadonlyArray<(typeof signalNames)[number]> | undefined;
   /** How long tasks may go on once draining, in ms, before they are told to stop (SHUTDOWN). Default 20,000. */
   readonly drainMs?: number | undefined;
   /** Default: says nothing. */
@@ -31,30 +31,41 @@ export interface RunRemoteOptions {
 export type ResolvedOptions = Omit<Required<RunRemoteOptions>, "ca" | "signal"> &
   Pick<RunRemoteOptions, "ca" | "signal">;
 
+const signalNames = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
 const capacityMax = 1_000;
 const portMax = 65_535;
 const drainDefaultMs = 20_000;
 
-/** Throws RunnerError OPTION that names what is wrong. */
-export function resolveOptions(options: RunRemoteOptions, defaultName: () => string): ResolvedOptions {
-  const { signals = ["SIGTERM"], drainMs = drainDefaultMs, log = silentLog } = options;
-  const resolved = { ...options, name: options.name ?? defaultName(), signals, drainMs, log };
-  const { target, controller, capacity, runner, name, ca } = resolved;
-  const port = /^(?:https?:\/\/)?[^\s/]+:(\d{1,5})$/.exec(target)?.[1];
-  if (port === undefined || Number(port) < 1 || Number(port) > portMax)
-    throw wrong("target", "must be HOST:PORT, or https://HOST:PORT");
-  const complaint = checkControllerName(controller);
+/** Throws RunnerError OPTION that names what is wrong; also for what the types forbid, as programs in JavaScript have none. */
+export function resolveOptions(options: RunRemoteOptions | undefined, defaultName: () => string): ResolvedOptions {
+  const given = options ?? ({} as Partial<RunRemoteOptions> as RunRemoteOptions);
+  const { name = defaultName(), signals = ["SIGTERM"], drainMs = drainDefaultMs, log = silentLog } = given;
+  const { target, controller, capacity, runner, ca } = given;
+  if (!isTarget(target)) throw wrong("target", "must be HOST:PORT, or https://HOST:PORT");
+  const complaint = typeof controller === "string" ? checkControllerName(controller) : "must be set, to a name";
   if (complaint !== undefined) throw wrong("controller", complaint);
   if (!Number.isInteger(capacity) || capacity < 1 || capacity > capacityMax)
     throw wrong("capacity", `must be a whole number from 1 to ${capacityMax}`);
   if (typeof runner?.onTaskRunning !== "function") throw wrong("runner", "must have a function onTaskRunning");
   // Names of runners look as ids of tasks do.
-  if (!taskIdPattern.test(name))
+  if (typeof name !== "string" || !taskIdPattern.test(name))
     throw wrong("name", "must be 1 to 128 letters, digits and ._:@- with a letter or digit first");
   if (ca !== undefined && !/^-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/m.test(ca))
     throw wrong("ca", "must have a certificate, in PEM");
+  if (!areSignals(signals)) throw wrong("signals", `must be a list of ${signalNames.join(", ")}`);
   if (!(drainMs >= 0)) throw wrong("drainMs", "must be a time in ms");
-  return resolved;
+  return { ...given, name, signals, drainMs, log };
+}
+
+function areSignals(given: unknown): boolean {
+  const known: readonly unknown[] = signalNames;
+  return Array.isArray(given) && given.every((each: unknown) => known.includes(each));
+}
+
+function isTarget(target: unknown): boolean {
+  if (typeof target !== "string") return false;
+  const [, host, port] = /^(?:https:\/\/)?([^\s/]+):(\d{1,5})$/.exec(target) ?? [];
+  return host !== undefined && Number(port) >= 1 && Number(port) <= portMax;
 }
 
 function wrong(option: string, why: string): RunnerError {

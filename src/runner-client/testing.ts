@@ -18,7 +18,7 @@ import type {
 import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import { systemClock } from "../clock.ts";
-import { abortFor, type AbortKind, judge, outranks } from "../task/abort.ts";
+import { abortFor, type AbortKind, abortTable, judge, outranks } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
 import { defaultTaskLimits } from "../task/limits.ts";
 import { isEnded } from "../task/state.ts";
@@ -80,12 +80,14 @@ export interface TaskUnderTest {
   readonly ended: Promise<EndedTask>;
   /** Has the runner stop because the task is canceled. */
   cancel(): void;
-  /** Has it stop for another reason: TIMEOUT, SHUTDOWN, RESTART, LOST_FENCE. */
+  /** Has it stop for another reason: TIMEOUT, SHUTDOWN, RESTART, LOST_FENCE. Throws a TypeError for what is no reason. */
   abort(kind: AbortKind): void;
 }
 
-/** Runs one task with the runner, from Pending to its end. */
+/** Runs one task with the runner, from Pending to its end. Throws a TypeError where the runner is none. */
 export function runTask(runner: TaskRunner, options: RunTaskOptions = {}): TaskUnderTest {
+  if (typeof runner?.onTaskRunning !== "function")
+    throw new TypeError("runTask: the runner must have a function onTaskRunning");
   const task = new TestedTask(runner, options);
   const offSignal = options.signal === undefined ? undefined : onAbort(options.signal, () => task.abort("CANCEL"));
   return {
@@ -97,6 +99,8 @@ export function runTask(runner: TaskRunner, options: RunTaskOptions = {}): TaskU
   };
 }
 
+/** Of tests in JavaScript, which have no types to hold them to these. */
+const kinds: ReadonlySet<string> = new Set(Object.keys(abortTable).filter((kind) => kind !== "none"));
 const fence = 1n;
 const runId = "run";
 
@@ -140,6 +144,7 @@ class TestedTask {
   }
 
   abort(kind: AbortKind): void {
+    if (!kinds.has(kind)) throw new TypeError(`abort: the kind must be one of ${[...kinds].join(", ")}`);
     if (outranks(kind, this.#kind)) this.#kind = kind;
     else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
     abortFor(this.#abort, kind);
@@ -186,6 +191,9 @@ class TestedTask {
     } else if (event.type === "error") {
       this.#state = TaskState.Failed;
       this.#error = event.error;
+      // Nobody has set a time here that could be named.
+      if (verdict === "fail-timeout")
+        event.error.message = `the ${phase} phase took longer than it may, and was told to stop`;
     } else this.#state = TaskState.Canceled;
     return false;
   }

@@ -268,19 +268,32 @@ describe("runRemote", () => {
   test.each<[string, Partial<RunRemoteOptions>]>([
     ["target", { target: "" }],
     ["target", { target: "https://tasks.example.com" }],
+    ["target", { target: "http://tasks:1" }],
+    ["target", { target: undefined } as object],
     ["target", { target: "tasks:0" }],
     ["target", { target: "tasks:65536" }],
     ["ca", { target: "https://tasks:1", ca: "ca.pem" }],
     ["controller", { controller: "No" }],
+    ["controller", { controller: undefined } as object],
     ["capacity", { capacity: 0 }],
     ["capacity", { capacity: 1_001 }],
     ["runner", { runner: {} as TaskRunner }],
     ["name", { name: "-" }],
+    ["name", { name: 5 } as object],
+    ["signals", { signals: ["SIGTERM", "SIGNOPE"] } as object],
+    ["signals", { signals: "SIGTERM" } as object],
     ["drainMs", { drainMs: Number.NaN }],
   ])("throws at once for a %s that is wrong", (name, wrong) => {
     const right = { target: "127.0.0.1:1", controller: "steps", capacity: 1, runner: { onTaskRunning: () => {} } };
     expect(() => runRemote({ ...right, ...wrong })).toThrow(
       expect.objectContaining({ code: "OPTION", message: expect.stringMatching(`^${name} must`) as unknown }) as Error,
+    );
+  });
+
+  test("throws at once for no options at all, and names the first that must be set", () => {
+    const without = runRemote as () => unknown;
+    expect(without).toThrow(
+      expect.objectContaining({ code: "OPTION", message: "target must be HOST:PORT, or https://HOST:PORT" }) as Error,
     );
   });
 });

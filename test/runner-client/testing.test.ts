@@ -96,6 +96,28 @@ describe("runTask", () => {
     expect((await runTask({ onTaskRunning }, { signal: AbortSignal.abort() }).ended).state).toBe(Canceled);
   });
 
+  test("throws at once where there is no runner, and for a kind of abort that is none", async () => {
+    const noRunner = undefined as unknown as TaskRunner;
+    expect(() => runTask(noRunner)).toThrow(new TypeError("runTask: the runner must have a function onTaskRunning"));
+    const task = runTask({ onTaskRunning: () => "done" });
+    expect(() => task.abort("NOPE" as AbortKind)).toThrow(
+      new TypeError("abort: the kind must be one of CANCEL, SHUTDOWN, RESTART, LOST_FENCE, TIMEOUT"),
+    );
+    expect(() => task.abort("none" as AbortKind)).toThrow(TypeError);
+    expect(await task.ended).toMatchObject({ state: Completed, result: "done" });
+  });
+
+  test("names no time in the error of a timeout, as none was set", async () => {
+    const task = runTask({
+      onTaskRunning: (_task, context) => untilAborted(context).then(() => context.signal.throwIfAborted()),
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    task.abort("TIMEOUT");
+    const { error } = await task.ended;
+    expect(error).toMatchObject({ code: Code.DEADLINE_EXCEEDED, reason: "TIMEOUT" });
+    expect(error?.message).toBe("the running phase took longer than it may, and was told to stop");
+  });
+
   test("rejects what is said after the end, and gives what onTaskCompleted threw", async () => {
     const rejected: unknown[] = [];
     const { ended, logs } = runTask({
