@@ -1,10 +1,12 @@
 import { join } from "node:path";
 import { Option } from "commander";
+import type { Log } from "../../log.ts";
 import type { Commands } from "../../runner/commands.ts";
 import type { ResolvedCommand } from "../../runner/resolve-command.ts";
 import { createCountParser, parseDurationMs } from "../arguments.ts";
 import { CliError } from "../cli-error.ts";
 import { addExample, addServerOptions, type Cli, type ClientOptions, findServer } from "../client-command.ts";
+import { explainConnectionFailure } from "../connection-failure.ts";
 import { exitCode } from "../exit-code.ts";
 import type { Io } from "../io.ts";
 import { createProcessLog } from "../process-log.ts";
@@ -63,7 +65,7 @@ async function work(io: Io, words: readonly string[], options: WorkOptions): Pro
     import("../../runner-client/run-remote.ts"),
   ]);
   const { address, ca } = await findServer(io, options);
-  const log = createProcessLog(io);
+  const log = hintingLog(createProcessLog(io), address);
   const command = await findCommand(io, words);
   const commands = await noteCommands(io, { directory: options.dataDir, log });
   const offExit = io.onExit(() => commands.kill());
@@ -74,7 +76,7 @@ async function work(io: Io, words: readonly string[], options: WorkOptions): Pro
     await runRemote({ ...shared, signals: [], runner }).closed;
   } catch (error) {
     if (!(error instanceof RunnerError)) throw error;
-    const isWrong = error.code === "OPTION" || error.status === "INVALID_ARGUMENT";
+    const isWrong = error.code === "OPTION" || wrongStatuses.has(error.status);
     throw new CliError(escapeText(error.message), {
       exitCode: isWrong ? exitCode.usage : exitCode.failed,
       hints: hints[error.status ?? ""] ?? [],
@@ -86,10 +88,31 @@ async function work(io: Io, words: readonly string[], options: WorkOptions): Pro
   }
 }
 
+/** What comes to the same when it is tried again: the command line, or the server's configuration, is to change. */
+const wrongStatuses: ReadonlySet<string | undefined> = new Set(["INVALID_ARGUMENT", "FAILED_PRECONDITION"]);
+
 const hints: Readonly<Record<string, readonly string[]>> = {
   FAILED_PRECONDITION: ["stint controllers shows who runs the tasks of which controller"],
   UNIMPLEMENTED: ["is it a Stint server, and new enough? stint version --server HOST:PORT shows which"],
 };
+
+/** The log, with what to do next where no connection comes about, in the words of the other commands. */
+function hintingLog(log: Log, address: string): Log {
+  return {
+    debug: (fields, message) => log.debug(fields, message),
+    info: (fields, message) => log.info(fields, message),
+    error: (fields, message) => log.error(fields, message),
+    warn(fields, message) {
+      const { why } = fields as { readonly why?: unknown };
+      const failure = typeof why === "string" ? neverConnected.exec(why)?.[1] : undefined;
+      const explained = failure === undefined ? {} : explainConnectionFailure(failure, address);
+      log.warn({ ...fields, ...explained }, message);
+    },
+  };
+}
+
+/** What the session says of a stream for which there was no connection. */
+const neverConnected = /^UNAVAILABLE: ((?:No connection established|Name resolution failed).*)$/s;
 
 /** The command, which gets all of this process's environment: who starts it has set that for it. */
 async function findCommand(io: Io, words: readonly string[]): Promise<ResolvedCommand> {
@@ -103,7 +126,7 @@ async function findCommand(io: Io, words: readonly string[]): Promise<ResolvedCo
 
 async function noteCommands(
   { clock, random }: Io,
-  { directory, log }: { readonly directory: string | undefined; readonly log: ReturnType<typeof createProcessLog> },
+  { directory, log }: { readonly directory: string | undefined; readonly log: Log },
 ): Promise<Commands> {
   const { openCommands } = await import("../../runner/commands.ts");
   const ports = { clock, random, log };

@@ -1,11 +1,13 @@
 /** stint work in this process, against a fake server: real commands, by the exec protocol. */
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { AbortReason, type PhaseEnd, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { Interrupted } from "../../../src/cli/io.ts";
 import { runProgram } from "../../../src/cli/program.ts";
 import { createProcessTable } from "../../../src/runner/process-table.ts";
+import { startServer } from "../../../src/server/start-server.ts";
 import { eventually } from "../../support/eventually.ts";
 import {
   type FakeRunnerServer,
@@ -155,9 +157,43 @@ describe("stint work", { timeout: 60_000 }, () => {
     expect(await readdir(directory)).toHaveLength(2);
   });
 
+  test("says how the server is to be named that speaks TLS, that speaks none, and that is not there", async () => {
+    await using server = await openFakeRunnerServer();
+    const file = (name: string): string => fileURLToPath(new URL(`../../support/tls/${name}`, import.meta.url));
+    const secure = await startServer({
+      listen: "127.0.0.1:0",
+      store: "memory:",
+      tlsCert: file("server.pem"),
+      tlsKey: file("server.key"),
+    });
+    const warningAt = async (address: string): Promise<Record<string, unknown>> => {
+      await using work = startWork(server, "true", ["--server", address]);
+      let line: string | undefined;
+      await eventually(() => {
+        line = work.io.stderr.text.split("\n").find((each) => each.includes("not connected"));
+        expect(line).toBeDefined();
+      }, maxMs);
+      return JSON.parse(line ?? "") as Record<string, unknown>;
+    };
+    expect(await warningAt(`https://${server.address}`)).toMatchObject({
+      why: "no TLS comes about",
+      hints: [`does it speak no TLS? Then it is: --server ${server.address}`],
+    });
+    const securely = `https://127.0.0.1:${secure.port}`;
+    expect(await warningAt(`127.0.0.1:${secure.port}`)).toMatchObject({
+      why: "what listens there closes the connection",
+      hints: [expect.stringContaining(`does it speak TLS? Then it is: --server ${securely}`)],
+    });
+    await secure.close();
+    const absent = await warningAt("127.0.0.1:1");
+    expect(absent).toMatchObject({ why: expect.stringContaining("ECONNREFUSED") as unknown });
+    expect(absent["hints"]).toContain("start one with: stint serve");
+  });
+
   test.each([
-    [9, 1, "FAILED_PRECONDITION", /hint: stint controllers/],
+    [9, 2, "FAILED_PRECONDITION", /hint: stint controllers/],
     [3, 2, "INVALID_ARGUMENT", /^error/],
+    [7, 1, "PERMISSION_DENIED", /^error/],
   ])("ends when the server does not want it: %d", async (code, exitCode, name, text) => {
     await using server = await openFakeRunnerServer();
     server.refuseHello = { code, details: "not\x1b[2J you" };
