@@ -18,7 +18,7 @@ import type { ActiveTask, TaskRunner } from "../controller/task-runner.ts";
 import { settledOrAborted } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
-import { abortFor, type AbortKind, outranks } from "../task/abort.ts";
+import { abortFor, type AbortKind, AbortReason, outranks } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
 import { entriesMaxBytesOf, taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
 import { RemoteWrites } from "./remote-writes.ts";
@@ -52,6 +52,12 @@ const kindOfReason: Readonly<Partial<Record<WireReason, AbortKind>>> = {
   [WireReason.RESTART]: "RESTART",
   [WireReason.TIMEOUT]: "TIMEOUT",
 };
+
+function shutdownReason(): AbortReason {
+  return Object.assign(new AbortReason("SHUTDOWN"), {
+    message: "the runner is closing; the task is offered to others",
+  });
+}
 
 export class HostedTask {
   readonly taskId: string;
@@ -124,7 +130,10 @@ export class HostedTask {
   abort(kind: AbortKind): void {
     if (outranks(kind, this.#kind)) this.#kind = kind;
     else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
-    if (this.#isRunning) abortFor(this.#abort, kind);
+    if (!this.#isRunning) return;
+    // In words that are true here: the controller goes on, and whoever has the task next.
+    if (kind === "SHUTDOWN" && !this.#abort.signal.aborted) this.#abort.abort(shutdownReason());
+    else abortFor(this.#abort, kind);
   }
 
   /** The task is not this runner's any more. */

@@ -233,7 +233,7 @@ export async function endLeftCommands(
   } else {
     if (left.some(({ leader }) => leader === undefined)) await untilNobodyHolds(place, { clock, log, table, maxMs });
     found = await endProcesses((running) => findLeft(left, running), { clock, log, table, maxMs });
-    if (found > 0) log.warn({ processes: found }, "ended what a server that died had left of its commands");
+    if (found > 0) log.warn({ processes: found }, "ended what a process that died had left of its commands");
     tellOfDoubts(left, await table.list(), log);
   }
   await Promise.all(tokens.map((token) => rm(join(directory, token), { force: true })));
@@ -269,7 +269,7 @@ function tellOfDoubts(left: readonly LeftCommand[], running: readonly RunningPro
     const pids = members.map(({ pid }) => pid);
     log.warn(
       { pids },
-      "these may be what a server that died had left of a command; that is not sure, so they are left",
+      "these may be what a process that died had left of a command; that is not sure, so they are left",
     );
   }
 }

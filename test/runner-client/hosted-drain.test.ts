@@ -7,7 +7,7 @@ const { RUNNING, COMPLETED } = RunPhase;
 
 describe("draining", () => {
   test("lets tasks go on for a time, then stops them, and leaves those that do not", async () => {
-    const { runner, kind } = heldRunner();
+    const { runner, held, kind } = heldRunner();
     const h = openHosted(runner, { drainMs: 1_000 });
     await h.run(5n);
     h.hosted.drain();
@@ -17,9 +17,21 @@ describe("draining", () => {
     expect(kind()).toBe(undefined);
     await h.clock.advance(1);
     expect(kind()).toBe("SHUTDOWN");
+    const { reason } = held.context?.signal as { reason: Error };
+    expect(reason.message).toBe("the runner is closing; the task is offered to others");
     await h.clock.advance(10_000);
     expect(h.said()).toEqual(["drain", "stop"]);
     expect(h.warnings).toHaveLength(1);
+  });
+
+  test("stops a task with a reason that a cancel still takes over", async () => {
+    const { runner, held, kind } = heldRunner();
+    const h = openHosted(runner);
+    await h.run(5n);
+    h.hosted.stop();
+    await h.abort(5n, AbortReason.CANCEL);
+    const { reason } = held.context?.signal as { reason: Error };
+    expect([kind(), reason.message]).toEqual(["CANCEL", "the task was canceled"]);
   });
 
   test("gives back a task whose next phase would begin after it was to stop, without calling its handler", async () => {

@@ -41,12 +41,19 @@ function fieldsOf(status: TaskStatus, { revision, nowMs }: StatusContext): Array
     ["Run", escapeText(status.runId)],
     ["Revision", String(revision)],
     ["Crashes", status.crashCount > 0 ? `${status.crashCount} in a row without progress` : ""],
-    ["Refused", status.rejectedWrites > 0n ? `${status.rejectedWrites} writes of runners that had lost the task` : ""],
+    ["Refused", refusedText(status.rejectedWrites)],
     ["Created", formatTime(status.createTime)],
     ["Changed", formatTime(status.updateTime)],
     ["Started", status.startTime ? formatTime(status.startTime) : ""],
     ["Ended", status.endTime ? formatTime(status.endTime) : ""],
   ];
+}
+
+function refusedText(writes: bigint): string {
+  if (writes === 0n) return "";
+  return writes === 1n
+    ? "1 write of a runner that had lost the task"
+    : `${writes} writes of runners that had lost the task`;
 }
 
 function stateText(status: TaskStatus, nowMs: number): string {

@@ -52,3 +52,12 @@ test("a status shows everything, with nothing in it that a terminal obeys", () =
     expect(text).toContain(part);
   }
 });
+
+test.each([
+  [1n, "Refused   1 write of a runner that had lost the task"],
+  [2n, "Refused   2 writes of runners that had lost the task"],
+])("a status counts %d refused in words that fit", (rejectedWrites, line) => {
+  const status = taskStatus([Pending], { rejectedWrites });
+  const lines = renderStatus(status, { name: "a/b", revision: 3n, nowMs: startMs });
+  expect(lines.map((each) => each.trim())).toContain(line);
+});
