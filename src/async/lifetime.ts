@@ -27,8 +27,8 @@ export class Lifetime {
     if (this.#isOver) throw this.#createError();
   }
 
-  /** Settles as `promise` does; rejects when it is over before that. */
-  within<T>(promise: Promise<T>): Promise<T> {
+  /** Settles as `promise` does, or, where that is rejected, as what `rescue` makes of the error; rejects when it is over before that. */
+  within<T>(promise: Promise<T>, rescue?: (error: unknown) => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const stop = (): void => {
         this.#waiting.delete(stop);
@@ -41,7 +41,8 @@ export class Lifetime {
           resolve(value);
         },
         (error: unknown) => {
-          this.#waiting.delete(stop);
+          if (!this.#waiting.delete(stop)) return;
+          if (rescue !== undefined) return resolve(rescue(error));
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- whatever it was rejected with.
           reject(error);
         },

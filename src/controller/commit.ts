@@ -16,17 +16,31 @@ export type CommitMode = "once" | "until-done";
 
 type CommitCore = Pick<Core, "store" | "guard" | "lifetime">;
 
-/** Resolves to the commit's revision. Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. */
-export async function commit(
+/**
+ * Resolves to the commit's revision. Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. One promise beside the store's
+ * own, unless the store fails: all that is done to a task waits here several times.
+ */
+export function commit(
   core: CommitCore,
   changes: readonly Change[],
   conditions: readonly Condition[],
   mode: CommitMode,
 ): Promise<bigint> {
+  core.lifetime.check();
+  return core.lifetime.within(core.store.commit(changes, conditions), (error) =>
+    commitAgain(core, { changes, conditions, mode }, error),
+  );
+}
+
+/** Goes on with a commit that has failed. */
+async function commitAgain(
+  core: CommitCore,
+  { changes, conditions, mode }: { changes: readonly Change[]; conditions: readonly Condition[]; mode: CommitMode },
+  failed: unknown,
+): Promise<bigint> {
+  let failure = failed;
   for (;;) {
-    core.lifetime.check();
-    const failure = await attempt(core, changes, conditions);
-    if (typeof failure === "bigint") return failure;
+    if (!isUnavailable(failure)) throw failure;
     if (failure.applied === "no" && mode === "once") {
       void core.guard.recover(failure).catch(() => {});
       throw storeUnavailable(failure);
@@ -36,6 +50,12 @@ export async function commit(
       const revision = await untilDone(core, () => appliedRevision(core, changes, conditions));
       if (revision !== undefined) return revision;
       if (mode === "once") throw storeUnavailable(failure);
+    }
+    core.lifetime.check();
+    try {
+      return await core.lifetime.within(core.store.commit(changes, conditions));
+    } catch (error) {
+      failure = error;
     }
   }
 }
@@ -96,19 +116,6 @@ export function isConflict(error: unknown): error is StoreError {
 
 function isUnavailable(error: unknown): error is StoreError {
   return error instanceof StoreError && error.code === "UNAVAILABLE";
-}
-
-async function attempt(
-  core: CommitCore,
-  changes: readonly Change[],
-  conditions: readonly Condition[],
-): Promise<bigint | StoreError> {
-  try {
-    return await core.lifetime.within(core.store.commit(changes, conditions));
-  } catch (error) {
-    if (isUnavailable(error)) return error;
-    throw error;
-  }
 }
 
 async function recover(core: CommitCore, failure: unknown): Promise<void> {

@@ -29,7 +29,7 @@ export function createHostedTask(core: Core, writer: RunWriter, actor: TaskActor
   const port: ActiveTaskPort = {
     loadMetadata: async () => {
       core.lifetime.check();
-      const task = actor.known?.task ?? (await actor.serialize(() => actor.load("until-done"))).task;
+      const task = actor.known?.task ?? (await actor.serialize(async () => actor.load("until-done"))).task;
       if (task === undefined || isOthers(task, run)) throw runIsOver(run);
       return loadMetadata(core, taskId, task);
     },

@@ -27,12 +27,15 @@ export interface UsedRequest {
 }
 
 /** What the launch did before, when it is a repetition. Throws ALREADY_EXISTS for another payload. */
-export async function findRequest(
+export function findRequest(
   core: Core,
   taskId: string,
   launch: ResolvedLaunch,
-): Promise<UsedRequest | undefined> {
-  if (launch.requestId === "") return undefined;
+): Promise<UsedRequest | undefined> | undefined {
+  return launch.requestId === "" ? undefined : findUsed(core, taskId, launch);
+}
+
+async function findUsed(core: Core, taskId: string, launch: ResolvedLaunch): Promise<UsedRequest | undefined> {
   const key = requestKey(core.name, launch.owner, launch.requestId);
   const record = await loadRequest(core, key);
   if (record === undefined) return undefined;

@@ -160,23 +160,27 @@ export interface AppliedWrites {
   readonly changes: Change[];
 }
 
-/** Applies a batch to a task: its log entries, its progress, and up to which seq that is all. */
-export async function applyBatch(core: Core, taskId: string, task: Task, batch: Batch): Promise<AppliedWrites> {
+/** Applies a batch to a task: its log entries, its progress, and up to which seq that is all. Waits only where there are entries. */
+export function applyBatch(
+  core: Core,
+  taskId: string,
+  task: Task,
+  batch: Batch,
+): AppliedWrites | Promise<AppliedWrites> {
   const nowMs = core.clock.wall();
   const { entries, progress, seq } = batch;
-  let changes: Change[] = [];
-  let after = task;
-  if (entries.length > 0) {
-    const appended = await appendLogs(core, taskId, task, entries);
-    changes = appended.changes;
-    after = applied(after, { type: "logs", ...appended.counts, seq }, nowMs);
-  }
-  if (progress !== undefined) after = applied(after, { type: "progress", progress, seq }, nowMs);
-  return { task: after, changes };
+  const progressed = (after: Task, changes: Change[]): AppliedWrites => ({
+    task: progress === undefined ? after : applied(after, { type: "progress", progress, seq }, nowMs),
+    changes,
+  });
+  if (entries.length === 0) return progressed(task, []);
+  return appendLogs(core, taskId, task, entries).then(({ changes, counts }) =>
+    progressed(applied(task, { type: "logs", ...counts, seq }, nowMs), changes),
+  );
 }
 
 /** Appends one entry of the controller's own to a task. */
-export function appendLogEntry(core: Core, taskId: string, task: Task, msg: string): Promise<AppliedWrites> {
+export async function appendLogEntry(core: Core, taskId: string, task: Task, msg: string): Promise<AppliedWrites> {
   const entry = createLogEntry(0, cutText(msg, core.limits.logEntryMaxBytes), core.clock.wall());
   return applyBatch(core, taskId, task, { progress: undefined, entries: [entry], seq: undefined, waiters: [] });
 }

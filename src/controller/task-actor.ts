@@ -121,9 +121,12 @@ export class TaskActor {
     return result;
   }
 
-  /** What is on disk. Throws DATA_LOSS; with mode "once", UNAVAILABLE. */
-  async load(mode: CommitMode): Promise<ActorEntry> {
-    if (this.#entry !== undefined) return this.#entry;
+  /** What is on disk. Throws DATA_LOSS; with mode "once", UNAVAILABLE. What is known costs no wait. */
+  load(mode: CommitMode): ActorEntry | Promise<ActorEntry> {
+    return this.#entry ?? this.#load(mode);
+  }
+
+  async #load(mode: CommitMode): Promise<ActorEntry> {
     const read = (): ReturnType<typeof loadTask> => loadTask(this.#core, this.taskId);
     const loaded = await (mode === "once" ? once(this.#core, read) : untilDone(this.#core, read));
     this.#stored = loaded?.task;
@@ -209,13 +212,11 @@ export class TaskActor {
       this.intent = undefined;
   }
 
-  async #commit(changes: readonly Change[], conditions: readonly Condition[], mode: CommitMode): Promise<bigint> {
-    try {
-      return await commit(this.#core, changes, conditions, mode);
-    } catch (error) {
+  #commit(changes: readonly Change[], conditions: readonly Condition[], mode: CommitMode): Promise<bigint> {
+    return commit(this.#core, changes, conditions, mode).catch((error: unknown) => {
       if (isConflict(error)) this.#entry = undefined;
       throw error;
-    }
+    });
   }
 }
 

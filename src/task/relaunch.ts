@@ -1,6 +1,4 @@
-import { create } from "@bufbuild/protobuf";
-import { type TaskState, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
-import { TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import type { TaskState } from "#gen/core/v1/core_pb.js";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
 import {
   isActive,
@@ -12,7 +10,7 @@ import {
   StateRunning,
   StateUnknown,
 } from "./state.ts";
-import { type Task, timestampAt, withTransition } from "./task.ts";
+import { type Task, timestampAt, wholeRecord, wholeStatus, withTransition } from "./task.ts";
 
 /** What a new run keeps of the one before. */
 export interface RelaunchRule {
@@ -68,7 +66,7 @@ export function relaunch(
   const keepsLogs = rule.logs !== "clear";
   const keepsMetadata = rule.metadata === "replace if given" && launch.metadata === undefined;
   const keepsTransitions = rule.transitions === "keep";
-  const status = create(TaskStatusSchema, {
+  const status = wholeStatus({
     progress: rule.progress === "keep" ? before?.progress : undefined,
     metadata: keepsMetadata ? (before?.metadata ?? "") : (launch.metadata ?? ""),
     transitions: keepsTransitions ? (before?.transitions ?? []) : [],
@@ -82,7 +80,7 @@ export function relaunch(
     logCount: keepsLogs ? (before?.logCount ?? 0n) : 0n,
     logsDropped: keepsLogs ? (before?.logsDropped ?? 0n) : 0n,
   });
-  const record = create(TaskRecordSchema, {
+  const record = wholeRecord({
     generation: task?.record.generation || launch.runId,
     queueNumber: launch.queueNumber,
     logLastSeq: task?.record.logLastSeq ?? 0n,

@@ -1,6 +1,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import type { StateTransition, TaskState, TaskStatus } from "#gen/core/v1/core_pb.js";
-import type { TaskRecord } from "#gen/stint/store/v1/record_pb.js";
+import { type StateTransition, type TaskState, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import { wholeMessages } from "./whole-messages.ts";
 
 /**
  * A task as the controller holds it. Never changed: each event makes a new one.
@@ -11,6 +12,12 @@ export interface Task {
   readonly status: TaskStatus;
   readonly record: TaskRecord;
 }
+
+/** A status with these fields, as each event copies it. */
+export const wholeStatus = wholeMessages(TaskStatusSchema);
+
+/** The same for what is kept beside a status. */
+export const wholeRecord = wholeMessages(TaskRecordSchema);
 
 /** The timestamp of a time in ms since 1970, as timestampFromMs makes it at ten times the cost: each event of each task has one. */
 export function timestampAt(ms: number): Timestamp {
