@@ -49,9 +49,10 @@ figures() {
   sed -n "$1 s/^/      /p" "$work/out"
 }
 
-# client NAME [COMMAND...]: runs test/clients/NAME.test.ts once the command has got what it needs.
+# client NAME [COMMAND...]: adds test/clients/NAME.test.ts to those that are run, once the command has got what it needs.
+clients_ready=()
 client() {
-  get_ready "$@" && tests "client $1" npx vitest run "test/clients/$1.test.ts"
+  get_ready "$@" && clients_ready+=("test/clients/$1.test.ts")
 }
 
 # example NAME [COMMAND...]: adds to those that clients.test.ts runs, once the command has got what it needs.
