@@ -60,8 +60,11 @@ export async function driveMany(field: Field): Promise<void> {
 export async function driveShared(field: Field, ids: readonly string[]): Promise<void> {
   const caller = field.newCaller();
   const { random } = caller;
+  const about = { controller: controllers.ledger, isAlone: false };
+  // Each is there at the end, however little else a busy machine has got done by then.
+  for (const taskId of ids) await caller.launch({ ...about, taskId, metadata: settingsOf(random) });
   while (!field.ending.aborted) {
-    const task = { controller: controllers.ledger, taskId: random.pick(ids), isAlone: false };
+    const task = { ...about, taskId: random.pick(ids) };
     if (random.chance(0.7)) await caller.launch({ ...task, metadata: settingsOf(random) });
     else await caller.cancel({ ...task, waitMs: 0 });
     await sleep(random.int(0, 60));
