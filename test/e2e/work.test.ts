@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 import { RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { isRunning } from "../support/command-harness.ts";
 import { eventually } from "../support/eventually.ts";
-import { openFakeRunnerServer } from "../support/fake-runner-server.ts";
+import { type FakeRunnerServer, type FakeRunnerStream, openFakeRunnerServer } from "../support/fake-runner-server.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
 import { repositoryRoot } from "../support/served-process.ts";
 
@@ -30,18 +30,26 @@ async function pidIn(file: string): Promise<number> {
   return pid;
 }
 
+/** Its command writes its pid into the file, and goes on. */
+const sleeping = (file: string): string[] => ["--", "sh", "-c", 'echo $$ > "$0"; sleep 600', file];
+
+/** Has the command of the first task that it is offered run. */
+async function startTask(server: FakeRunnerServer, file: string): Promise<{ stream: FakeRunnerStream; pid: number }> {
+  const stream = await server.stream(0, maxMs);
+  stream.offer(5n, PENDING);
+  await stream.ended(5n, PENDING, maxMs);
+  stream.offer(5n, RUNNING);
+  return { stream, pid: await pidIn(file) };
+}
+
 test("SIGTERM lets the command finish; a second one ends all of it at once", { timeout: 120_000 }, async () => {
   await using server = await openFakeRunnerServer();
   await using scratch = await makeScratchDirectory();
   const file = join(scratch.path, "pid");
-  const child = startWork(server.address, "--drain", "10m", "--", "sh", "-c", 'echo $$ > "$0"; sleep 600', file);
+  const child = startWork(server.address, "--drain", "10m", ...sleeping(file));
   const exited = once(child, "exit");
   try {
-    const stream = await server.stream(0, maxMs);
-    stream.offer(5n, PENDING);
-    await stream.ended(5n, PENDING, maxMs);
-    stream.offer(5n, RUNNING);
-    const pid = await pidIn(file);
+    const { stream, pid } = await startTask(server, file);
     child.kill("SIGTERM");
     await eventually(() => expect(stream.of("drain")).toHaveLength(1), maxMs);
     expect(await isRunning(pid)).toBe(true);
@@ -57,14 +65,10 @@ test("SIGTERM ends it also while its server is gone, and the command with it", {
   await using server = await openFakeRunnerServer();
   await using scratch = await makeScratchDirectory();
   const file = join(scratch.path, "pid");
-  const child = startWork(server.address, "--drain", "100ms", "--", "sh", "-c", 'echo $$ > "$0"; sleep 600', file);
+  const child = startWork(server.address, "--drain", "100ms", ...sleeping(file));
   const exited = once(child, "exit");
   try {
-    const stream = await server.stream(0, maxMs);
-    stream.offer(5n, PENDING);
-    await stream.ended(5n, PENDING, maxMs);
-    stream.offer(5n, RUNNING);
-    const pid = await pidIn(file);
+    const { pid } = await startTask(server, file);
     server.kill();
     child.kill("SIGTERM");
     expect(await exited).toEqual([0, null]);
@@ -80,15 +84,11 @@ test("what a killed one has left is ended when it is started again with its --da
   await using server = await openFakeRunnerServer();
   await using scratch = await makeScratchDirectory();
   const file = join(scratch.path, "pid");
-  const args = ["--data-dir", join(scratch.path, "data"), "--", "sh", "-c", 'echo $$ > "$0"; sleep 600', file];
+  const args = ["--data-dir", join(scratch.path, "data"), ...sleeping(file)];
   const first = startWork(server.address, ...args);
   let second: ChildProcess | undefined;
   try {
-    const stream = await server.stream(0, maxMs);
-    stream.offer(5n, PENDING);
-    await stream.ended(5n, PENDING, maxMs);
-    stream.offer(5n, RUNNING);
-    const pid = await pidIn(file);
+    const { pid } = await startTask(server, file);
     first.kill("SIGKILL");
     await once(first, "exit");
     expect(await isRunning(pid)).toBe(true);
