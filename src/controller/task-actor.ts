@@ -64,6 +64,7 @@ export class TaskActor {
   users = 0;
 
   readonly #core: Core;
+  readonly #key: string;
   #entry: ActorEntry | undefined;
   /** The task of `entry` to the byte, as what it was adopted from. */
   #stored: Task | undefined;
@@ -75,6 +76,7 @@ export class TaskActor {
   constructor(core: Core, taskId: string) {
     this.#core = core;
     this.taskId = taskId;
+    this.#key = taskKey(core.name, taskId);
   }
 
   /** `run`, if the task is still its own: one that lost its fence only has to let go. */
@@ -156,7 +158,7 @@ export class TaskActor {
       },
     );
     const conditions = [
-      { key: taskKey(this.#core.name, this.taskId), revision: entry.revision },
+      { key: this.#key, revision: entry.revision },
       ...(options.conditions ?? []),
     ];
     const logs = adoptedLogChanges(this.#core, this.taskId, this.#adoptedLogs, after);
@@ -187,7 +189,7 @@ export class TaskActor {
       return this.write(first, { ...options, waits, extra: changes });
     }
     const conditions = [
-      { key: taskKey(this.#core.name, this.taskId), revision: entry.revision },
+      { key: this.#key, revision: entry.revision },
       ...(options.conditions ?? []),
     ];
     const moves: Change[] = [];

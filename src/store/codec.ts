@@ -86,9 +86,15 @@ export function taskChanges(
     offering.waitedBefore ? waitingOf(controller, taskId, before) : undefined,
     offering.waitsAfter ? waitingOf(controller, taskId, after) : undefined,
   );
-  moveEntry(changes, newestOf(controller, taskId, before), newestOf(controller, taskId, after));
-  moveEntry(changes, stateOf(controller, taskId, before), stateOf(controller, taskId, after));
-  moveEntry(changes, endedOf(controller, taskId, before), endedOf(controller, taskId, after));
+  // Most changes of a task move few of its entries: keys are built only where something has come, gone, or become another.
+  const [old, now] = [before?.status, after?.status];
+  const isOther = old === undefined || now === undefined;
+  if (isOther || old.createTime !== now.createTime)
+    moveEntry(changes, newestOf(controller, taskId, before), newestOf(controller, taskId, after));
+  if (isOther || old.state !== now.state)
+    moveEntry(changes, stateOf(controller, taskId, before), stateOf(controller, taskId, after));
+  if (isOther || old.state !== now.state || old.endTime !== now.endTime)
+    moveEntry(changes, endedOf(controller, taskId, before), endedOf(controller, taskId, after));
   if (before?.status.labels !== after?.status.labels) moveLabels(controller, taskId, before, after, changes);
   moveCount(controller, before, after, changes);
 
