@@ -1,4 +1,4 @@
-import { type Clock, sleep } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 
 /**
  * Something that may take for ever, waited for a while at a time. However often that is, it leaves nothing on
@@ -6,21 +6,26 @@ import { type Clock, sleep } from "../clock.ts";
  */
 export class Arrival {
   #isThere = false;
-  #waiting: AbortController | undefined;
+  #endWait = (): void => {};
 
   constructor(promise: Promise<unknown>) {
     const arrive = (): void => {
       this.#isThere = true;
-      this.#waiting?.abort();
+      this.#endWait();
     };
     promise.then(arrive, arrive);
   }
 
   /** Whether it is there (the promise has settled), after waiting for that for at most `ms`. One wait at a time. */
-  async within(clock: Clock, ms: number): Promise<boolean> {
-    if (this.#isThere) return true;
-    this.#waiting = new AbortController();
-    await sleep(clock, ms, this.#waiting.signal);
-    return this.#isThere;
+  within(clock: Clock, ms: number): Promise<boolean> {
+    if (this.#isThere) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const settle = (): void => resolve(this.#isThere);
+      const cancel = clock.after(ms, settle);
+      this.#endWait = () => {
+        cancel();
+        settle();
+      };
+    });
   }
 }

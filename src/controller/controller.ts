@@ -232,6 +232,11 @@ export interface WatchTaskOptions {
   /** Watch only this run. */
   readonly runId?: string | undefined;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * A change that many watchers of a task are sent may be the same object to all of them, made once; so none of them
+   * must change it. Default false: each has one of its own.
+   */
+  readonly shareChanges?: boolean | undefined;
 }
 
 /** What a watch yields: the task after a change, log entries that were added, or only how far the watch has come (a bookmark). */

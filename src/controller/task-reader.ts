@@ -108,6 +108,13 @@ export async function foldStatus(
   return folded;
 }
 
+/** The status of a task that keeps nothing apart from it, without log entries. */
+export function foldInline({ status }: Task): TaskStatus {
+  const folded = copyStatus(status);
+  folded.logs = [];
+  return folded;
+}
+
 /** The text of a payload that is a record of its own. */
 export function loadPayload(
   core: ReaderCore,

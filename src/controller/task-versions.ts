@@ -11,7 +11,7 @@ import type { Parts } from "./parts.ts";
 import { type LoadedTask, loadTask } from "./task-reader.ts";
 
 /** The revision of the newest transition of a version or before it; 0n for none. */
-export function lastTransition({ task, revision }: LoadedTask): bigint {
+export function lastTransition({ task, revision }: Pick<LoadedTask, "task" | "revision">): bigint {
   return task.record.isTransition ? revision : task.record.previousTransitionRevision;
 }
 

@@ -12,267 +12,249 @@
  * 5. After 15 s in which nothing was sent there is a bookmark, however often the task has changed without anything to
  *    show, as one does whose next run is watched; but for a store that fails, as a commit may be in doubt then.
  * 6. Whatever way it ends, nothing of it stays behind.
+ * 7. A watcher that has seen everything costs a place in the hub and one in its line of those who are silent: no timer, no signal, and
+ *    no promise but that of whoever waits for the next message. Most changes are one newer version in memory, which needs no look at history.
  */
-import type { LogEntry } from "#gen/core/v1/core_pb.js";
-import { sleep } from "../clock.ts";
 import { onAbort } from "../async/signals.ts";
 import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
-import { byteLength } from "../task/limits.ts";
-import { firstLogSeq } from "../task/task.ts";
-import { once } from "./commit.ts";
+import type { Task } from "../task/task.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
-import { refuseBadFields, taskNotFound } from "./error.ts";
+import { refuseBadFields } from "./error.ts";
 import { checkHistory } from "./history.ts";
-import { checkOpen, type Parts, waitingFor } from "./parts.ts";
-import { isRunToCome, notTheRun } from "./run-precondition.ts";
-import { chunkEntries, foldStatus, type LoadedTask, loadTask, scanLogChunks } from "./task-reader.ts";
-import { asOf, beforeDeletion, inHistory, lastTransition, missedTransitions } from "./task-versions.ts";
-import { bookmark, bookmarkMs, idle, type Waiting } from "./watch-idle.ts";
+import { checkOpen, type Parts } from "./parts.ts";
+import { lastTransition } from "./task-versions.ts";
+import { bookmarkMs, type WatchedTask } from "./watch-hub.ts";
+import { bookmark, changesSince, isWatched, newestChange, type Position, type Watched } from "./watch-round.ts";
 
 const progressIntervalMs = 100;
-const firstLogs = 100n;
-const messageLogMaxBytes = 256 * 1024;
-const logPageChunks = 64;
 
-interface Position {
-  /** Everything up to here was sent. */
-  revision: bigint;
-  /** Nothing was sent, and nothing is known of before: the status as it is comes first. */
-  isBlank: boolean;
-  /** The last log entry that was sent, and of which generation of the task. */
-  logSeq: bigint;
-  generation: string;
-}
+type Answer = IteratorResult<TaskChange, undefined>;
 
 /** See Controller.watchTask. Checked when this returns, and begun by the first `next`. */
 export function watchTask(parts: Parts, taskId: string, options: WatchTaskOptions): AsyncIterable<TaskChange> {
   checkOpen(parts);
-  const { core } = parts;
-  checkWatch(parts, taskId, options);
-  return {
-    async *[Symbol.asyncIterator]() {
-      const wakeup = core.hub.enter(taskId, core.limits.watchersMax);
-      const leaving = new AbortController();
-      const offs = [onAbort(core.closing, () => leaving.abort())];
-      if (options.signal !== undefined) offs.push(onAbort(options.signal, () => leaving.abort()));
-      const offWakeup = onAbort(leaving.signal, () => wakeup.close());
-      try {
-        yield* watch(parts, taskId, options, { signal: leaving.signal, wakeup });
-      } finally {
-        offWakeup();
-        wakeup.close();
-        for (const off of offs) off();
-        leaving.abort();
-      }
-      if (core.closing.aborted && options.signal?.aborted !== true) checkOpen(parts);
-    },
-  };
-}
-
-function checkWatch(parts: Parts, taskId: string, options: WatchTaskOptions): void {
   refuseBadFields({
     task_id: checkTaskId(taskId),
     run_id: checkRequestId(options.runId ?? "", parts.core.limits.idMaxBytes),
   });
   checkHistory(parts.core.store, options.sinceRevision ?? 0n);
+  return { [Symbol.asyncIterator]: () => new TaskWatch(parts, taskId, options) };
 }
 
-async function* watch(
-  parts: Parts,
-  taskId: string,
-  options: WatchTaskOptions,
-  waiting: Waiting,
-): AsyncGenerator<TaskChange> {
-  const { core } = parts;
-  const since = options.sinceRevision ?? 0n;
-  const position: Position = { revision: since, isBlank: since === 0n, logSeq: -1n, generation: "" };
-  let sentMs = Number.NEGATIVE_INFINITY;
-  let spokenMs = core.clock.mono();
-  for (let isFirst = true; !waiting.signal.aborted; isFirst = false) {
-    const { version } = waiting.wakeup;
-    // Taken before the read: whatever a bookmark with it covers, the read has shown.
-    const upTo = core.store.revision();
-    const isDue = core.guard.healthy && core.clock.mono() >= spokenMs + bookmarkMs;
-    // What is in memory may lag behind the store for a moment, and a bookmark would cover what it does not show yet.
-    const newest = await (isFirst || isDue ? once(core, () => loadTask(core, taskId)) : readNewest(parts, taskId));
-    let spoke = false;
-    const shown = newest ?? (await beforeDeletion(parts, taskId, position));
-    const isPast = shown === undefined || shown.revision <= position.revision;
-    // What changes of a task that has ended, such as a count of writes that were refused, is not its end.
-    const isOfBefore = since > 0n && shown !== undefined && lastTransition(shown) <= since;
-    if (shown !== undefined && isFirst) await begin(parts, taskId, shown, position);
-    for await (const change of isPast
-      ? []
-      : changesUpTo(parts, taskId, options, { shown, isNewest: shown === newest }, position)) {
-      yield change;
-      position.revision = change.revision;
-      position.isBlank = false;
-      sentMs = core.clock.mono();
-      spoke = true;
-      const isEnd = change.status !== undefined && isEnded(change.status.state);
-      if (isEnd && !(options.waitForLaunch === true && isOfBefore)) return;
+/** Who waits for the next message. */
+interface Asked {
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** States: new -> waiting (for somebody to ask, or for something to show) <-> looking -> over. */
+class TaskWatch implements AsyncIterator<TaskChange, undefined>, Watched {
+  readonly parts: Parts;
+  readonly taskId: string;
+  readonly options: WatchTaskOptions;
+  readonly position: Position;
+  /** Undefined before it has begun. */
+  #place: WatchedTask | undefined;
+  #isOver = false;
+  #asked: Asked | undefined;
+  #answered: Promise<unknown> = Promise.resolve();
+  /** A look that is under way, or has more to say. */
+  #look: AsyncGenerator<TaskChange, boolean> | undefined;
+  #isLooking = false;
+  #isFirst = true;
+  /** What was sent last was the end. */
+  #isAtEnd = false;
+  /** The version of the place that was looked at last. */
+  #seen = -1;
+  #sentMs = Number.NEGATIVE_INFINITY;
+  #spokenMs = 0;
+  /** The store's revision when the silence began in which nothing has changed; undefined where something has. */
+  #quietSince: bigint | undefined;
+  #cancelPause: (() => void) | undefined;
+  #offSignal: (() => void) | undefined;
+
+  constructor(parts: Parts, taskId: string, options: WatchTaskOptions) {
+    const revision = options.sinceRevision ?? 0n;
+    this.parts = parts;
+    this.taskId = taskId;
+    this.options = options;
+    this.position = { revision, isBlank: revision === 0n, logSeq: -1n, generation: "" };
+  }
+
+  next(): Promise<Answer> {
+    if (this.#asked !== undefined) {
+      const again = (): Promise<Answer> => this.next();
+      return this.#answered.then(again, again);
     }
-    if (newest === undefined && options.waitForLaunch !== true) throw taskNotFound(core.name, taskId);
-    // All of a task that is gone was shown: that its history goes in turn is nothing to this watch.
-    if (newest === undefined && isPast && upTo > position.revision && !position.isBlank) position.revision = upTo;
-    if (newest !== undefined) await checkRun(parts, taskId, options.runId, newest);
-    // Where there is nothing to show yet, a watch begins with a bookmark: of a task that is not there, or of a run to come.
-    const isToCome = newest === undefined || !isWatched(newest, options);
-    if (isFirst && (isPast || (isToCome && sentMs === Number.NEGATIVE_INFINITY))) {
-      yield bookmark(upTo);
-      spoke = true;
-      position.isBlank = false;
-      if (isToCome) position.revision = upTo;
-      else if (isEnded(newest.task.status.state) && options.waitForLaunch !== true) return;
-    } else if (isDue && !spoke) {
-      yield bookmark(upTo);
-      spoke = true;
-    }
-    if (spoke) spokenMs = core.clock.mono();
-    spokenMs = yield* idle(parts, waiting, version, { spokenMs, spoke });
-    await waitOutProgress(parts, taskId, position, { ...waiting, untilMs: sentMs + progressIntervalMs });
+    if (this.#isOver) return Promise.resolve({ done: true, value: undefined });
+    const answered = new Promise<Answer>((resolve, reject) => {
+      this.#asked = { resolve, reject };
+    });
+    this.#answered = answered;
+    this.#goOn();
+    return answered;
   }
-}
 
-/** Waits until `untilMs` where only progress is new, so that it is not sent too often; a transition ends the wait. */
-async function waitOutProgress(
-  parts: Parts,
-  taskId: string,
-  position: Position,
-  { signal, wakeup, untilMs }: Waiting & { untilMs: number },
-): Promise<void> {
-  const { clock } = parts.core;
-  if (clock.mono() >= untilMs) return;
-  const over = new AbortController();
-  const timer = sleep(clock, untilMs - clock.mono(), over.signal).then(() => over.abort());
-  const off = onAbort(signal, () => over.abort());
-  try {
-    while (!over.signal.aborted) {
-      const { version } = wakeup;
-      const newest = await readNewest(parts, taskId);
-      if (newest === undefined || lastTransition(newest) > position.revision) return;
-      await Promise.race([wakeup.after(version), timer]);
-    }
-  } finally {
-    off();
-    over.abort();
+  /** Ends it at once: whoever waits for a message is told that it is over. */
+  return(): Promise<Answer> {
+    this.#end()?.resolve({ done: true, value: undefined });
+    return Promise.resolve({ done: true, value: undefined });
   }
-}
 
-/** The newest version: from memory where the task is there. */
-async function readNewest(parts: Parts, taskId: string): Promise<LoadedTask | undefined> {
-  const known = parts.actors.peek(taskId)?.known;
-  if (known?.task !== undefined) return { task: known.task, revision: known.revision, previous: 0n };
-  return once(parts.core, () => loadTask(parts.core, taskId));
-}
-
-async function checkRun(parts: Parts, taskId: string, runId: string | undefined, newest: LoadedTask): Promise<void> {
-  if (runId === undefined || runId === "" || runId === newest.task.status.runId) return;
-  if (await isRunToCome(parts, taskId, runId)) return;
-  throw notTheRun(taskId, runId, newest.task.status.runId);
-}
-
-/** Where the log begins for this watch. */
-async function begin(parts: Parts, taskId: string, newest: LoadedTask, position: Position): Promise<void> {
-  position.generation = newest.task.record.generation;
-  if (position.revision > 0n) {
-    const then = await asOf(parts, taskId, position.revision);
-    position.logSeq = then?.task.record.generation === position.generation ? then.task.record.logLastSeq : 0n;
-    return;
+  /** The task has changed, or 15 s of silence are over, or the controller closes. */
+  wake(): void {
+    this.#goOn();
   }
-  const last = newest.task.record.logLastSeq;
-  const first = firstLogSeq(newest.task);
-  position.logSeq = last - first + 1n > firstLogs ? last - firstLogs : first - 1n;
-}
 
-/** The messages from the position up to the version; those of another run than the one that is watched are left out. */
-async function* changesUpTo(
-  parts: Parts,
-  taskId: string,
-  options: WatchTaskOptions,
-  { shown, isNewest }: { shown: LoadedTask; isNewest: boolean },
-  position: Position,
-): AsyncGenerator<TaskChange> {
-  const revisions = position.isBlank ? [] : await missedTransitions(parts, taskId, shown, position.revision);
-  for (const revision of revisions) {
-    const version = await asOf(parts, taskId, revision);
-    if (version !== undefined && isWatched(version, options))
-      yield* messagesOf(parts, taskId, options, position, { version, asOfRevision: revision });
+  /** It was silent for 15 s. */
+  due(): void {
+    this.parts.core.hub.tell(this);
   }
-  if (revisions.at(-1) === shown.revision || !isWatched(shown, options)) return;
-  const asOfRevision = isNewest ? undefined : shown.revision;
-  yield* messagesOf(parts, taskId, options, position, { version: shown, asOfRevision });
-}
 
-function isWatched({ task }: LoadedTask, { runId }: WatchTaskOptions): boolean {
-  return runId === undefined || runId === "" || runId === task.status.runId;
-}
-
-/** The version's message, and before it, where its log entries are too many for one, messages with entries only. */
-async function* messagesOf(
-  parts: Parts,
-  taskId: string,
-  options: WatchTaskOptions,
-  position: Position,
-  { version, asOfRevision }: { version: LoadedTask; asOfRevision: bigint | undefined },
-): AsyncGenerator<TaskChange> {
-  const { core } = parts;
-  const folding = { metadata: true, result: true, logs: 0 };
-  const status = await inHistory(parts, version.revision, () =>
-    foldStatus(core, taskId, version, folding, asOfRevision),
-  );
-  // Undefined where a newer launch has just replaced the metadata: the version after this one comes next.
-  if (status === undefined) return;
-  let logs: LogEntry[] = [];
-  if (options.includeLogs === true) {
-    let bytes = 0;
-    let revision = 0n;
-    for await (const chunk of newChunks(parts, taskId, version, position)) {
-      const size = chunk.entries.reduce((sum, entry) => sum + byteLength(entry.msg) + 32, 0);
-      // Only between commits: a position covers whole ones.
-      if (logs.length > 0 && bytes + size > messageLogMaxBytes && chunk.revision !== revision) {
-        yield { revision, status: undefined, logs };
-        logs = [];
-        bytes = 0;
-      }
-      logs.push(...chunk.entries);
-      bytes += size;
-      revision = chunk.revision;
+  /** Says what there is to say, where somebody has asked for it and it is not looked for yet. */
+  #goOn(): void {
+    if (this.#asked === undefined || this.#isLooking) return;
+    try {
+      const place = (this.#place ??= this.#begin());
+      if (this.#isOver) return;
+      if (this.#isAtEnd) return void this.return();
+      if (this.parts.core.closing.aborted) checkOpen(this.parts);
+      if (this.#look !== undefined) return void this.#goOnLooking();
+      if (this.#isDue()) return this.#sayBookmark(place);
+      if (place.version === this.#seen) return this.#waitForChange();
+      this.#showNewest(place);
+    } catch (error) {
+      this.#fail(error);
     }
   }
-  const waits = asOfRevision === undefined ? waitingFor(parts, taskId, version.task) : "";
-  yield { revision: version.revision, status: { ...status, waitingFor: waits }, logs };
-}
 
-interface NewChunk {
-  readonly entries: LogEntry[];
-  readonly revision: bigint;
-}
-
-/** The log chunks up to the version that were not sent; moves the position's log on. */
-async function* newChunks(
-  parts: Parts,
-  taskId: string,
-  version: LoadedTask,
-  position: Position,
-): AsyncGenerator<NewChunk> {
-  const { core } = parts;
-  const { generation, logLastSeq } = version.task.record;
-  if (position.generation !== generation) {
-    position.generation = generation;
-    position.logSeq = 0n;
+  #begin(): WatchedTask {
+    const { core } = this.parts;
+    const { signal } = this.options;
+    core.hub.checkRoom(core.limits.watchersMax);
+    this.#spokenMs = core.clock.mono();
+    const place = core.hub.join(this.taskId, this);
+    this.#place = place;
+    if (signal !== undefined) this.#offSignal = onAbort(signal, () => void this.return());
+    return place;
   }
-  while (position.logSeq < logLastSeq) {
-    const page = await once(core, () => scanLogChunks(core, taskId, generation, position.logSeq, logPageChunks));
-    for (const chunk of page) {
-      const entries = chunkEntries(core.name, taskId, chunk).filter(
-        ({ seq }) => seq > position.logSeq && seq <= logLastSeq,
-      );
-      if (entries.length === 0) return;
-      position.logSeq = entries.at(-1)?.seq ?? position.logSeq;
-      yield { entries, revision: chunk.revision };
+
+  #isDue(): boolean {
+    const { clock, guard } = this.parts.core;
+    return guard.healthy && !this.#isFirst && clock.mono() >= this.#spokenMs + bookmarkMs;
+  }
+
+  #sayBookmark(place: WatchedTask): void {
+    // Whatever was durable then was of another task, or has woken this watch since.
+    if (place.version === this.#seen && this.#quietSince !== undefined) this.#say(bookmark(this.#quietSince));
+    else this.#startLook(place, true);
+  }
+
+  #waitForChange(): void {
+    const { hub, store, clock } = this.parts.core;
+    if (hub.silent.has(this)) return;
+    // While the store fails it is silent for longer, and a commit may be in doubt that its revision covers.
+    this.#quietSince = this.parts.core.guard.healthy ? store.revision() : undefined;
+    hub.silent.put(clock, this);
+  }
+
+  /** Where the newest version, which is in memory, is all there is to show, that is sent; else the watch looks for what there is. */
+  #showNewest(place: WatchedTask): void {
+    this.#quietSince = undefined;
+    const known = this.parts.actors.peek(this.taskId)?.known;
+    if (this.#isFirst || known?.task === undefined) return this.#startLook(place, false);
+    const { task, revision } = known;
+    if (lastTransition({ task, revision }) <= this.position.revision) {
+      const pauseMs = this.#sentMs + progressIntervalMs - this.parts.core.clock.mono();
+      if (pauseMs > 0) return this.#pause(pauseMs);
     }
-    if (page.length < logPageChunks) return;
+    if (!this.#isNext(task, revision)) return this.#startLook(place, false);
+    const change = newestChange(this, place, { task, revision, previous: 0n });
+    if (change instanceof Promise) return this.#startLook(place, false);
+    const since = this.options.sinceRevision ?? 0n;
+    const isOfBefore = since > 0n && lastTransition({ task, revision }) <= since;
+    this.#seen = place.version;
+    this.position.revision = revision;
+    this.#isAtEnd = isEnded(task.status.state) && !(this.options.waitForLaunch === true && isOfBefore);
+    this.#say(change);
+  }
+
+  /** Whether the version is new, and nothing before it is: no other transition, no log entry, no other run; and nothing of it is a record of its own. */
+  #isNext({ status, record }: Task, revision: bigint): boolean {
+    const { position, options } = this;
+    if (position.isBlank || revision <= position.revision || !isWatched(status.runId, options)) return false;
+    if (options.includeLogs === true && this.#hasNewLogs(record)) return false;
+    if (record.metadataBytes > 0 || record.resultBytes > 0) return false;
+    const { previousTransitionRevision: previous } = record;
+    // What has none before it may follow the deletion of another.
+    return previous <= position.revision && (previous > 0n || !record.isTransition);
+  }
+
+  #hasNewLogs({ generation, logLastSeq }: Task["record"]): boolean {
+    return generation !== this.position.generation || logLastSeq > this.position.logSeq;
+  }
+
+  /** A transition ends the pause: it wakes the watch, which looks anew. */
+  #pause(pauseMs: number): void {
+    this.#cancelPause ??= this.parts.core.clock.after(pauseMs, () => {
+      this.#cancelPause = undefined;
+      this.#goOn();
+    });
+  }
+
+  #startLook(place: WatchedTask, isDue: boolean): void {
+    this.#seen = place.version;
+    this.#look = changesSince(this, { isFirst: this.#isFirst, isDue, place });
+    this.#isFirst = false;
+    void this.#goOnLooking();
+  }
+
+  /** Never rejects. */
+  async #goOnLooking(): Promise<void> {
+    const look = this.#look as AsyncGenerator<TaskChange, boolean>;
+    this.#isLooking = true;
+    try {
+      const { done, value } = await look.next();
+      if (this.#isOver) return;
+      this.#isLooking = false;
+      if (done !== true) return this.#say(value);
+      this.#look = undefined;
+      this.#isAtEnd = value;
+      this.#goOn();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #say(change: TaskChange): void {
+    const { clock, hub } = this.parts.core;
+    this.#spokenMs = clock.mono();
+    if (change.status !== undefined || change.logs.length > 0) this.#sentMs = this.#spokenMs;
+    this.#cancelPause?.();
+    this.#cancelPause = undefined;
+    hub.silent.remove(this);
+    const asked = this.#asked;
+    this.#asked = undefined;
+    asked?.resolve({ done: false, value: change });
+  }
+
+  #fail(error: unknown): void {
+    this.#end()?.reject(error);
+  }
+
+  /** Lets go of everything. Returns who waits for a message still. */
+  #end(): Asked | undefined {
+    const { hub } = this.parts.core;
+    const asked = this.#asked;
+    this.#isOver = true;
+    this.#asked = undefined;
+    this.#cancelPause?.();
+    this.#offSignal?.();
+    hub.silent.remove(this);
+    if (this.#place !== undefined) hub.leave(this.#place, this);
+    // It may wait for something that never comes; nobody waits for it.
+    this.#look?.return(true).catch(() => {});
+    return asked;
   }
 }

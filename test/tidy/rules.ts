@@ -190,6 +190,11 @@ export const realPorts: readonly RealPort[] = [
     because: "a group is what comes in one turn of the event loop, which no clock tells",
   },
   {
+    in: "src/controller/watch-hub.ts",
+    reads: ["setImmediate"],
+    because: "watchers are told a few in each turn of the event loop, which no clock tells",
+  },
+  {
     in: "src/store/level-filter.ts",
     reads: ["setImmediate"],
     because: "a walk over all keys gives way to calls after each page",
