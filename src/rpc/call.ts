@@ -2,7 +2,14 @@
  * What every call has in common: it is refused while the server cannot serve, it
  * ends with its signal whatever it waits for, and it fails by the one table.
  */
-import type { DescMessage, DescMethodUnary, DescService, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import { Code, ConnectError, type HandlerContext, type MethodImpl } from "@connectrpc/connect";
 import { onAbort } from "../async/signals.ts";
 import { ControllerError } from "../controller/error.ts";
@@ -17,7 +24,7 @@ export interface CallPolicy {
   readonly log: Log;
 }
 
-/** What a unary method knows of its call, whatever has taken it: connect's handlers or the unary lane. */
+/** What a unary method knows of its call, whatever has taken it: connect's handlers or the lane of gRPC. */
 export interface CallContext {
   readonly method: { readonly name: string };
   /** Aborted when nobody waits for the answer any more, with the error of the call. */
@@ -36,11 +43,27 @@ export type UnaryCall<I extends DescMessage = DescMessage, O extends DescMessage
   context: CallContext,
 ) => Promise<MessageInitShape<O>>;
 
-/** What implements a service: as connect has it, but for unary methods, which get less. */
+/** The answers of a call that streams them. */
+export interface Answers<O> {
+  /** The next answer, or that there is none. Asked for one at a time. Rejects with a ConnectError. */
+  next(): Promise<IteratorResult<O, undefined>>;
+  /** Ends it with the error, unless it is over: whoever waits for an answer is told at once. */
+  end(error: ConnectError | ControllerError): void;
+}
+
+/** What implements a method that streams its answers. */
+export type StreamCall<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> = (
+  request: MessageShape<I>,
+  context: Pick<CallContext, "method">,
+) => Answers<MessageInitShape<O>>;
+
+/** What implements a service: as connect has it, but for methods of one request message, which get less. */
 export type Implementation<S extends DescService> = {
   readonly [M in keyof S["method"]]: S["method"][M] extends DescMethodUnary<infer I, infer O>
     ? UnaryCall<I, O>
-    : MethodImpl<S["method"][M]>;
+    : S["method"][M] extends DescMethodServerStreaming<infer I, infer O>
+      ? StreamCall<I, O>
+      : MethodImpl<S["method"][M]>;
 };
 
 /**
@@ -63,6 +86,11 @@ export async function raceSignal<T>(promise: Promise<T>, signal: AbortSignal): P
 export function abortError(signal: AbortSignal): ConnectError | ControllerError {
   const reason: unknown = signal.reason;
   if (reason instanceof ConnectError || reason instanceof ControllerError) return reason;
+  return callCanceled();
+}
+
+/** Why a call is over whose client has left. */
+export function callCanceled(): ConnectError {
   return new ConnectError("the call was canceled", Code.Canceled);
 }
 
@@ -105,10 +133,10 @@ export function unaryCall<I, O>(
 }
 
 /**
- * A method that streams answers by the policy; it holds a slot until it ends. What `handle` throws when it is called, such
- * as that the request is not valid, comes before that all slots are taken; what it returns is begun with a slot only.
+ * A method of which both sides stream, by the policy; it holds a slot until it ends. What `handle` throws when it is called
+ * comes before that all slots are taken; what it returns is begun with a slot only.
  */
-export function streamCall<I, O>(
+export function bidiCall<I, O>(
   policy: CallPolicy,
   handle: (request: I, context: HandlerContext) => AsyncIterable<O>,
   options: { always?: boolean } = {},
@@ -129,7 +157,8 @@ export function streamCall<I, O>(
   };
 }
 
-function refuseUnlessServing({ availability }: CallPolicy): void {
+/** Throws UNAVAILABLE while the server cannot serve. */
+export function refuseUnlessServing({ availability }: CallPolicy): void {
   const refusal = availability.refusal();
   if (refusal !== undefined) throw refusal;
 }

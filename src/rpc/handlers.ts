@@ -1,5 +1,5 @@
 /**
- * The handlers of the served methods, each for gRPC, gRPC-Web and Connect; a unary method is there for the unary lane, too.
+ * The handlers of the served methods, each for gRPC, gRPC-Web and Connect; one that has one message in its request is there for the lane of gRPC, too.
  *
  * connect calls a message that it cannot decode INTERNAL, which is for the server's
  * own faults. For gRPC and gRPC-Web every method is therefore served as one that
@@ -10,10 +10,19 @@ import {
   createRegistry,
   type DescMessage,
   type DescMethod,
+  type DescMethodServerStreaming,
   type DescMethodUnary,
   type DescService,
+  type Message,
 } from "@bufbuild/protobuf";
-import { Code, ConnectError, createMethodImplSpec, type Interceptor, type MethodImplSpec } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  createMethodImplSpec,
+  type HandlerContext,
+  type Interceptor,
+  type MethodImplSpec,
+} from "@connectrpc/connect";
 import {
   createAsyncIterable,
   createUniversalMethodHandler,
@@ -36,8 +45,10 @@ import {
   ResourceInfoSchema,
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
-import type { Implementation, UnaryCall } from "./call.ts";
+import { onAbort } from "../async/signals.ts";
+import { abortError, callCanceled, type Implementation, type StreamCall, type UnaryCall } from "./call.ts";
 import type { RequestLimit } from "./errors.ts";
+import { createGrpcStream, type GrpcStream } from "./grpc-stream.ts";
 import { createGrpcUnary, type GrpcUnary } from "./grpc-unary.ts";
 import { createGzip } from "./gzip.ts";
 import { fromInputError } from "./input-error.ts";
@@ -75,8 +86,10 @@ export function route<S extends DescService>(
 /** The handler of a method, and how large a message of its requests may be. */
 export interface ServedMethod {
   readonly handler: UniversalHandler;
-  /** The same over gRPC by hand; undefined for a method that streams. */
+  /** The same over gRPC by hand, where it is a unary method. */
   readonly unary: GrpcUnary | undefined;
+  /** The same over gRPC by hand, where it streams its answers and not its requests. */
+  readonly stream: GrpcStream | undefined;
   readonly requestLimit: RequestLimit;
   /** Its calls are begun a few at a time, so that what is under way goes on in between. */
   readonly givesWay: boolean;
@@ -94,14 +107,16 @@ export function createHandlers(
       const implement = implementation[method.localName] as Function | undefined;
       if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
       const bound: unknown = implement.bind(implementation);
-      const spec = createMethodImplSpec(method, bound as never);
+      const forConnect = isServerStreaming(method) ? iterating(bound as StreamCall) : bound;
+      const spec = createMethodImplSpec(method, forConnect as never);
       const requestLimit = requestLimits[method.localName] ?? usual;
       const protocols = createProtocols(requestLimit, limits.responseMaxBytes);
       const handler = createUniversalMethodHandler(spec, protocols);
-      const unaryLimits = { requestLimit, writeMaxBytes: limits.responseMaxBytes };
-      const unary = isUnary(method) ? createGrpcUnary(method, bound as UnaryCall, unaryLimits) : undefined;
+      const grpcLimits = { requestLimit, writeMaxBytes: limits.responseMaxBytes };
+      const unary = isUnary(method) ? createGrpcUnary(method, bound as UnaryCall, grpcLimits) : undefined;
+      const stream = isServerStreaming(method) ? createGrpcStream(method, bound as StreamCall, grpcLimits) : undefined;
       const givesWay = givingWay.includes(method.localName);
-      methods.set(handler.requestPath, { handler, unary, requestLimit, givesWay });
+      methods.set(handler.requestPath, { handler, unary, stream, requestLimit, givesWay });
     }
   }
   return methods;
@@ -109,6 +124,24 @@ export function createHandlers(
 
 function isUnary(method: DescMethod): method is DescMethodUnary {
   return method.methodKind === "unary";
+}
+
+function isServerStreaming(method: DescMethod): method is DescMethodServerStreaming {
+  return method.methodKind === "server_streaming";
+}
+
+/** The answers of a method as connect has them. */
+function iterating(implement: StreamCall) {
+  return async function* iterate(request: Message, context: HandlerContext): AsyncGenerator<object> {
+    const answers = implement(request as never, context);
+    const off = onAbort(context.signal, () => answers.end(abortError(context.signal)));
+    try {
+      for (let next = await answers.next(); next.done !== true; next = await answers.next()) yield next.value;
+    } finally {
+      off();
+      answers.end(callCanceled());
+    }
+  };
 }
 
 /** What a google.protobuf.Any in an answer may hold: JSON has its fields, and nothing for a type that is not known. */

@@ -4,8 +4,9 @@ import type { Health, HealthCheckRequest } from "#gen/grpc/health/v1/health_pb.j
 import { HealthCheckResponse_ServingStatus as ServingStatus } from "#gen/grpc/health/v1/health_pb.js";
 import { checkText } from "../task/ids.ts";
 import { quoteInput } from "../task/quote-input.ts";
+import { streamCall } from "./answer-stream.ts";
 import { drainingError } from "./availability.ts";
-import { type CallPolicy, type Implementation, raceSignal, streamCall, unaryCall } from "./call.ts";
+import { type CallPolicy, type Implementation, raceSignal, unaryCall } from "./call.ts";
 
 const nameMaxBytes = 256;
 
@@ -61,9 +62,9 @@ export function createHealthService(policy: CallPolicy, services: readonly strin
     ),
     watch: streamCall(
       policy,
-      (request, context) => {
+      (request: HealthCheckRequest, call) => {
         checkName(request.service);
-        return watch(request, context.signal);
+        return { answers: watch(request, call.signal) };
       },
       { always: true },
     ),

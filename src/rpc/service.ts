@@ -27,8 +27,9 @@ import type { Clock } from "../clock.ts";
 import type * as Domain from "../controller/controller.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
+import { streamCall } from "./answer-stream.ts";
 import { batchLaunchTasks } from "./batch-launch.ts";
-import { type CallContext, type CallPolicy, endOnDrain, type Implementation, streamCall, unaryCall } from "./call.ts";
+import { type CallContext, type CallPolicy, endOnDrain, type Implementation, unaryCall } from "./call.ts";
 import type { LaunchGate } from "./launch-gate.ts";
 import { launchOutcomes } from "./launch-outcomes.ts";
 import { applyReadMask } from "./read-mask.ts";
@@ -83,17 +84,15 @@ export function createTaskControllerService(
     cancelTask: unaryCall(options, (request: CancelTaskRequest, context) => cancelTask(options, request, context)),
     getTaskStatus: unaryCall(options, (request: GetTaskStatusRequest) => getTaskStatus(options, request)),
     listTasks: unaryCall(options, (request: ListTasksRequest) => listTasks(options, request)),
-    watchTask: streamCall(options, (request: WatchTaskRequest, { signal }) => {
+    watchTask: streamCall(options, (request: WatchTaskRequest) => {
       const watch = checkWatch(request);
-      const controller = findController(options.registry, request.controller);
-      return watchTask(controller, request.taskId, watch, { policy: options, signal });
+      return watchTask(findController(options.registry, request.controller), request.taskId, watch);
     }),
     watchTasks: streamCall(options, (request: WatchTasksRequest, { signal }) => {
-      const watch = checkWatchTasks(request, options.limits);
-      const call = { policy: options, signal };
-      if (request.controller === "") return watchTasks(options.watchAllTasks, watch, call);
+      const watch = { ...checkWatchTasks(request, options.limits), signal };
+      if (request.controller === "") return watchTasks(options.watchAllTasks, watch);
       const controller = findController(options.registry, request.controller);
-      return watchTasks((tasks) => controller.watchTasks(tasks), watch, call);
+      return watchTasks((tasks) => controller.watchTasks(tasks), watch);
     }),
     batchLaunchTasks: unaryCall(options, (request: BatchLaunchTasksRequest, context) => {
       const withinMs = Math.min(waitWithin(context), options.waitMaxMs);

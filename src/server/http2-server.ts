@@ -2,7 +2,7 @@
  * HTTP/2 in the clear, over sockets that it is handed.
  *
  * It owns the sessions: each is in `sessions`, with its guard, from when it begins until it is closed. A stream goes into the
- * unary lane, if that takes it; every other becomes a request and a response of Node's compatibility layer.
+ * lane of gRPC, if that takes it; every other becomes a request and a response of Node's compatibility layer.
  */
 import type { EventEmitter } from "node:events";
 import {
@@ -62,7 +62,7 @@ export class Http2Connections {
       flags: number,
       rawHeaders: string[],
     ): void => {
-      if (!this.#takeUnary(stream, headers, rawHeaders))
+      if (!this.#takeGrpc(stream, headers, rawHeaders))
         this.#compatible.emit("stream", stream, headers, flags, rawHeaders);
     };
     this.#server.on("stream", onStream);
@@ -93,14 +93,14 @@ export class Http2Connections {
     for (const guard of this.#sessions.values()) guard.destroy();
   }
 
-  /** Whether the stream is a call of the unary lane, which is answered then, now or later. */
-  #takeUnary(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): boolean {
-    const { unary } = this.#options.requests;
-    const served = unary.find(headers, rawHeaders);
+  /** Whether the stream is a call of the lane of gRPC, which is answered then, now or later. */
+  #takeGrpc(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, rawHeaders: readonly string[]): boolean {
+    const { grpc } = this.#options.requests;
+    const served = grpc.find(headers, rawHeaders);
     if (served === undefined) return false;
     this.#admit(stream.session, stream, {
-      begin: () => unary.handle(served, stream, headers),
-      refuse: (limit) => unary.refuse(served, stream, overLimitError(limit)),
+      begin: () => grpc.handle(served, stream, headers),
+      refuse: (limit) => grpc.refuse(served, stream, overLimitError(limit)),
     });
     return true;
   }

@@ -1,7 +1,7 @@
 /**
  * From a request of Node's to the handler of its method, and back. Nothing that a
- * client sends gets past here as an exception. Unary calls of gRPC over HTTP/2 that are in order do
- * not come here, but into its unary lane, which shares its budget and its turns.
+ * client sends gets past here as an exception. Calls of gRPC over HTTP/2 that have one message and are in order do
+ * not come here, but into its lane of gRPC, which shares its budget and its turns.
  *
  * It owns the calls that are under way.
  *
@@ -26,6 +26,7 @@ import type { Log } from "../log.ts";
 import type { ServedMethod } from "../rpc/handlers.ts";
 import { quoteInput } from "../task/quote-input.ts";
 import { checkOrigin } from "./cors.ts";
+import { GrpcLane } from "./grpc-lane.ts";
 import type { ServerLimits } from "./limits.ts";
 import {
   cutOffStream,
@@ -48,7 +49,6 @@ import {
 } from "./refuse.ts";
 import { ByteBudget, readBody } from "./request-body.ts";
 import { clampDeadline, exceededLimit } from "./request-headers.ts";
-import { UnaryLane } from "./unary-lane.ts";
 import { writeResponse } from "./write-response.ts";
 
 export interface RequestListenerOptions {
@@ -67,15 +67,15 @@ export class RequestListener {
   readonly #options: RequestListenerOptions;
   readonly #budget: ByteBudget;
   readonly #giveWay: () => Promise<void>;
-  /** Takes unary calls of gRPC over HTTP/2, before there is a request and a response of Node's. */
-  readonly unary: UnaryLane;
+  /** Takes calls of gRPC over HTTP/2 with one message, before there is a request and a response of Node's. */
+  readonly grpc: GrpcLane;
   #keepAlive = true;
 
   constructor(options: RequestListenerOptions) {
     this.#options = options;
     this.#giveWay = createFewAtATime(options.clock, launchesPerTurn);
     this.#budget = new ByteBudget(options.limits.inFlightMaxBytes);
-    this.unary = new UnaryLane({ ...options, budget: this.#budget, giveWay: this.#giveWay });
+    this.grpc = new GrpcLane({ ...options, budget: this.#budget, giveWay: this.#giveWay });
   }
 
   /** Answers the request, now or later. Never throws. */

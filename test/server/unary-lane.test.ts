@@ -11,8 +11,9 @@ import { StateRunning } from "../../src/task/state.ts";
 import { answerError } from "../support/answer-error.ts";
 import { eventually } from "../support/eventually.ts";
 import { endHeaders, endStream, FrameSocket, frame, frameType, headerBlock } from "../support/raw-frames.ts";
-import { envelope, grpcHeaders, http2Request, openHttp2, type RawAnswer } from "../support/raw-http.ts";
+import { envelope, grpcHeaders, http2Request, openHttp2 } from "../support/raw-http.ts";
 import { type ServedFake, serveFake } from "../support/served-fake.ts";
+import { askBoth as askBothWays, seen } from "./support/ask-both.ts";
 
 type Headers = Parameters<typeof http2Request>[1];
 
@@ -28,24 +29,14 @@ async function serve(limits: Parameters<typeof serveFake>[0] = {}): Promise<Serv
   return served;
 }
 
-/** What a client sees: an error may have its trailers in the headers. */
-function seen({ status, headers, trailers, body, resetCode }: RawAnswer): object {
-  const { date: _, "grpc-encoding": __, ...pairs } = { ...headers, ...trailers };
-  return { status, pairs, body: body.toString("hex"), resetCode };
-}
-
 interface Asked {
   readonly method?: string;
   readonly headers?: Headers;
   readonly body: Uint8Array;
 }
 
-/** Both answers; that of the lane is known by what it has of an error in its headers. */
-async function askBoth({ port }: ServedFake, { method = "GetTaskStatus", headers = {}, body }: Asked) {
-  const path = `${service}/${method}`;
-  const lane = await http2Request(port, { ...grpcHeaders, ":path": path, ...headers }, body);
-  const connect = await http2Request(port, { ...grpcHeaders, ":path": `${path}?`, ...headers }, body);
-  return { lane, connect };
+function askBoth(served: ServedFake, { method = "GetTaskStatus", ...asked }: Asked) {
+  return askBothWays(served, { path: `${service}/${method}`, ...asked });
 }
 
 const bomb = gzipSync(Buffer.alloc(2 * 1024 * 1024));
@@ -184,7 +175,7 @@ test.each([
   ["an expectation", { expect: "100-continue" }],
   ["65 headers", Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`x-${i}`, ""]))],
   ["no such method", { ":path": `${service}/Nothing` }],
-  ["a method that streams", { ":path": `${service}/WatchTask` }],
+  ["a method of which both sides stream", { ":path": "/stint.v1.TaskRunnerService/Run" }],
   ["no such authority", { ":authority": "a:99999" }],
 ])("a call with %s is left to connect", async (_, headers) => {
   await using served = await serve();

@@ -135,7 +135,25 @@ export class FakeController implements Controller {
 
   async *watchTasks(): AsyncGenerator<TasksChange> {}
 
-  async *watchTask(taskId: string, options: WatchTaskOptions = {}): AsyncGenerator<TaskChange> {
+  /** As of a controller, a watch is let go of as soon as its iterator is told to return, whatever it waits for. */
+  watchTask(taskId: string, options: WatchTaskOptions = {}): AsyncIterable<TaskChange> {
+    return {
+      [Symbol.asyncIterator]: () => {
+        const leaving = new AbortController();
+        options.signal?.addEventListener("abort", () => leaving.abort(), { once: true });
+        const watch = this.#watchTask(taskId, { ...options, signal: leaving.signal });
+        return {
+          next: () => watch.next(),
+          return: () => {
+            leaving.abort();
+            return watch.return(undefined);
+          },
+        };
+      },
+    };
+  }
+
+  async *#watchTask(taskId: string, options: WatchTaskOptions): AsyncGenerator<TaskChange> {
     const { signal } = options;
     let wake = (): void => {};
     const onWake = (): void => wake();

@@ -1,0 +1,44 @@
+/** A method that streams its answers over gRPC without connect's chain of iterators: from the messages of a request to the bytes of its answers. */
+import { create, type DescMessage, type DescMethodServerStreaming, type MessageInitShape } from "@bufbuild/protobuf";
+import { encodeEnvelope } from "@connectrpc/connect/protocol";
+import type { Answers, StreamCall } from "./call.ts";
+import {
+  createRequestReader,
+  type GrpcHeaders,
+  type GrpcLimits,
+  type GrpcRequest,
+  type RequestReader,
+} from "./grpc-request.ts";
+
+export interface GrpcStream {
+  readonly method: DescMethodServerStreaming;
+  readonly reader: RequestReader;
+  /** Begins the call, or rejects with the ConnectError of what is wrong with its request. */
+  open(headers: GrpcHeaders, request: GrpcRequest): Promise<Answers<object>>;
+  /** An answer with its prefix; made once for an object that several calls answer with. Throws a ConnectError where it is too large. */
+  encode(answer: object): Uint8Array;
+}
+
+export function createGrpcStream(
+  method: DescMethodServerStreaming,
+  implement: StreamCall,
+  limits: GrpcLimits,
+): GrpcStream {
+  const { reader, serialize } = createRequestReader(method, limits);
+  const encoded = new WeakMap<object, Uint8Array>();
+  return {
+    method,
+    reader,
+    async open(headers, request) {
+      return implement(await reader.readMessage(headers, request), { method });
+    },
+    encode(answer) {
+      let bytes = encoded.get(answer);
+      if (bytes === undefined) {
+        bytes = encodeEnvelope(0, serialize(create(method.output, answer as MessageInitShape<DescMessage>)));
+        encoded.set(answer, bytes);
+      }
+      return bytes;
+    },
+  };
+}
