@@ -1,29 +1,48 @@
 /**
- * What does watching cost? The server as a process of its own, and a process of watchers on grpc-js. A module of the server sets
- * the progress of its tasks; each change of a watched task is an event for each of its watchers.
+ * What does watching cost? The server as a process of its own, and a process of watchers, which read streams of Node's http2 core.
+ * A module of the server sets the progress of its tasks; each change of a watched task is an event for each of its watchers.
  *
  * 1,000 tasks   1,000 watchers, each on a task of its own, whose progress is set once a second: 1,000 events a second
  * one task      1,000 watchers on one task, whose progress is set once a second: 1,000 events at the same moment
  * ..., storm    the same with progress every 100 ms, which is as often as a watcher is told: 10,000 events a second, or what can be had
  *
- * A delay is from the change to its arrival, the sync of its commit included. The memory of a watcher is what the server's resident
- * memory grows by for each of 4,000 that are idle, after the first 1,000.
+ * The peer in the same run is a bare server on Node's http2 core that writes messages of the same size to the same watchers at
+ * the same rates: what that takes is the limit.
+ *
+ * A delay is from the change to its arrival, the sync of its commit included. Processor time is the server's for each event, the commits
+ * of changes included. The memory of a watcher is what the server's resident memory grows by for each of 4,000 that are idle, after the first 1,000.
  *
  * WATCH_SECONDS, WATCH_ROUNDS and WATCH_WATCHERS change the dose.
  */
-import { makeDirectory, startProcess, startStint } from "./support/processes.ts";
+import { type BenchProcess, makeDirectory, startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 
 const settleMs = 1_500;
+const bare = "bare http2";
 
 interface Delivered {
   readonly perSecond: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  readonly cpuUs: number;
 }
 
-/** Prints events a second, delays, and the memory of a watcher. */
+interface Asked {
+  readonly tasks: number;
+  readonly everyMs: number;
+  readonly watchers: number;
+  readonly seconds: number;
+}
+
+/** A server, and what has the watched tasks change, where that is not so from their launch on. */
+interface Watched {
+  readonly server: BenchProcess;
+  readonly address: string;
+  readonly tick: () => Promise<void>;
+}
+
+/** Prints events a second, delays, processor time, and the memory of a watcher, each of Stint and of the peer. */
 export async function run(): Promise<Row[]> {
   const watchers = dose("WATCH_WATCHERS", 1_000);
   const seconds = dose("WATCH_SECONDS", 3);
@@ -33,9 +52,12 @@ export async function run(): Promise<Row[]> {
     { name: "one task", tasks: 1, everyMs: 1_000 },
     { name: "1,000 tasks, storm", tasks: watchers, everyMs: 100 },
     { name: "one task, storm", tasks: 1, everyMs: 100 },
-  ];
+  ].flatMap((kind) => [
+    { ...kind, isBare: false },
+    { ...kind, name: `${kind.name}, ${bare}`, isBare: true },
+  ]);
   const delivered = await inTurn(
-    kinds.map((kind) => ({ name: kind.name, measure: () => deliver({ ...kind, watchers, seconds }) })),
+    kinds.map((kind) => ({ name: kind.name, measure: () => deliver({ ...kind, watchers, seconds }, kind.isBare) })),
     rounds,
   );
   const lines = kinds.map(({ name, everyMs }) => ({ name, remark: `progress every ${everyMs} ms` }));
@@ -43,62 +65,101 @@ export async function run(): Promise<Row[]> {
     ["perSecond", "events/s"],
     ["p50Ms", "p50, ms"],
     ["p99Ms", "p99, ms"],
+    ["cpuUs", "processor, µs/event"],
   ] as const) {
     const values = new Map([...delivered].map(([name, all]) => [name, all.map((each) => each[key])]));
     const title = `watch: ${watchers} watchers, ${seconds} s a round, each on a server of its own`;
     printRates({ title, unit, remark: "of each task" }, lines, values);
   }
-  const memory = await inTurn([{ name: "KiB", measure: () => memoryOf(watchers) }], rounds);
+  const memory = await inTurn(
+    [
+      { name: "Stint", measure: () => memoryOf(watchers, false) },
+      { name: bare, measure: () => memoryOf(watchers, true) },
+    ],
+    rounds,
+  );
   const title = `watch: memory of a watcher, each round on a server of its own`;
-  printRates({ title, unit: "KiB", remark: "" }, [{ name: "KiB", remark: "resident memory of the server" }], memory);
-  return rowsOf(delivered, watchers, median(memory.get("KiB") ?? []));
+  const remark = "resident memory of the server";
+  printRates(
+    { title, unit: "KiB", remark: "" },
+    [...memory.keys()].map((name) => ({ name, remark })),
+    memory,
+  );
+  return rowsOf(delivered, watchers, memory);
 }
 
-async function deliver(asked: {
-  tasks: number;
-  everyMs: number;
-  watchers: number;
-  seconds: number;
-}): Promise<Delivered> {
-  await using directory = await makeDirectory();
-  await using stint = await startStint(directory.path);
+async function deliver(asked: Asked, isBare: boolean): Promise<Delivered> {
   await using load = startProcess("watch-load");
-  await load.ask("launch", { ...asked, controller: "ticking", address: stint.address });
-  await load.ask("watch", { ...asked, controller: "ticking" });
-  await settle();
-  return await load.ask<Delivered>("measure", asked);
+  const measure = async ({ server, address, tick }: Watched): Promise<Delivered> => {
+    await load.ask("watch", { ...asked, address, controller: "ticking" });
+    await tick();
+    await settle();
+    const before = server.cpuMs();
+    const { events, ...rest } = await load.ask<Delivered & { events: number }>("measure", asked);
+    return { ...rest, cpuUs: ((server.cpuMs() - before) * 1_000) / events };
+  };
+  if (isBare) return await withBare(asked, measure);
+  return await withStint(async (stint) => {
+    await load.ask("launch", { ...asked, controller: "ticking", address: stint.address });
+    return measure(stint);
+  });
 }
 
-async function memoryOf(watchers: number): Promise<number> {
-  await using directory = await makeDirectory();
-  await using stint = await startStint(directory.path);
+async function memoryOf(watchers: number, isBare: boolean): Promise<number> {
   await using load = startProcess("watch-load");
-  await load.ask("launch", { address: stint.address, controller: "many", tasks: watchers, everyMs: 0 });
-  await load.ask("watch", { controller: "many", tasks: watchers, watchers });
-  await settle();
-  const before = stint.rssBytes();
-  const more = 4 * watchers;
-  await load.ask("watch", { controller: "many", tasks: watchers, watchers: more });
-  await settle();
-  return (stint.rssBytes() - before) / more / 1_024;
+  const measure = async ({ server, address }: Watched): Promise<number> => {
+    await load.ask("watch", { address, controller: "many", tasks: watchers, watchers });
+    await settle();
+    const before = server.rssBytes();
+    const more = 4 * watchers;
+    await load.ask("watch", { address, controller: "many", tasks: watchers, watchers: more });
+    await settle();
+    return (server.rssBytes() - before) / more / 1_024;
+  };
+  if (isBare) return await withBare({ tasks: watchers, everyMs: 0 }, measure);
+  return await withStint(async (stint) => {
+    await load.ask("launch", { address: stint.address, controller: "many", tasks: watchers, everyMs: 0 });
+    return measure(stint);
+  });
+}
+
+async function withStint<T>(measure: (watched: Watched) => Promise<T>): Promise<T> {
+  await using directory = await makeDirectory();
+  await using server = await startStint(directory.path);
+  return await measure({ server, address: server.address, tick: async () => {} });
+}
+
+async function withBare<T>(
+  ticking: Pick<Asked, "tasks" | "everyMs">,
+  measure: (watched: Watched) => Promise<T>,
+): Promise<T> {
+  await using server = startProcess("watch-peer");
+  const { address } = await server.ask<{ address: string }>("listen");
+  return await measure({ server, address, tick: () => server.ask("tick", ticking) });
 }
 
 function settle(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, settleMs));
 }
 
-function rowsOf(delivered: ReadonlyMap<string, readonly Delivered[]>, watchers: number, memoryKiB: number): Row[] {
+function rowsOf(
+  delivered: ReadonlyMap<string, readonly Delivered[]>,
+  watchers: number,
+  memory: ReadonlyMap<string, readonly number[]>,
+): Row[] {
   const rows = [...delivered].map(([name, all]) => {
     const of = (key: keyof Delivered): number => median(all.map((each) => each[key]));
-    const isStorm = name.endsWith("storm");
+    const hasTarget = !name.includes("storm") && !name.endsWith(bare);
+    const [perSecond, p50, p99, cpu] = [of("perSecond"), of("p50Ms"), of("p99Ms"), of("cpuUs")].map(inFigures);
     return {
       name: `watch: ${name}`,
-      measured: `${inFigures(of("perSecond"))} events/s, p50 ${inFigures(of("p50Ms"))} ms, p99 ${inFigures(of("p99Ms"))} ms`,
-      target: isStorm ? "" : `p99 under 10 ms, ${watchers} events/s`,
+      measured: `${perSecond} events/s, p50 ${p50} ms, p99 ${p99} ms, ${cpu} µs of processor each`,
+      target: hasTarget ? `p99 under 10 ms, ${watchers} events/s` : "",
       // Delays of what was hardly delivered say nothing.
-      met: isStorm ? undefined : of("p99Ms") < 10 && of("perSecond") > watchers * 0.9,
+      met: hasTarget ? of("p99Ms") < 10 && of("perSecond") > watchers * 0.9 : undefined,
     };
   });
-  const measured = `${inFigures(memoryKiB)} KiB`;
-  return [...rows, { name: "watch: memory of a watcher", measured, target: "under 16 KiB", met: memoryKiB < 16 }];
+  const [stint = NaN, peer = NaN] = [...memory.values()].map(median);
+  const measured = `${inFigures(stint)} KiB, ${bare} ${inFigures(peer)} KiB`;
+  return [...rows, { name: "watch: memory of a watcher", measured, target: "under 16 KiB", met: stint < 16 }];
 }

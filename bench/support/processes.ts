@@ -18,6 +18,8 @@ export interface BenchProcess extends AsyncDisposable {
   readonly pid: number;
   /** Resident memory. */
   rssBytes(): number;
+  /** Processor time so far, to 10 ms. */
+  cpuMs(): number;
 }
 
 /** One that is asked for one thing after the other. */
@@ -129,6 +131,11 @@ function processOf(child: ChildProcess, stop: () => void): BenchProcess {
   const pid = child.pid ?? 0;
   return {
     pid,
+    cpuMs: () => {
+      // What is in parentheses may hold spaces; user and system time are the 12th and 13th field behind it, in ticks of 10 ms.
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
+      return (Number(fields[11]) + Number(fields[12])) * 10;
+    },
     rssBytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1_024,
     async [Symbol.asyncDispose]() {
       process.off("exit", kill);
