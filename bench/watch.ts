@@ -94,9 +94,9 @@ async function deliver(asked: Asked, isBare: boolean): Promise<Delivered> {
     await load.ask("watch", { ...asked, address, controller: "ticking" });
     await tick();
     await settle();
-    const before = server.cpuMs();
+    const before = server.processorMs();
     const { events, ...rest } = await load.ask<Delivered & { events: number }>("measure", asked);
-    return { ...rest, cpuUs: ((server.cpuMs() - before) * 1_000) / events };
+    return { ...rest, cpuUs: ((server.processorMs() - before) * 1_000) / events };
   };
   if (isBare) return await withBare(asked, measure);
   return await withStint(async (stint) => {

@@ -17,16 +17,18 @@ const updateTimeField = 23;
 const path = "/stint.v1.TaskControllerService/WatchTask";
 
 let histogram;
+let address;
 
 await answerLines({ launch, watch, measure });
 
 /** Launches tasks that set their progress now and then. */
-async function launch({ address, controller, tasks, everyMs }) {
+async function launch({ address: server, controller, tasks, everyMs, metadata = { everyMs } }) {
+  address = server;
   const client = connectTo(address);
   const requests = Array.from({ length: tasks }, (_, i) => ({
     controller,
     taskId: `task-${i}`,
-    payload: { case: "jsonMetadata", value: JSON.stringify({ everyMs }) },
+    payload: { case: "jsonMetadata", value: JSON.stringify(metadata) },
   }));
   while (requests.length > 0) {
     await call(client, "batchLaunchTasks", { requests: requests.splice(0, launchesAtOnce) });
@@ -34,18 +36,21 @@ async function launch({ address, controller, tasks, everyMs }) {
   client.close();
 }
 
-/** So many watchers more, each of the next task in turn; resolves when all have had their first message. */
-async function watch({ address, controller, tasks, watchers }) {
+/**
+ * So many watchers more, each of the next task in turn, of the server of the tasks or of another; resolves when all have had
+ * their first message. Slow ones read no other.
+ */
+async function watch({ address: server = address, controller, tasks, watchers, slow = false }) {
   const begun = [];
   let session;
   for (let i = 0; i < watchers; i += 1) {
-    if (i % perConnection === 0) session = connect(`http://${address}`);
-    begun.push(watchOne(session, { controller, taskId: `task-${i % tasks}` }));
+    if (i % perConnection === 0) session = connect(`http://${server}`);
+    begun.push(watchOne(session, { controller, taskId: `task-${i % tasks}` }, slow));
   }
   await Promise.all(begun);
 }
 
-function watchOne(session, request) {
+function watchOne(session, request, slow) {
   const message = toBinary(WatchTaskRequestSchema, create(WatchTaskRequestSchema, request));
   const stream = session.request({
     ":method": "POST",
@@ -60,6 +65,7 @@ function watchOne(session, request) {
     stream.on("trailers", (trailers) => reject(new Error(`a watch has ended: ${JSON.stringify(trailers)}`)));
     stream.on("data", (chunk) => {
       resolve();
+      if (slow) stream.pause();
       rest = rest.byteLength === 0 ? chunk : Buffer.concat([rest, chunk]);
       while (rest.byteLength >= 5 && rest.byteLength >= 5 + rest.readUInt32BE(1)) {
         const end = 5 + rest.readUInt32BE(1);

@@ -18,8 +18,8 @@ export interface BenchProcess extends AsyncDisposable {
   readonly pid: number;
   /** Resident memory. */
   rssBytes(): number;
-  /** Processor time so far, to 10 ms. */
-  cpuMs(): number;
+  /** What it has taken of the processors since it began. */
+  processorMs(): number;
 }
 
 /** One that is asked for one thing after the other. */
@@ -131,11 +131,7 @@ function processOf(child: ChildProcess, stop: () => void): BenchProcess {
   const pid = child.pid ?? 0;
   return {
     pid,
-    cpuMs: () => {
-      // What is in parentheses may hold spaces; user and system time are the 12th and 13th field behind it, in ticks of 10 ms.
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
-      return (Number(fields[11]) + Number(fields[12])) * 10;
-    },
+    processorMs: () => ticksOf(readFileSync(`/proc/${pid}/stat`, "utf8")) * 10,
     rssBytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1_024,
     async [Symbol.asyncDispose]() {
       process.off("exit", kill);
@@ -145,6 +141,13 @@ function processOf(child: ChildProcess, stop: () => void): BenchProcess {
       await exited;
     },
   };
+}
+
+/** Of a hundredth of a second, for the process and in the kernel for it. */
+function ticksOf(stat: string): number {
+  // What is before the state is its name, in brackets.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return Number(fields[11]) + Number(fields[12]);
 }
 
 /** Resolves to the address that the server says in its log; what it says there as a warning or worse is printed. */

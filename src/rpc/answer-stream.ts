@@ -33,7 +33,7 @@ export interface StreamedCall {
 }
 
 /** A method that streams its answers, by the policy. `always`: also answered while the server cannot serve others. */
-export function streamCall<I, O>(
+export function serverStreamCall<I, O>(
   policy: CallPolicy,
   handle: (request: I, call: StreamedCall) => Streamed<O>,
   { always = false }: { always?: boolean } = {},

@@ -136,7 +136,7 @@ export function unaryCall<I, O>(
  * A method of which both sides stream, by the policy; it holds a slot until it ends. What `handle` throws when it is called
  * comes before that all slots are taken; what it returns is begun with a slot only.
  */
-export function bidiCall<I, O>(
+export function streamCall<I, O>(
   policy: CallPolicy,
   handle: (request: I, context: HandlerContext) => AsyncIterable<O>,
   options: { always?: boolean } = {},

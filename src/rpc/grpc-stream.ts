@@ -1,6 +1,7 @@
 /** A method that streams its answers over gRPC without connect's chain of iterators: from the messages of a request to the bytes of its answers. */
 import { create, type DescMessage, type DescMethodServerStreaming, type MessageInitShape } from "@bufbuild/protobuf";
 import { encodeEnvelope } from "@connectrpc/connect/protocol";
+import { createEncoder } from "../message-encoder.ts";
 import type { Answers, StreamCall } from "./call.ts";
 import {
   createRequestReader,
@@ -25,7 +26,16 @@ export function createGrpcStream(
   limits: GrpcLimits,
 ): GrpcStream {
   const { reader, serialize } = createRequestReader(method, limits);
+  const encodeMessage = createEncoder(method.output);
   const encoded = new WeakMap<object, Uint8Array>();
+
+  function encode(answer: object): Uint8Array {
+    const message = create(method.output, answer as MessageInitShape<DescMessage>);
+    const bytes = encodeMessage(message);
+    // Too large: it says so, in the words that it has for every other protocol.
+    return encodeEnvelope(0, bytes.byteLength > limits.writeMaxBytes ? serialize(message) : bytes);
+  }
+
   return {
     method,
     reader,
@@ -35,7 +45,7 @@ export function createGrpcStream(
     encode(answer) {
       let bytes = encoded.get(answer);
       if (bytes === undefined) {
-        bytes = encodeEnvelope(0, serialize(create(method.output, answer as MessageInitShape<DescMessage>)));
+        bytes = encode(answer);
         encoded.set(answer, bytes);
       }
       return bytes;

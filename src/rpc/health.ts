@@ -4,7 +4,7 @@ import type { Health, HealthCheckRequest } from "#gen/grpc/health/v1/health_pb.j
 import { HealthCheckResponse_ServingStatus as ServingStatus } from "#gen/grpc/health/v1/health_pb.js";
 import { checkText } from "../task/ids.ts";
 import { quoteInput } from "../task/quote-input.ts";
-import { streamCall } from "./answer-stream.ts";
+import { serverStreamCall } from "./answer-stream.ts";
 import { drainingError } from "./availability.ts";
 import { type CallPolicy, type Implementation, raceSignal, unaryCall } from "./call.ts";
 
@@ -60,7 +60,7 @@ export function createHealthService(policy: CallPolicy, services: readonly strin
       async () => ({ statuses: Object.fromEntries([...known].map((name) => [name, { status: status() }])) }),
       { always: true },
     ),
-    watch: streamCall(
+    watch: serverStreamCall(
       policy,
       (request: HealthCheckRequest, call) => {
         checkName(request.service);

@@ -12,7 +12,7 @@ import type {
 } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import type { ServerReflection as ServerReflectionV1Alpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { quoteInput } from "../task/quote-input.ts";
-import { bidiCall, type CallPolicy, endOnDrain, type Implementation, raceSignal } from "./call.ts";
+import { type CallPolicy, endOnDrain, type Implementation, raceSignal, streamCall } from "./call.ts";
 import type { DescriptorIndex, IndexedFile } from "./descriptor-index.ts";
 
 type Answer = MessageInitShape<typeof ServerReflectionResponseSchema>["messageResponse"];
@@ -68,7 +68,7 @@ export function createReflectionServices(
   }
 
   const v1: Implementation<typeof ServerReflection> = {
-    serverReflectionInfo: bidiCall(policy, (requests, context) => answerAll(requests, context.signal), {
+    serverReflectionInfo: streamCall(policy, (requests, context) => answerAll(requests, context.signal), {
       always: true,
     }),
   };

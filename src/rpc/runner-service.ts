@@ -23,7 +23,7 @@ import { type Clock, sleep } from "../clock.ts";
 import { ControllerError, invalidArgument } from "../controller/error.ts";
 import type { Attachment, Detachment, RemoteRunners } from "../controller/remote-link.ts";
 import type { TaskLimits } from "../task/limits.ts";
-import { bidiCall, type CallPolicy, endOnDrain, type Implementation, raceSignal } from "./call.ts";
+import { type CallPolicy, endOnDrain, type Implementation, raceSignal, streamCall } from "./call.ts";
 import { toStatus } from "./errors.ts";
 import { warmRules } from "./rules.ts";
 import { checkMessage, readMessages } from "./runner-inbound.ts";
@@ -53,7 +53,7 @@ const violationsMaxBytes = 1024;
 export function createTaskRunnerService(options: TaskRunnerServiceOptions): Implementation<typeof TaskRunnerService> {
   warmRules(TaskRunnerService);
   return {
-    run: bidiCall(options, (requests: AsyncIterable<RunRequest>, context) => run(options, requests, context)),
+    run: streamCall(options, (requests: AsyncIterable<RunRequest>, context) => run(options, requests, context)),
   };
 }
 

@@ -27,7 +27,7 @@ import type { Clock } from "../clock.ts";
 import type * as Domain from "../controller/controller.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
-import { streamCall } from "./answer-stream.ts";
+import { serverStreamCall } from "./answer-stream.ts";
 import { batchLaunchTasks } from "./batch-launch.ts";
 import { type CallContext, type CallPolicy, endOnDrain, type Implementation, unaryCall } from "./call.ts";
 import type { LaunchGate } from "./launch-gate.ts";
@@ -84,11 +84,11 @@ export function createTaskControllerService(
     cancelTask: unaryCall(options, (request: CancelTaskRequest, context) => cancelTask(options, request, context)),
     getTaskStatus: unaryCall(options, (request: GetTaskStatusRequest) => getTaskStatus(options, request)),
     listTasks: unaryCall(options, (request: ListTasksRequest) => listTasks(options, request)),
-    watchTask: streamCall(options, (request: WatchTaskRequest) => {
+    watchTask: serverStreamCall(options, (request: WatchTaskRequest) => {
       const watch = checkWatch(request);
       return watchTask(findController(options.registry, request.controller), request.taskId, watch);
     }),
-    watchTasks: streamCall(options, (request: WatchTasksRequest, { signal }) => {
+    watchTasks: serverStreamCall(options, (request: WatchTasksRequest, { signal }) => {
       const watch = { ...checkWatchTasks(request, options.limits), signal };
       if (request.controller === "") return watchTasks(options.watchAllTasks, watch);
       const controller = findController(options.registry, request.controller);
