@@ -17,7 +17,7 @@ import { parseValueKey, versionsRange } from "./level-keys.ts";
 import type { ResolvedLevelStoreOptions } from "./level-options.ts";
 import { KeyFilter } from "./level-filter.ts";
 import { Overlay } from "./level-overlay.ts";
-import { decodeRecord, noBytes, type StoredRecord } from "./record.ts";
+import { decodeRecord, noBytes, recordTypes, recordValue, type StoredRecord } from "./record.ts";
 import { StoreError } from "./store.ts";
 
 export interface Checkpoint {
@@ -65,6 +65,8 @@ export class LevelSession {
   /** Counts the rounds that are through: what was read before one may be old after it. */
   rounds = 0;
   readonly #newest: RecentMap<string, StoredRecord>;
+  /** The revisions of index entries without a value, which are most: whoever takes one away needs to know that, and nobody more. */
+  readonly #markers: RecentMap<string, number>;
   readonly #newestMaxBytes: number;
   #failure: StoreError | undefined;
   #lastWrite: Promise<void> = Promise.resolve();
@@ -73,6 +75,8 @@ export class LevelSession {
     this.db = db;
     this.options = options;
     this.#newest = new RecentMap({ maxEntries: options.cacheMaxEntries, maxWeight: options.cacheMaxBytes, weigh });
+    const maxEntries = markersForEachEntry * options.cacheMaxEntries;
+    this.#markers = new RecentMap({ maxEntries, maxWeight: Number.POSITIVE_INFINITY, weigh: () => 0 });
     this.#newestMaxBytes = options.cacheMaxBytes / 64;
   }
 
@@ -201,17 +205,29 @@ export class LevelSession {
 
   /** Remembers the newest version of a key; its bytes must be its own. */
   cacheNewest(key: string, record: StoredRecord): void {
-    if (record.end - record.start > this.#newestMaxBytes) this.#newest.delete(key);
-    else this.#newest.set(key, record);
+    if (isMarker(record)) this.#markers.set(key, record.revision);
+    const isKept = !isMarker(record) && record.end - record.start <= this.#newestMaxBytes;
+    // Also of one that is not kept: that there was nothing may be what is known so far.
+    if (isKept) this.#newest.set(key, record);
+    else this.#newest.delete(key);
   }
 
   /** Forgets what is no longer the newest version of a key. */
   uncacheNewest(key: string): void {
     this.#newest.delete(key);
+    this.#markers.delete(key);
   }
 
   /** The revision of an index entry in LevelDB; 0 for none, undefined where only LevelDB knows. */
-  readonly materializedIndex = (key: string): number | undefined => this.#newest.get(key)?.revision;
+  readonly materializedIndex = (key: string): number | undefined =>
+    this.#markers.get(key) ?? this.#newest.get(key)?.revision;
+}
+
+/** A task has about so many of them beside its own entry. */
+const markersForEachEntry = 4;
+
+function isMarker(record: StoredRecord): boolean {
+  return record.type === recordTypes.index && recordValue(record).length === 0;
 }
 
 /** The record of a materialized version, checked against the key that it lies under. */

@@ -1,0 +1,33 @@
+import { expect, test } from "vitest";
+import { openLevelStore } from "../../src/store/level-store.ts";
+import type { Change } from "../../src/store/store.ts";
+import { createFakeClock } from "../support/fake-clock.ts";
+import { bytes, eventually, FaultyDisk, makeScratch, untilFilled } from "./level-fixture.ts";
+
+const names = Array.from({ length: 100 }, (_, i) => `name ${i}`);
+const markers = names.flatMap((name) => [`waiting ${name}`, `state ${name}`]);
+
+test("index entries without a value that are on disk are taken away without a seek, and have no room where values are kept", async () => {
+  await using scratch = await makeScratch();
+  const disk = new FaultyDisk();
+  const clock = createFakeClock();
+  const store = await openLevelStore(scratch.path, { clock, cacheMaxEntries: 300, createDatabase: disk.create });
+  await untilFilled(store, disk);
+  const round = async (): Promise<void> => {
+    const before = disk.written.length;
+    await clock.advance(1_000);
+    await eventually(() => disk.written.slice(before).some((letters) => letters.includes("W")));
+    // What the round has written is known in the turn after that.
+    await store.commit([{ type: "put", key: "last", value: bytes(String(before)) }]);
+  };
+  await store.commit(names.map((key): Change => ({ type: "put", key, value: bytes(key) })));
+  await store.commit(markers.map((key): Change => ({ type: "index", key, value: bytes("") })));
+  await round();
+  const before = disk.iterators;
+  for (const key of names) expect(await store.get(key)).toBeDefined();
+  await store.commit(markers.map((key): Change => ({ type: "unindex", key })));
+  await round();
+  expect(disk.iterators - before).toBe(0);
+  expect(await store.scan({ prefix: "state ", limit: 10 })).toEqual([]);
+  await store.close();
+});
