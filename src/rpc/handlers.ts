@@ -1,5 +1,6 @@
 /**
- * The handlers of the served methods, each for gRPC, gRPC-Web and Connect; one that has one message in its request is there for the lane of gRPC, too.
+ * The handlers of the served methods, each for gRPC, gRPC-Web and Connect; one that has one message in its request is there for the lane of gRPC, too,
+ * and one that streams both ways may be implemented in batches, for gRPC.
  *
  * connect calls a message that it cannot decode INTERNAL, which is for the server's
  * own faults. For gRPC and gRPC-Web every method is therefore served as one that
@@ -10,10 +11,12 @@ import {
   createRegistry,
   type DescMessage,
   type DescMethod,
+  type DescMethodBiDiStreaming,
   type DescMethodServerStreaming,
   type DescMethodUnary,
   type DescService,
   type Message,
+  type MessageShape,
 } from "@bufbuild/protobuf";
 import {
   Code,
@@ -46,8 +49,10 @@ import {
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
 import { onAbort } from "../async/signals.ts";
+import type { BatchCall } from "./batches.ts";
 import { abortError, callCanceled, type Implementation, type StreamCall, type UnaryCall } from "./call.ts";
 import type { RequestLimit } from "./errors.ts";
+import { createGrpcBidi } from "./grpc-bidi.ts";
 import { createGrpcStream, type GrpcStream } from "./grpc-stream.ts";
 import { createGrpcUnary, type GrpcUnary } from "./grpc-unary.ts";
 import { createGzip } from "./gzip.ts";
@@ -61,25 +66,33 @@ export interface Route {
   readonly requestLimits: Readonly<Record<string, RequestLimit>>;
   /** The methods (by their local names) of which many calls may come at once, and can wait. */
   readonly givingWay: readonly string[];
+  /** What implements methods that stream both ways (by their local names) over gRPC, with many messages at once. */
+  readonly inBatches: Readonly<Record<string, BatchCall>>;
+}
+
+/** What is said of a route beside what implements it. */
+interface RouteOptions<S extends DescService> {
+  readonly requestLimits?: { readonly [M in keyof S["method"]]?: RequestLimit };
+  readonly givingWay?: readonly (keyof S["method"] & string)[];
+  readonly inBatches?: {
+    readonly [M in keyof S["method"]]?: S["method"][M] extends DescMethodBiDiStreaming<infer I, infer O>
+      ? BatchCall<MessageShape<I>, MessageShape<O>>
+      : never;
+  };
 }
 
 /** Pairs a service with what implements it, checked against it. */
 export function route<S extends DescService>(
   service: S,
   implementation: Implementation<S>,
-  {
-    requestLimits = {},
-    givingWay = [],
-  }: {
-    readonly requestLimits?: { readonly [M in keyof S["method"]]?: RequestLimit };
-    readonly givingWay?: readonly (keyof S["method"] & string)[];
-  } = {},
+  { requestLimits = {}, givingWay = [], inBatches = {} }: RouteOptions<S> = {},
 ): Route {
   return {
     service,
     implementation: implementation as Partial<Implementation<DescService>>,
     requestLimits: requestLimits as Record<string, RequestLimit>,
     givingWay,
+    inBatches: inBatches as Record<string, BatchCall>,
   };
 }
 
@@ -102,7 +115,7 @@ export function createHandlers(
 ): Map<string, ServedMethod> {
   const usual: RequestLimit = { name: "request_max_bytes", value: limits.requestMaxBytes };
   const methods = new Map<string, ServedMethod>();
-  for (const { service, implementation, requestLimits, givingWay } of routes) {
+  for (const { service, implementation, requestLimits, givingWay, inBatches } of routes) {
     for (const method of service.methods) {
       const implement = implementation[method.localName] as Function | undefined;
       if (implement === undefined) throw new Error(`${service.typeName}.${method.name} is not implemented`);
@@ -110,7 +123,7 @@ export function createHandlers(
       const forConnect = isServerStreaming(method) ? iterating(bound as StreamCall) : bound;
       const spec = createMethodImplSpec(method, forConnect as never);
       const requestLimit = requestLimits[method.localName] ?? usual;
-      const protocols = createProtocols(requestLimit, limits.responseMaxBytes);
+      const protocols = createProtocols(requestLimit, limits.responseMaxBytes, inBatches[method.localName]);
       const handler = createUniversalMethodHandler(spec, protocols);
       const grpcLimits = { requestLimit, writeMaxBytes: limits.responseMaxBytes };
       const unary = isUnary(method) ? createGrpcUnary(method, bound as UnaryCall, grpcLimits) : undefined;
@@ -147,7 +160,11 @@ function iterating(implement: StreamCall) {
 /** What a google.protobuf.Any in an answer may hold: JSON has its fields, and nothing for a type that is not known. */
 const detailTypes = createRegistry(BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema);
 
-function createProtocols(requestLimit: RequestLimit, writeMaxBytes: number): ProtocolHandlerFactory[] {
+function createProtocols(
+  requestLimit: RequestLimit,
+  writeMaxBytes: number,
+  batches: BatchCall | undefined,
+): ProtocolHandlerFactory[] {
   const options = {
     acceptCompression: [createGzip(requestLimit)],
     // Answers are never compressed: it would take the threads that the store syncs on.
@@ -164,8 +181,17 @@ function createProtocols(requestLimit: RequestLimit, writeMaxBytes: number): Pro
   const grpc = createGrpcFactory(options);
   const grpcWeb = createGrpcWebFactory(options);
   const connect = createConnectFactory(options);
+  const overGrpc = (spec: MethodImplSpec): UniversalHandler => {
+    const handler = grpc(asStreaming(spec));
+    if (batches === undefined || spec.kind !== "bidi_streaming") return handler;
+    const { method } = spec;
+    return inPlaceOf(
+      handler,
+      createGrpcBidi(method, { implement: batches, requestLimit, writeMaxBytes, otherwise: handler }),
+    );
+  };
   return [
-    Object.assign((spec: MethodImplSpec) => grpc(asStreaming(spec)), { protocolName: grpc.protocolName }),
+    Object.assign(overGrpc, { protocolName: grpc.protocolName }),
     Object.assign((spec: MethodImplSpec) => grpcWeb(asStreaming(spec)), { protocolName: grpcWeb.protocolName }),
     Object.assign((spec: MethodImplSpec) => repairing(connect(spec)), { protocolName: connect.protocolName }),
   ];
@@ -208,16 +234,13 @@ async function* readMessages<T>(messages: AsyncIterable<T>, input: DescMessage):
 /** The same handler; for a unary call, its answer to a message that cannot be decoded is INVALID_ARGUMENT, and no longer than it should be. */
 function repairing(handler: UniversalHandler): UniversalHandler {
   if (handler.method.methodKind !== "unary") return handler;
-  const repaired: UniversalHandlerFn = async (request) => repairAnswer(await handler(request), handler.method.input);
+  return inPlaceOf(handler, async (request) => repairAnswer(await handler(request), handler.method.input));
+}
+
+/** A handler of the same method and protocol, which does something else. */
+function inPlaceOf(handler: UniversalHandler, does: UniversalHandlerFn): UniversalHandler {
   const { service, method, requestPath, supportedContentType, protocolNames, allowedMethods } = handler;
-  return Object.assign(repaired, {
-    service,
-    method,
-    requestPath,
-    supportedContentType,
-    protocolNames,
-    allowedMethods,
-  });
+  return Object.assign(does, { service, method, requestPath, supportedContentType, protocolNames, allowedMethods });
 }
 
 async function repairAnswer(response: UniversalServerResponse, input: DescMessage): Promise<UniversalServerResponse> {

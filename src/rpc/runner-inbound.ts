@@ -6,14 +6,15 @@
  * 3. The reading ends with OK when the runner has closed its side and all that it had said is answered.
  * 4. However fast one runner says something, the event loop is given to others in between.
  */
-import { type DescMessage, toBinary } from "@bufbuild/protobuf";
+import type { DescMessage } from "@bufbuild/protobuf";
 import { type RunRequest, RunRequestSchema } from "#gen/stint/v1/runner_pb.js";
 import { createGiveWay } from "../async/give-way.ts";
 import { createRateLimit } from "../async/rate-limit.ts";
 import { type Clock, sleep } from "../clock.ts";
 import { invalidArgument } from "../controller/error.ts";
 import type { Attachment } from "../controller/remote-link.ts";
-import { raceSignal } from "./call.ts";
+import type { MessageReader } from "./batches.ts";
+import { abortError, raceSignal } from "./call.ts";
 import { checkRules } from "./rules.ts";
 import { runnerLimits } from "./runner-limits.ts";
 
@@ -30,17 +31,20 @@ export interface InboundOptions {
 }
 
 /** Reads all that comes. Rejects with what ends the stream: INVALID_ARGUMENT, the error of a request that cannot be read, or the reason of the signal. */
-export async function readMessages(incoming: AsyncIterator<RunRequest>, options: InboundOptions): Promise<void> {
+export async function readMessages(incoming: MessageReader<RunRequest>, options: InboundOptions): Promise<void> {
   const { attachment, clock, messagesPerSecondMax, signal } = options;
   const unwritten = new Unwritten();
   const overdue = createRateLimit(messagesPerSecondMax, clock);
   const giveWay = createGiveWay(clock);
   for (;;) {
-    const next = await raceSignal(incoming.next(), signal);
-    if (next.done === true) break;
-    const message = checkMessage(next.value);
-    unwritten.add(message, attachment.receive(message));
+    const received = incoming.take();
+    if (received === undefined) {
+      if (await raceSignal(incoming.more(), signal)) continue;
+      break;
+    }
+    unwritten.add(received.bytes, attachment.receive(checkMessage(received.message)));
     await giveWay();
+    if (signal.aborted) throw abortError(signal);
     const waitMs = overdue();
     if (waitMs < aheadMs && !unwritten.isFull) continue;
     attachment.holdBack(true);
@@ -75,9 +79,8 @@ class Unwritten {
   }
 
   /** `done` as of Attachment.receive. */
-  add(message: RunRequest, done: Promise<void> | undefined): void {
+  add(bytes: number, done: Promise<void> | undefined): void {
     if (done === undefined) return;
-    const bytes = toBinary(RunRequestSchema, message).byteLength;
     this.#count += 1;
     this.#bytes += bytes;
     const onDone = (): void => {

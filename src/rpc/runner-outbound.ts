@@ -6,7 +6,8 @@
  *
  * 1. Of several aborts of a fence the last counts, and so of several `written`: who reads slowly is told less, and nothing that is wrong. A
  *    `written` comes after the refusals before it, which it covers.
- * 2. An offer is loaded when its turn has come, so that it tells of the task as it is then. Nothing else waits for that.
+ * 2. An offer is loaded when its turn has come, so that it tells of the task as it is then. Nothing else waits for that. While what is to be
+ *    sent is waited for, the next ones follow, as many as are sent at once.
  * 3. So many answers wait at most, and no more: the runner does not read, its stream is over, and what waited is dropped.
  * 4. After its end it is told nothing more, and `onEnd` was called once.
  */
@@ -26,6 +27,11 @@ import { raceSignal } from "./call.ts";
 import { runnerLimits } from "./runner-limits.ts";
 
 const { runnerUnreadMax: unreadMax } = runnerLimits;
+/** Messages that are sent at once. */
+const batchMax = 256;
+/** Offers among them, and from how much of their texts on there are no more: one may have some hundred KiB. */
+const loadedMax = 16;
+const loadedMaxUnits = 64 * 1024;
 
 export interface OutboundOptions {
   /** The status of a refusal. */
@@ -45,8 +51,10 @@ export class RunnerOutbound implements RunnerLink {
   readonly #urgent = new Map<string, Message>();
   readonly #answers = new Map<string, Message>();
   readonly #offers: Load[] = [];
-  #loaded: TaskOffer | undefined;
+  readonly #loaded: TaskOffer[] = [];
   #isLoading = false;
+  /** Somebody waits for what is to be sent. */
+  #isPulled = false;
   /** With what the stream ends. */
   #end: { readonly error: Error | undefined } | undefined;
   #count = 0;
@@ -76,6 +84,7 @@ export class RunnerOutbound implements RunnerLink {
   offer(load: Load): void {
     if (this.#end !== undefined) return;
     this.#offers.push(load);
+    this.#loadOffer();
     this.#wake();
   }
 
@@ -88,23 +97,29 @@ export class RunnerOutbound implements RunnerLink {
     this.#finish({ error: undefined });
   }
 
-  /** What is to be sent, as it comes. Ends as the stream is to end; throws the signal's reason when that is aborted and nothing is queued. */
-  async *messages(signal: AbortSignal): AsyncGenerator<RunResponse> {
+  /**
+   * What is to be sent, in order, as much at once as there is when `turn` has passed since the first of it came. Ends as the stream is to end; throws
+   * the signal's reason when that is aborted and nothing is queued.
+   */
+  async *batches(signal: AbortSignal, turn: () => Promise<void>): AsyncGenerator<readonly RunResponse[]> {
     for (;;) {
-      const message = this.#take();
-      if (message !== undefined) {
-        yield create(RunResponseSchema, { message });
+      const batch = this.#takeBatch();
+      if (batch.length > 0) {
+        yield batch;
         continue;
       }
       if (this.#end !== undefined) {
         if (this.#end.error !== undefined) throw this.#end.error;
         return;
       }
+      this.#isPulled = true;
       this.#loadOffer();
       const woken = new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
       await raceSignal(woken, signal);
+      await turn();
+      this.#isPulled = false;
     }
   }
 
@@ -126,35 +141,50 @@ export class RunnerOutbound implements RunnerLink {
     if (this.#end !== undefined) return;
     this.#end = end;
     this.#offers.length = 0;
-    this.#loaded = undefined;
+    this.#loaded.length = 0;
     this.#wake();
     this.#options.onEnd();
   }
 
-  #take(): Message | undefined {
-    const queued = takeFirst(this.#urgent) ?? takeFirst(this.#answers);
-    if (queued !== undefined || this.#loaded === undefined) return queued;
-    const value = this.#loaded;
-    this.#loaded = undefined;
-    return { case: "offer", value };
+  #takeBatch(): RunResponse[] {
+    const batch: RunResponse[] = [];
+    for (let message = this.#take(); message !== undefined; message = this.#take()) {
+      batch.push(create(RunResponseSchema, { message }));
+      if (batch.length === batchMax) break;
+    }
+    return batch;
   }
 
-  /** Loads the next offer, if it is one's turn and none is being loaded. */
+  #take(): Message | undefined {
+    const queued = takeFirst(this.#urgent) ?? takeFirst(this.#answers);
+    if (queued !== undefined) return queued;
+    const value = this.#loaded.shift();
+    return value && { case: "offer", value };
+  }
+
+  get #hasRoom(): boolean {
+    let units = 0;
+    for (const { status } of this.#loaded) units += (status?.metadata.length ?? 0) + (status?.result?.length ?? 0);
+    return this.#loaded.length < loadedMax && units < loadedMaxUnits;
+  }
+
+  /** Loads the next offer, if it is one's turn and none is being loaded. While somebody waits for what is to be sent, those behind it follow. */
   #loadOffer(): void {
-    if (this.#isLoading) return;
+    if (this.#isLoading || !this.#isPulled || !this.#hasRoom) return;
     const load = this.#offers.shift();
     if (load === undefined) return;
     this.#isLoading = true;
     load()
       .then(
         (offer) => {
-          if (this.#end === undefined) this.#loaded = offer;
+          if (this.#end === undefined && offer !== undefined) this.#loaded.push(offer);
         },
         (error: unknown) => this.#options.onUnloadable(error),
       )
       .finally(() => {
         this.#isLoading = false;
         this.#wake();
+        this.#loadOffer();
       });
   }
 }

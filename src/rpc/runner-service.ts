@@ -14,15 +14,18 @@ import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import {
   type RunnerHello,
   type RunRequest,
+  RunRequestSchema,
   type RunResponse,
   RunResponseSchema,
   TaskRunnerService,
 } from "#gen/stint/v1/runner_pb.js";
+import { nextTurn } from "../async/next-turn.ts";
 import { onAbort } from "../async/signals.ts";
 import { type Clock, sleep } from "../clock.ts";
 import { ControllerError, invalidArgument } from "../controller/error.ts";
 import type { Attachment, Detachment, RemoteRunners } from "../controller/remote-link.ts";
 import type { TaskLimits } from "../task/limits.ts";
+import { type BatchCall, eachAlone, MessageReader } from "./batches.ts";
 import { type CallPolicy, endOnDrain, type Implementation, raceSignal, streamCall } from "./call.ts";
 import { toStatus } from "./errors.ts";
 import { warmRules } from "./rules.ts";
@@ -51,19 +54,29 @@ const helloMaxMs = 10_000;
 const violationsMaxBytes = 1024;
 
 export function createTaskRunnerService(options: TaskRunnerServiceOptions): Implementation<typeof TaskRunnerService> {
-  warmRules(TaskRunnerService);
+  const inBatches = createRunInBatches(options);
   return {
-    run: streamCall(options, (requests: AsyncIterable<RunRequest>, context) => run(options, requests, context)),
+    async *run(requests, context) {
+      for await (const batch of inBatches(eachAlone(requests, RunRequestSchema), context)) yield* batch;
+    },
   };
 }
 
+/** The method Run of the service, with many messages at once. */
+export function createRunInBatches(options: TaskRunnerServiceOptions): BatchCall<RunRequest, RunResponse> {
+  warmRules(TaskRunnerService);
+  return streamCall(options, (requests: Requests, context) => run(options, requests, context));
+}
+
+type Requests = Parameters<BatchCall<RunRequest, RunResponse>>[0];
+
 async function* run(
   options: TaskRunnerServiceOptions,
-  requests: AsyncIterable<RunRequest>,
+  requests: Requests,
   context: HandlerContext,
-): AsyncGenerator<RunResponse> {
+): AsyncGenerator<readonly RunResponse[]> {
   using ending = endOnDrain(options, context.signal);
-  const incoming = requests[Symbol.asyncIterator]();
+  const incoming = new MessageReader(requests);
   const hello = await readHello(incoming, options.clock, ending.signal);
   const runners = await raceSignal(options.openRunners(hello.controller), ending.signal);
   const stream = new RunnerStream(options, context.method.name);
@@ -72,12 +85,12 @@ async function* run(
     const { welcome } = stream.attach(runners, hello);
     Object.assign(welcome.limits, limitsOf(options));
     stream.read(incoming);
-    yield create(RunResponseSchema, { message: { case: "welcome", value: welcome } });
-    yield* stream.outbound.messages(ending.signal);
+    yield [create(RunResponseSchema, { message: { case: "welcome", value: welcome } })];
+    yield* stream.outbound.batches(ending.signal, nextTurn);
   } finally {
     offAbort();
     stream.detach("broken");
-    incoming.return?.().catch(() => {});
+    incoming.stop();
   }
 }
 
@@ -95,7 +108,7 @@ function limitsOf({ limits }: TaskRunnerServiceOptions): Record<string, bigint> 
   };
 }
 
-async function readHello(incoming: AsyncIterator<RunRequest>, clock: Clock, signal: AbortSignal): Promise<RunnerHello> {
+async function readHello(incoming: MessageReader<RunRequest>, clock: Clock, signal: AbortSignal): Promise<RunnerHello> {
   const done = new AbortController();
   const late = sleep(clock, helloMaxMs, done.signal).then((): never => {
     throw new ConnectError(`there was no hello within ${helloMaxMs} ms`, Code.DeadlineExceeded);
@@ -103,8 +116,9 @@ async function readHello(incoming: AsyncIterator<RunRequest>, clock: Clock, sign
   // When the hello is there, nobody listens to that.
   late.catch(() => {});
   try {
-    const next = await raceSignal(Promise.race([incoming.next(), late]), signal);
-    const message = next.done === true ? undefined : checkMessage(next.value).message;
+    await raceSignal(Promise.race([incoming.more(), late]), signal);
+    const received = incoming.take();
+    const message = received && checkMessage(received.message).message;
     if (message?.case === "hello") return message.value;
     throw invalidArgument([{ field: "hello", description: "must be the first message" }]);
   } finally {
@@ -138,7 +152,7 @@ class RunnerStream {
   }
 
   /** Passes on what the runner says, until it or the stream is at its end. */
-  read(incoming: AsyncIterator<RunRequest>): void {
+  read(incoming: MessageReader<RunRequest>): void {
     const attachment = this.#attachment;
     if (attachment === undefined) throw new Error("the stream is not attached");
     const { clock, limits } = this.#options;

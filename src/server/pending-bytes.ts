@@ -44,6 +44,19 @@ export class PendingBytes {
     return this.#length < size ? undefined : this.#take(size);
   }
 
+  /** As many whole messages as they begin with, prefixes included, in one piece; undefined for none. Throws as takeMessage for the first. */
+  takeMessages(limit: RequestLimit): Buffer | undefined {
+    let end = 0;
+    while (end + prefixBytes <= this.#length) {
+      const messageBytes = this.#bytes.readUInt32BE(end + 1);
+      if (end === 0) checkSize(messageBytes, limit);
+      const next = end + prefixBytes + messageBytes;
+      if (messageBytes > limit.value || next > this.#length) break;
+      end = next;
+    }
+    return end === 0 ? undefined : this.#take(end);
+  }
+
   /** The first bytes, which are the caller's from now on. */
   #take(count: number): Buffer {
     const taken = this.#bytes.subarray(0, count);

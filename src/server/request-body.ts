@@ -1,11 +1,11 @@
 /**
- * The body of a request, message by message, within its limits.
+ * The body of a request, in whole messages, within its limits.
  *
  * It owns the reading of one request.
  *
  * 1. A message that says it is longer than the limit is refused when its five bytes
  *    of prefix are there, or by the content-length: nothing is allocated for it.
- * 2. A message is passed on when it is whole. What is under way is counted, for all
+ * 2. A message is passed on when it is whole, with those that came with it. What is under way is counted, for all
  *    requests together, and given back when the reading ends in whatever way. The request whose
  *    bytes would be too many is refused: streams that were opened in time must not fill the memory later.
  * 3. A message that is not whole `receiveMaxMs` after it was begun (the first one: after
@@ -55,7 +55,7 @@ export interface BodyOptions {
   readonly mayPause: boolean;
 }
 
-/** The body's messages, prefix included, each in one piece; the rest of a message that the client did not finish comes as it is. */
+/** The body's messages, prefixes included, those that came together in one piece; the rest of a message that the client did not finish comes as it is. */
 export async function* readBody(request: NodeRequest, options: BodyOptions): AsyncGenerator<Uint8Array> {
   const { budget, messageLimit, enveloped, mayPause } = options;
   const chunks = request.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>;
@@ -72,9 +72,9 @@ export async function* readBody(request: NodeRequest, options: BodyOptions): Asy
       if (!enveloped) checkSize(pending.byteLength, messageLimit);
       let isNew = false;
       if (enveloped) {
-        for (let message = pending.takeMessage(messageLimit); message; message = pending.takeMessage(messageLimit)) {
-          budget.giveBack(message.byteLength);
-          yield message;
+        for (let whole = pending.takeMessages(messageLimit); whole; whole = pending.takeMessages(messageLimit)) {
+          budget.giveBack(whole.byteLength);
+          yield whole;
           isNew = true;
         }
       }

@@ -25,7 +25,7 @@ import { createHealthService } from "../rpc/health.ts";
 import { createReflectionServices } from "../rpc/reflection.ts";
 import { LaunchGate } from "../rpc/launch-gate.ts";
 import type { ControllerRegistry } from "../rpc/registry.ts";
-import { createTaskRunnerService, type OpenRunners } from "../rpc/runner-service.ts";
+import { createRunInBatches, createTaskRunnerService, type OpenRunners } from "../rpc/runner-service.ts";
 import { createTaskControllerService } from "../rpc/service.ts";
 import { createStreamSlots } from "../rpc/stream-slots.ts";
 import type { OpenTasksWatch } from "../rpc/watch-stream.ts";
@@ -77,12 +77,15 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     forgetController: options.forgetController,
     describeServer: options.describeServer,
   });
+  const runnerOptions = { ...policy, clock, limits, openRunners: options.openRunners };
   const routes = [
     route(TaskControllerService, service, {
       requestLimits: { batchLaunchTasks: { name: "batch_request_max_bytes", value: limits.batchRequestMaxBytes } },
       givingWay: ["launchTask", "batchLaunchTasks"],
     }),
-    route(TaskRunnerService, createTaskRunnerService({ ...policy, clock, limits, openRunners: options.openRunners })),
+    route(TaskRunnerService, createTaskRunnerService(runnerOptions), {
+      inBatches: { run: createRunInBatches(runnerOptions) },
+    }),
     route(Health, createHealthService(policy, [TaskControllerService.typeName, TaskRunnerService.typeName])),
   ];
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));

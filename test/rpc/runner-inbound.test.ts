@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { type RunRequest, RunnerWelcomeSchema, RunRequestSchema } from "#gen/stint/v1/runner_pb.js";
 import type { Attachment } from "../../src/controller/remote-link.ts";
+import { eachAlone, MessageReader } from "../../src/rpc/batches.ts";
 import { readMessages } from "../../src/rpc/runner-inbound.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 
@@ -33,7 +34,12 @@ function readAll(messages: readonly RunRequest[], options: { onDisk?: boolean; p
     detach: () => {},
   };
   const { perSecond: messagesPerSecondMax = 1_000_000 } = options;
-  readMessages(say(), { attachment, clock, messagesPerSecondMax, signal: stop.signal }).then(
+  readMessages(new MessageReader(eachAlone(say(), RunRequestSchema)), {
+    attachment,
+    clock,
+    messagesPerSecondMax,
+    signal: stop.signal,
+  }).then(
     () => outcomes.push("finished"),
     (error: Error) => outcomes.push(error.message),
   );

@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
+import { TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import {
   AbortReason,
   RunnerKeepaliveSchema,
@@ -22,7 +23,7 @@ function openOutbound() {
     onEnd: () => ends.push("ended"),
   });
   const leaving = new AbortController();
-  const messages = link.messages(leaving.signal);
+  const messages = eachOf(link.batches(leaving.signal, () => Promise.resolve()));
   return {
     link,
     ends,
@@ -44,6 +45,10 @@ function openOutbound() {
       return taken;
     },
   };
+}
+
+async function* eachOf(batches: AsyncIterable<readonly RunResponse[]>): AsyncGenerator<RunResponse> {
+  for await (const batch of batches) yield* batch;
 }
 
 function offerOf(taskId: string): TaskOffer {
@@ -99,6 +104,49 @@ describe("what a runner is told", () => {
     // It is taken back while it is loaded.
     resolveFirst(undefined);
     expect([await take(1), loads]).toEqual([["offer second"], ["first", "second"]]);
+  });
+
+  test("is as much at once as there is when a turn has passed, offers too, sixteen at most", async () => {
+    const { link, leaving, written, offer } = openOutbound();
+    let pass = (): void => {};
+    const turn = (): Promise<void> => new Promise((resolve) => (pass = resolve));
+    const batches = link.batches(leaving.signal, turn);
+    const next = batches.next();
+    for (let i = 0; i < 20; i += 1) offer(`${i}`);
+    written("a", 1);
+    await new Promise(setImmediate);
+    written("b", 1);
+    pass();
+    const batch: readonly RunResponse[] = (await next).value ?? [];
+    const offers = Array.from({ length: 16 }, (_, i) => `offer ${i}`);
+    expect(batch.map(describeMessage)).toEqual(["written a 1", "written b 1", ...offers]);
+    await batches.return(undefined);
+  });
+
+  test("is not many large offers at once", async () => {
+    const { link, leaving } = openOutbound();
+    const batches = link.batches(leaving.signal, () => new Promise(setImmediate));
+    const status = create(TaskStatusSchema, { metadata: "x".repeat(40 * 1024) });
+    for (let i = 0; i < 4; i += 1) link.offer(async () => create(TaskOfferSchema, { taskId: `${i}`, status }));
+    const sizes = [(await batches.next()).value?.length, (await batches.next()).value?.length];
+    expect(sizes).toEqual([2, 2]);
+  });
+
+  test("is no offer that was loaded while nobody could send it", async () => {
+    const { link, leaving } = openOutbound();
+    const loads: string[] = [];
+    const batches = link.batches(leaving.signal, () => Promise.resolve());
+    const next = batches.next();
+    const load = (taskId: string) => async () => {
+      loads.push(taskId);
+      return offerOf(taskId);
+    };
+    link.offer(load("a"));
+    expect((await next).value?.map(describeMessage)).toEqual(["offer a"]);
+    link.offer(load("b"));
+    await new Promise(setImmediate);
+    expect(loads).toEqual(["a"]);
+    expect((await batches.next()).value?.map(describeMessage)).toEqual(["offer b"]);
   });
 
   test("leaves out an offer that cannot be loaded", async () => {

@@ -203,6 +203,11 @@ export const realPorts: readonly RealPort[] = [
     because: "watchers are told a few in each turn of the event loop, which no clock tells",
   },
   {
+    in: "src/async/next-turn.ts",
+    reads: ["setImmediate"],
+    because: "what is said in one turn of the event loop goes out as one write",
+  },
+  {
     in: "src/store/level-filter.ts",
     reads: ["setImmediate"],
     because: "a walk over all keys gives way to calls after each page",
