@@ -1,5 +1,6 @@
 /**
- * What a runner says on its stream: read no faster than it may be said, and no further than what is not on disk yet has room.
+ * What a runner says on its stream: read no faster than it may be said, and no further than what is not on disk yet has room. What answers
+ * offers may be said as fast as these come.
  *
  * 1. A message that breaks a rule of the proto is not passed on, and ends the reading with INVALID_ARGUMENT.
  * 2. While it does not read because the runner has sent too much, the controller knows: the runner's lease stands still.
@@ -26,13 +27,15 @@ export interface InboundOptions {
   readonly attachment: Attachment;
   readonly clock: Clock;
   readonly messagesPerSecondMax: number;
+  /** Whether there is room for one more message beside that rate, which is taken by that. */
+  readonly takeAllowance: () => boolean;
   /** Ends the reading. */
   readonly signal: AbortSignal;
 }
 
 /** Reads all that comes. Rejects with what ends the stream: INVALID_ARGUMENT, the error of a request that cannot be read, or the reason of the signal. */
 export async function readMessages(incoming: MessageReader<RunRequest>, options: InboundOptions): Promise<void> {
-  const { attachment, clock, messagesPerSecondMax, signal } = options;
+  const { attachment, clock, messagesPerSecondMax, takeAllowance, signal } = options;
   const unwritten = new Unwritten();
   const overdue = createRateLimit(messagesPerSecondMax, clock);
   const giveWay = createGiveWay(clock);
@@ -45,7 +48,7 @@ export async function readMessages(incoming: MessageReader<RunRequest>, options:
     unwritten.add(received.bytes, attachment.receive(checkMessage(received.message)));
     await giveWay();
     if (signal.aborted) throw abortError(signal);
-    const waitMs = overdue();
+    const waitMs = takeAllowance() ? 0 : overdue();
     if (waitMs < aheadMs && !unwritten.isFull) continue;
     attachment.holdBack(true);
     if (waitMs >= aheadMs) await sleep(clock, waitMs, signal);

@@ -7,4 +7,8 @@ export const runnerLimits = {
   runnerUnwrittenMaxBytes: 1024 * 1024,
   /** Answers that one runner may leave unread. */
   runnerUnreadMax: 4_096,
+  /** Messages that each offer brings room for beside the rate: its acceptance, the end, and two writes. */
+  messagesForEachOffer: 4,
+  /** How many of these may be left for later. */
+  allowanceMax: 4_000,
 } as const;

@@ -10,6 +10,7 @@
  *    sent is waited for, the next ones follow, as many as are sent at once.
  * 3. So many answers wait at most, and no more: the runner does not read, its stream is over, and what waited is dropped.
  * 4. After its end it is told nothing more, and `onEnd` was called once.
+ * 5. What was offered has to be answered: each offer brings room for some messages beside the rate that there is for all others.
  */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { StatusSchema } from "#gen/google/rpc/status_pb.js";
@@ -26,7 +27,7 @@ import type { Refusal, RunnerLink } from "../controller/remote-link.ts";
 import { raceSignal } from "./call.ts";
 import { runnerLimits } from "./runner-limits.ts";
 
-const { runnerUnreadMax: unreadMax } = runnerLimits;
+const { runnerUnreadMax: unreadMax, messagesForEachOffer, allowanceMax } = runnerLimits;
 /** Messages that are sent at once. */
 const batchMax = 256;
 /** Offers among them, and from how much of their texts on there are no more: one may have some hundred KiB. */
@@ -55,6 +56,8 @@ export class RunnerOutbound implements RunnerLink {
   #isLoading = false;
   /** Somebody waits for what is to be sent. */
   #isPulled = false;
+  /** How many messages it may say beside its rate. */
+  #allowance = 0;
   /** With what the stream ends. */
   #end: { readonly error: Error | undefined } | undefined;
   #count = 0;
@@ -159,7 +162,16 @@ export class RunnerOutbound implements RunnerLink {
     const queued = takeFirst(this.#urgent) ?? takeFirst(this.#answers);
     if (queued !== undefined) return queued;
     const value = this.#loaded.shift();
-    return value && { case: "offer", value };
+    if (value === undefined) return undefined;
+    this.#allowance = Math.min(this.#allowance + messagesForEachOffer, allowanceMax);
+    return { case: "offer", value };
+  }
+
+  /** Whether the runner says something that it has room for by what it was offered; if so there is room for one message less. */
+  takeAllowance(): boolean {
+    if (this.#allowance === 0) return false;
+    this.#allowance -= 1;
+    return true;
   }
 
   get #hasRoom(): boolean {

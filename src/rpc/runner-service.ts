@@ -43,7 +43,7 @@ export interface TaskRunnerServiceOptions extends CallPolicy {
   readonly clock: Clock;
   readonly limits: TaskLimits & {
     readonly requestMaxBytes: number;
-    /** How many messages of one stream are read in a second. */
+    /** How many messages of one stream are read in a second, beside those that its offers bring room for. */
     readonly runnerMessagesPerSecondMax: number;
   };
   readonly openRunners: OpenRunners;
@@ -157,7 +157,8 @@ class RunnerStream {
     if (attachment === undefined) throw new Error("the stream is not attached");
     const { clock, limits } = this.#options;
     const { runnerMessagesPerSecondMax: messagesPerSecondMax } = limits;
-    readMessages(incoming, { attachment, clock, messagesPerSecondMax, signal: this.#over.signal }).then(
+    const takeAllowance = (): boolean => this.outbound.takeAllowance();
+    readMessages(incoming, { attachment, clock, messagesPerSecondMax, takeAllowance, signal: this.#over.signal }).then(
       () => {
         this.detach("finished");
         this.outbound.finish();

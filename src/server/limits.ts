@@ -52,7 +52,7 @@ export interface ServerLimits {
   readonly runnersMax: number;
   /** Controllers that runners have made by connecting. */
   readonly runnerControllersMax: number;
-  /** Messages of one runner that are read in a second. */
+  /** Messages of one runner that are read in a second, beside those that its offers bring room for. */
   readonly runnerMessagesPerSecondMax: number;
   /** Launches are refused while the disk of the store has less room than this. */
   readonly diskReserveBytes: number;

@@ -9,7 +9,10 @@ import { createFakeClock } from "../support/fake-clock.ts";
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 /** A runner that says all of `messages` as fast as it is read, and what becomes of that. */
-function readAll(messages: readonly RunRequest[], options: { onDisk?: boolean; perSecond?: number } = {}) {
+function readAll(
+  messages: readonly RunRequest[],
+  options: { onDisk?: boolean; perSecond?: number; allowance?: number } = {},
+) {
   const clock = createFakeClock();
   const stop = new AbortController();
   const open: Array<() => void> = [];
@@ -33,11 +36,14 @@ function readAll(messages: readonly RunRequest[], options: { onDisk?: boolean; p
     },
     detach: () => {},
   };
-  const { perSecond: messagesPerSecondMax = 1_000_000 } = options;
+  const { perSecond: messagesPerSecondMax = 1_000_000, allowance = 0 } = options;
+  let left = allowance;
+  const takeAllowance = (): boolean => (left -= 1) >= 0;
   readMessages(new MessageReader(eachAlone(say(), RunRequestSchema)), {
     attachment,
     clock,
     messagesPerSecondMax,
+    takeAllowance,
     signal: stop.signal,
   }).then(
     () => outcomes.push("finished"),
@@ -96,6 +102,12 @@ test("what is done with at once is read at the rate that there is, and the lease
   expect(counts.received).toBeGreaterThanOrEqual(2_000);
   expect(counts.received).toBeLessThanOrEqual(2_050);
   expect(counts.pauses).toBeLessThanOrEqual(30);
+});
+
+test("what it has room for by its offers is read at once, and the rate is for all the rest", async () => {
+  const { counts } = readAll(keepalives(10_000), { onDisk: true, perSecond: 1_000, allowance: 3_000 });
+  await settle();
+  expect(counts).toMatchObject({ received: 4_050, isHeldBack: true });
 });
 
 test("the end of the runner's side is the end when all that it had said is answered, and nothing is offered meanwhile", async () => {

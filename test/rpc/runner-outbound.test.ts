@@ -149,6 +149,23 @@ describe("what a runner is told", () => {
     expect((await batches.next()).value?.map(describeMessage)).toEqual(["offer b"]);
   });
 
+  test("is an offer with room for four messages of the runner's, once it is sent, and for 4,000 in all", async () => {
+    const { link, offer, take } = openOutbound();
+    const takeAll = (): number => {
+      let count = 0;
+      while (link.takeAllowance()) count += 1;
+      return count;
+    };
+    link.offer(async () => undefined);
+    offer("a");
+    expect(takeAll()).toBe(0);
+    await take(1);
+    expect(takeAll()).toBe(4);
+    for (let i = 0; i < 1_100; i += 1) offer(`${i}`);
+    await take(1_100);
+    expect(takeAll()).toBe(4_000);
+  });
+
   test("leaves out an offer that cannot be loaded", async () => {
     const { link, offer, unloadable, take } = openOutbound();
     link.offer(() => Promise.reject(new Error("damaged")));
