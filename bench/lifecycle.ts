@@ -5,16 +5,16 @@
  * stint        synced: every one of these steps is on disk before the next
  * ceiling      four changes of 200 bytes a task on bare LevelDB, synced, in the best layout known (bench/ceiling.ts, "journal+")
  * bullmq       on redis-server, append-only file, fsync each second: weaker; add with a job id, one updateProgress
- * bullmq sync  the same with fsync always, one round: the equal
+ * bullmq sync  the same with fsync always: the equal
  *
- * The peer is measured where `bullmq` can be imported and `redis-server` is on the PATH:
- * npm install --no-save bullmq, and the package redis-server of the system.
+ * The peer is measured where `bullmq` and its `ioredis` can be imported and `redis-server` is on the PATH:
+ * npm install --no-save bullmq ioredis, and the package redis-server of the system.
  *
  * LIFECYCLE_TASKS and LIFECYCLE_ROUNDS change the dose.
  */
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { ceiling } from "./support/bare-level.ts";
 import { openController, openStore } from "./support/product.ts";
+import { type Appendfsync, missingRedis, startRedis } from "./support/redis.ts";
 import { type Contender, dose, measureInTurn, median, printRates, shareOf, type Subject } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 
@@ -54,7 +54,7 @@ function against(peer: string, target: number, rate: string, rates: ReadonlyMap<
 
 const bullmq: readonly Contender[] = [
   { name: "bullmq", synced: "within a second", open: (directory) => openBullmq(directory, "everysec") },
-  { name: "bullmq sync", synced: "each command", open: (directory) => openBullmq(directory, "always"), rounds: 1 },
+  { name: "bullmq sync", synced: "each command", open: (directory) => openBullmq(directory, "always") },
 ];
 
 async function openStint(directory: string): Promise<Subject> {
@@ -79,13 +79,13 @@ async function openStint(directory: string): Promise<Subject> {
 
 /** Why the peer cannot be measured; undefined when it can. */
 async function missingPeer(): Promise<string | undefined> {
-  if (spawnSync("redis-server", ["--version"]).status !== 0)
-    return "no redis-server on the PATH (the system's package redis-server)";
+  const missing = missingRedis();
+  if (missing !== undefined) return missing;
   try {
     await importBullmq();
     return undefined;
   } catch {
-    return "the package bullmq is not installed (npm install --no-save bullmq)";
+    return "the packages bullmq and ioredis are not installed (npm install --no-save bullmq ioredis)";
   }
 }
 
@@ -107,15 +107,16 @@ interface Bullmq {
 }
 
 async function importBullmq(): Promise<Bullmq> {
-  const name = "bullmq";
+  const [client, name] = ["ioredis", "bullmq"];
+  // BullMQ imports its client itself, but only when it connects, and without that tries again for ever.
+  await import(client);
   return (await import(name)) as Bullmq;
 }
 
-async function openBullmq(directory: string, appendfsync: "everysec" | "always"): Promise<Subject> {
+async function openBullmq(directory: string, appendfsync: Appendfsync): Promise<Subject> {
   const { Queue, Worker } = await importBullmq();
-  const port = 17_000 + Math.floor(Math.random() * 10_000);
-  const redis = await startRedis(directory, port, appendfsync);
-  const connection = { host: "127.0.0.1", port, maxRetriesPerRequest: null };
+  const redis = await startRedis(directory, appendfsync);
+  const connection = { host: "127.0.0.1", port: redis.port, maxRetriesPerRequest: null };
   const ended = new Map<string, () => void>();
   const queue = new Queue("bench", { connection });
   const worker = new Worker("bench", (job) => job.updateProgress(1), { connection, concurrency: inFlight });
@@ -133,32 +134,7 @@ async function openBullmq(directory: string, appendfsync: "everysec" | "always")
     async close() {
       await worker.close();
       await queue.close();
-      redis.kill();
+      await redis[Symbol.asyncDispose]();
     },
   };
-}
-
-function startRedis(directory: string, port: number, appendfsync: string): Promise<ChildProcess> {
-  const flags = [
-    "--port",
-    String(port),
-    "--bind",
-    "127.0.0.1",
-    "--dir",
-    directory,
-    "--save",
-    "",
-    "--appendonly",
-    "yes",
-  ];
-  const redis = spawn("redis-server", [...flags, "--appendfsync", appendfsync], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  return new Promise((resolve, reject) => {
-    redis.once("error", reject);
-    redis.once("exit", () => reject(new Error("redis-server did not start")));
-    redis.stdout?.on("data", (text: Buffer) => {
-      if (text.includes("Ready to accept connections")) resolve(redis);
-    });
-  });
 }

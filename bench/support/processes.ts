@@ -125,7 +125,8 @@ function spawnNode(args: readonly string[], stdio: Array<"pipe" | "ignore" | "in
   return spawn(process.execPath, [...profile, ...args], { stdio, env: { ...process.env, npm_lifecycle_event: "" } });
 }
 
-function processOf(child: ChildProcess, stop: () => void): BenchProcess {
+/** A child of this process that ends with it; at the end of its scope it is stopped, and waited for. */
+export function processOf(child: ChildProcess, stop: () => void): BenchProcess {
   const kill = (): void => void child.kill("SIGKILL");
   process.once("exit", kill);
   const pid = child.pid ?? 0;
