@@ -1,7 +1,9 @@
-// A remote runner as docs/runners.md has it, whose tasks do nothing. It notes how long after their launch tasks reach it.
+// A remote runner as docs/runners.md has it, whose tasks do nothing, or set progress as their metadata says. It notes how long after
+// their launch tasks reach it.
 import { build } from "hdr-histogram-js";
 import { runRemote } from "stint/runner";
 import { answerLines } from "./answer-lines.mjs";
+import { runner as progress } from "./progress.mjs";
 
 const histogram = build({
   lowestDiscernibleValue: 1,
@@ -13,12 +15,12 @@ let drain = () => closed;
 
 await answerLines({
   /** Connects to the server; it may take tasks by the time that it is. */
-  async connect({ address, controller, capacity }) {
+  async connect({ address, controller, capacity, setsProgress = false }) {
     ({ closed, drain } = runRemote({
       target: address,
       controller,
       capacity,
-      runner: { onTaskPending, onTaskRunning() {} },
+      runner: setsProgress ? progress : { onTaskPending, onTaskRunning() {} },
     }));
     closed.catch((error) => console.error(error));
   },

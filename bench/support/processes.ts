@@ -72,12 +72,14 @@ const modules = {
 };
 const controllers = [
   { name: "remote", runner: { remote: {} } },
+  { name: "remote-progress", runner: { remote: {} } },
   { name: "module", runner: { module: "nothing.mjs" } },
   { name: "many", runner: { module: "holding.mjs" } },
   { name: "ticking", runner: { module: "ticking.mjs" } },
+  { name: "progress", runner: { module: join(root, "bench/processes/progress.mjs") } },
 ];
 /** Far above what one client may do otherwise: what is measured is what the server can, not what it lets one client do. */
-const limits = {
+const raised = {
   streamOpensPerSecondMax: 1_000_000,
   runnerMessagesPerSecondMax: 1_000_000,
   streamsPerSessionMax: 10_000,
@@ -92,11 +94,11 @@ export async function makeDirectory(): Promise<{ readonly path: string } & Async
 }
 
 /**
- * Starts the server as it is built, with its store in `directory`. Its controller "remote" is for runners that connect, "module"
+ * Starts the server as it is built, with its store in `directory`. Its controllers "remote" and "remote-progress" are for runners that connect, "module"
  * runs a module that does nothing, "many" one whose tasks do not end, "ticking" one whose tasks
- * set their progress every metadata.everyMs.
+ * set their progress every metadata.everyMs, "progress" that of bench/processes/.
  */
-export async function startStint(directory: string): Promise<StintProcess> {
+export async function startStint(directory: string, limits: object = raised): Promise<StintProcess> {
   for (const [name, source] of Object.entries(modules)) await writeFile(join(directory, name), source);
   // JSON is YAML.
   await writeFile(join(directory, "stint.yaml"), JSON.stringify({ limits, controllers }));
