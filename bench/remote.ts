@@ -4,20 +4,30 @@
  *
  * remote   tasks a second from BatchLaunchTasks to Completed, all steps synced, through the runner
  * module   the same in the process of the server, by a module
+ * temporal the peer: workflows that do nothing from start to result, 64 in flight, on a development server of its own in each round
+ *          (its store is in memory, nothing is on disk), with a worker and a load process on Temporal's packages
+ *
+ * The peer is measured where `temporal` is on the PATH and its packages can be imported:
+ * go install github.com/temporalio/cli/cmd/temporal@v1.5.1, and npm install --no-save @temporalio/client @temporalio/worker.
  *
  * Then how long after it was to be launched a task is in the hands of the runner, which is when its onTaskPending is called, at
  * 100 launches a second (open loop). The clocks of the two processes are the machine's.
  *
  * REMOTE_TASKS, REMOTE_ROUNDS, REMOTE_RATE and REMOTE_SECONDS change the dose.
  */
-import { spawnSync } from "node:child_process";
 import { makeDirectory, startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates, shareOf } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
+import { measureTemporal, missingTemporal } from "./support/temporal.ts";
 
 const batch = { batch: 500, inFlight: 2 };
 /** As many as one runner may have. */
 const capacity = 1_000;
+const remarks: Readonly<Record<string, string>> = {
+  remote: `a process of capacity ${capacity}`,
+  module: "in the server's process",
+  temporal: "a process, nothing on disk",
+};
 
 interface Taken {
   readonly count: number;
@@ -36,20 +46,20 @@ export async function run(): Promise<Row[]> {
   await using runner = startProcess("remote-runner");
   await using load = startProcess("launch-load");
   await runner.ask("connect", { address: stint.address, controller: "remote", capacity });
-  const lines = [
-    { name: "remote", remark: `a runner process of capacity ${capacity}` },
-    { name: "module", remark: "in the server's process" },
-  ];
   const asked = { address: stint.address, ...batch };
-  const measured = lines.map(({ name }) => ({
+  const own = ["remote", "module"].map((name) => ({
     name,
     measure: async () =>
       (await load.ask<{ perSecond: number }>("toEnd", { ...asked, tasks, controller: name })).perSecond,
   }));
-  await inTurn(measured, 1);
-  const rates = await inTurn(measured, rounds);
+  const missing = await missingTemporal();
+  const temporal = { name: "temporal", measure: () => measureTemporal({ inFlight: 64, seconds }) };
+  await inTurn(own, 1);
+  const rates = await inTurn(missing === undefined ? [...own, temporal] : own, rounds);
+  const lines = [...rates.keys()].map((name) => ({ name, remark: remarks[name] ?? "" }));
   const title = `remote: ${tasks} tasks a round from launch to end, ${batch.inFlight} batches of ${batch.batch} in flight, synced`;
   printRates({ title, unit: "tasks/s", remark: "runner" }, lines, rates, ["module"]);
+  if (missing !== undefined) console.log(`\ntemporal is left out: ${missing}`);
   const assign = async (): Promise<Taken> => {
     await runner.ask("taken");
     await load.ask("open", { address: stint.address, controller: "remote", perSecond: rate, seconds });
@@ -61,17 +71,7 @@ export async function run(): Promise<Row[]> {
   const timesLines = [...times.keys()].map((name) => ({ name, remark: `${taken[0]?.count} tasks in the first round` }));
   printRates({ title: timesTitle, unit: "ms", remark: "" }, timesLines, times);
   await runner.ask("drain");
-  console.log(`\n${temporal()}`);
   return rowsOf(rates, median(times.get("p50Ms") ?? []), rate);
-}
-
-/** What is to be said of the peer, which is not measured yet: its worker is native code, and no dependency for a benchmark. */
-function temporal(): string {
-  const isThere = spawnSync("temporal", ["--version"]).status === 0;
-  const install = "go install github.com/temporalio/cli/cmd/temporal@v1.5.1";
-  return isThere
-    ? "temporal is there, but a load for it is not: it is left out"
-    : `temporal is left out: it is not on the PATH (${install})`;
 }
 
 function rowsOf(rates: ReadonlyMap<string, number[]>, p50Ms: number, rate: number): Row[] {
@@ -82,6 +82,11 @@ function rowsOf(rates: ReadonlyMap<string, number[]>, p50Ms: number, rate: numbe
       measured: `${inFigures(perSecond)} tasks/s, ${shareOf(rates, "remote", "module").toFixed(2)} of a module's`,
       target: "5000 tasks/s",
       met: perSecond >= 5_000,
+    },
+    {
+      name: "remote: against temporal",
+      measured: rates.has("temporal") ? `${shareOf(rates, "remote", "temporal").toFixed(1)} times` : "it was left out",
+      target: "",
     },
     {
       name: `remote: launch to assignment at ${rate} a second`,

@@ -1,8 +1,7 @@
 /** The redis-server of the system, for peers that keep their tasks in one. */
 import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { createInterface } from "node:readline";
+import { freePort } from "./free-port.ts";
 import { type BenchProcess, processOf } from "./processes.ts";
 
 /** When what was written is on disk: within a second, or before each answer. */
@@ -34,15 +33,4 @@ export async function startRedis(directory: string, appendfsync: Appendfsync): P
     });
   });
   return { ...own, port };
-}
-
-/** One that the system has just had free: redis-server takes none that the system picks for it. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
 }
