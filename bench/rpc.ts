@@ -8,13 +8,18 @@
  * grpc-js        an echo of the same messages, which stores nothing, on grpc-js's server
  * connect        an echo on connect-node's
  * http2          an echo on Node's http2 core with the framing by hand: the limit of Node
+ * asynq          the peer of batches: tasks enqueued by id, 64 in flight, by a Go program with asynq, into a Redis with fsync always
+ *
+ * The peer is measured where `go` and `redis-server` are on the PATH; its program, bench/peers/asynq, is built then.
  *
  * Then latencies, at a rate that is the same for all (open loop: a call is counted from when it was to be sent). The timer
  * that sends them keeps to milliseconds, which is in all of them.
  *
  * RPC_SECONDS, RPC_ROUNDS and RPC_RATE change the dose.
  */
+import { startGoPeer } from "./support/go-peer.ts";
 import { type AskedProcess, makeDirectory, startProcess, startStint } from "./support/processes.ts";
+import { missingRedis, startRedis } from "./support/redis.ts";
 import { dose, inFigures, inTurn, median, printRates, shareOf } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 
@@ -28,6 +33,8 @@ interface Target {
   readonly remark: string;
   readonly batch?: number;
   readonly inFlight: number;
+  /** What calls it, where that is not the load of all. */
+  readonly load?: AskedProcess;
 }
 
 interface Latency {
@@ -46,9 +53,12 @@ export async function run(): Promise<Row[]> {
     const load = startProcess("launch-load");
     started.push(load);
     const targets = await startTargets(started);
-    const rates = await measureRates(load, targets, { seconds, rounds });
+    const asynq = await startAsynq(started);
+    const all = typeof asynq === "string" ? targets : [...targets, asynq];
+    const rates = await measureRates(load, all, { seconds, rounds });
     const title = `rpc: LaunchTask over gRPC for ${seconds} s a round, ${inFlight} calls in flight on one connection`;
-    printRates({ title, unit: "tasks/s", remark: "what" }, targets, rates, ["grpc-js", "connect", "http2"]);
+    printRates({ title, unit: "tasks/s", remark: "what" }, all, rates, ["grpc-js", "connect", "http2"]);
+    if (typeof asynq === "string") console.log(`\nasynq is left out: ${asynq}`);
     const unary = targets.filter((target) => target.batch === undefined);
     const latencies = await inTurn(
       unary.map((target) => ({
@@ -95,15 +105,30 @@ async function startTargets(started: AsyncDisposable[]): Promise<Target[]> {
   return targets;
 }
 
+/** The peer of batches, or why there is none. */
+async function startAsynq(started: AsyncDisposable[]): Promise<Target | string> {
+  const missing = missingRedis();
+  if (missing !== undefined) return missing;
+  const directory = await makeDirectory();
+  started.push(directory);
+  const load = startGoPeer("asynq", directory.path);
+  if (typeof load === "string") return load;
+  started.push(load);
+  const redis = await startRedis(directory.path, "always");
+  started.push(redis);
+  const address = `127.0.0.1:${redis.port}`;
+  return { name: "asynq", address, controller: "", inFlight, load, remark: "tasks enqueued, synced" };
+}
+
 async function measureRates(
   load: AskedProcess,
   targets: readonly Target[],
   { seconds, rounds }: { seconds: number; rounds: number },
 ): Promise<Map<string, number[]>> {
-  const measured = targets.map((target) => ({
+  const measured = targets.map(({ load: own = load, ...target }) => ({
     name: target.name,
     async measure() {
-      const { perSecond } = await load.ask<{ perSecond: number }>("closed", { ...target, seconds });
+      const { perSecond } = await own.ask<{ perSecond: number }>("closed", { ...target, seconds });
       // What the server put off is done now, and not in the next one's time.
       await new Promise((resolve) => setTimeout(resolve, 500));
       return perSecond;
@@ -124,6 +149,7 @@ function rowsOf(rates: Map<string, number[]>, latencies: Map<string, Latency[]>,
   const rate = (name: string): string => inFigures(median(rates.get(name) ?? []));
   const ofEcho = shareOf(rates, "stint", "grpc-js");
   const ofBatch = shareOf(rates, "stint batch", "stint");
+  const ofAsynq = rates.has("asynq") ? shareOf(rates, "stint batch", "asynq") : undefined;
   const p = (key: keyof Latency): string => inFigures(median((latencies.get("stint") ?? []).map((each) => each[key])));
   return [
     {
@@ -142,6 +168,15 @@ function rowsOf(rates: Map<string, number[]>, latencies: Map<string, Latency[]>,
       measured: `${rate("stint batch")} tasks/s, ${ofBatch.toFixed(1)} times LaunchTask`,
       target: "at least 10 times",
       met: ofBatch >= 10,
+    },
+    {
+      name: "rpc: BatchLaunchTasks, against asynq",
+      measured:
+        ofAsynq === undefined
+          ? "asynq was left out"
+          : `${rate("stint batch")} tasks/s, ${ofAsynq.toFixed(2)} times asynq's`,
+      target: "above asynq's",
+      met: ofAsynq === undefined ? undefined : ofAsynq > 1,
     },
     {
       name: `rpc: latency at ${perSecond} a second`,

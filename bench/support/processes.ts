@@ -35,7 +35,15 @@ export interface StintProcess extends BenchProcess {
 
 /** Starts bench/processes/NAME.mjs. */
 export function startProcess(name: string, ...args: readonly string[]): AskedProcess {
-  const child = spawnNode([join(root, "bench/processes", `${name}.mjs`), ...args], ["pipe", "pipe", "inherit"]);
+  return askedOf(spawnNode([join(root, "bench/processes", `${name}.mjs`), ...args], ["pipe", "pipe", "inherit"]), name);
+}
+
+/** Starts a program that answers as those do. */
+export function startProgram(path: string): AskedProcess {
+  return askedOf(spawn(path, { stdio: ["pipe", "pipe", "inherit"] }), path);
+}
+
+function askedOf(child: ChildProcess, name: string): AskedProcess {
   const lines = createInterface(child.stdout!)[Symbol.asyncIterator]();
   return {
     ...processOf(child, () => child.stdin!.end()),
