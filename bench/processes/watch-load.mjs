@@ -44,7 +44,11 @@ async function watch({ address: server = address, controller, tasks, watchers, s
   const begun = [];
   let session;
   for (let i = 0; i < watchers; i += 1) {
-    if (i % perConnection === 0) session = connect(`http://${server}`);
+    if (i % perConnection === 0) {
+      session = connect(`http://${server}`);
+      // Its streams say what is wrong, while anybody waits for that; the server may end before this process.
+      session.on("error", () => {});
+    }
     begun.push(watchOne(session, { controller, taskId: `task-${i % tasks}` }, slow));
   }
   await Promise.all(begun);

@@ -1,7 +1,7 @@
 /** A method that streams its answers over gRPC without connect's chain of iterators: from the messages of a request to the bytes of its answers. */
 import { create, type DescMessage, type DescMethodServerStreaming, type MessageInitShape } from "@bufbuild/protobuf";
 import { encodeEnvelope } from "@connectrpc/connect/protocol";
-import { createEncoder } from "../message-encoder.ts";
+import { createEncoder } from "../messages/message-encoder.ts";
 import type { Answers, StreamCall } from "./call.ts";
 import {
   createRequestReader,

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ProgressSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { LeaseSchema, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
-import { createEncoder } from "../src/message-encoder.ts";
+import { createEncoder } from "../../src/messages/message-encoder.ts";
 
 const uint64 = fc.oneof(
   fc.constant(0n),
