@@ -91,6 +91,15 @@ function fieldPlan(field: DescField): Write {
       }
     };
   }
+  if (field.oneof !== undefined) {
+    const choiceName = field.oneof.localName;
+    return (message) => {
+      const choice = (message as Fields)[choiceName] as { readonly case?: string; readonly value?: unknown };
+      if (choice.case !== localName) return;
+      writeVarint(tag);
+      write(choice.value);
+    };
+  }
   const hasPresence = field.presence !== FeatureSet_FieldPresence.IMPLICIT;
   return (message) => {
     const value = (message as Fields)[localName];
@@ -122,7 +131,7 @@ function mapPlan({ localName, number }: DescField, wireType: WireType, write: Wr
 function valuePlan(field: DescField): ValuePlan {
   const isPacked = field.fieldKind === "list" && field.packed;
   const isOtherMap = field.fieldKind === "map" && field.mapKey !== ScalarType.STRING;
-  if (field.oneof !== undefined || isPacked || isOtherMap) throw notEncodable(field);
+  if (isPacked || isOtherMap) throw notEncodable(field);
   if (field.message !== undefined) return delimited(undefined, nested(messagePlan(field.message)));
   switch (field.scalar ?? ScalarType.INT32) {
     case ScalarType.STRING:

@@ -5,7 +5,7 @@
  * It owns the body of the answer, and the context of the call, which is over with it. What is wrong with a request is said by the functions that
  * say it for every other protocol, and at the same point: where the message would have been taken.
  */
-import { create, type DescMethodBiDiStreaming, type Message } from "@bufbuild/protobuf";
+import type { DescMethodBiDiStreaming, Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, createHandlerContext } from "@connectrpc/connect";
 import {
   assertByteStreamRequest,
@@ -13,7 +13,6 @@ import {
   compressedFlag,
   compressionNegotiate,
   createMethodSerializationLookup,
-  encodeEnvelope,
   envelopeDecompress,
   type Serialization,
   type UniversalHandler,
@@ -31,6 +30,7 @@ import {
   parseTimeout,
   setTrailerStatus,
 } from "@connectrpc/connect/protocol-grpc";
+import { createEncoder } from "../messages/message-encoder.ts";
 import type { BatchCall, Received } from "./batches.ts";
 import type { RequestLimit } from "./errors.ts";
 import { createGzip } from "./gzip.ts";
@@ -52,6 +52,15 @@ export function createGrpcBidi(method: DescMethodBiDiStreaming, options: GrpcBid
   const limits = { readMaxBytes: requestLimit.value, writeMaxBytes };
   const messages = createMethodSerializationLookup(method, undefined, undefined, limits);
   const compressions = [createGzip(requestLimit)];
+  const encodeOutput = createEncoder(method.output);
+  const encode = (message: Message): Uint8Array => {
+    const bytes = encodeOutput(message);
+    if (bytes.byteLength <= writeMaxBytes) return bytes;
+    throw new ConnectError(
+      `an answer has ${bytes.byteLength} bytes, and may have ${writeMaxBytes}`,
+      Code.ResourceExhausted,
+    );
+  };
 
   return async (request) => {
     const type = parseContentType(request.header.get(headerContentType));
@@ -68,10 +77,7 @@ export function createGrpcBidi(method: DescMethodBiDiStreaming, options: GrpcBid
       serialization: messages.getI(true),
       badHeaders: error ?? badTimeout,
     });
-    const body = writeBatches(method, () => implement(requests, context), {
-      context,
-      serialization: messages.getO(true),
-    });
+    const body = writeBatches(() => implement(requests, context), { context, encode });
     return { status: 200, header: context.responseHeader, trailer: context.responseTrailer, body };
   };
 }
@@ -176,19 +182,17 @@ class EncodedBatch implements Iterable<Received<Message>> {
 
 interface WriteOptions {
   readonly context: GrpcContext;
-  readonly serialization: Serialization<Message>;
+  /** Throws where the message is larger than may be sent. */
+  readonly encode: (message: Message) => Uint8Array;
 }
 
 async function* writeBatches(
-  { output }: DescMethodBiDiStreaming,
   implement: () => AsyncIterable<readonly Message[]>,
-  { context, serialization }: WriteOptions,
+  { context, encode }: WriteOptions,
 ): AsyncGenerator<Uint8Array> {
   let failure: unknown;
   try {
-    for await (const batch of implement()) {
-      yield Buffer.concat(batch.map((message) => encodeEnvelope(0, serialization.serialize(create(output, message)))));
-    }
+    for await (const batch of implement()) yield joined(batch.map(encode));
   } catch (error) {
     failure = error;
     const isSaid = error instanceof ConnectError;
@@ -196,4 +200,17 @@ async function* writeBatches(
   } finally {
     context.abort(failure);
   }
+}
+
+/** The messages in one piece, each with its prefix. */
+function joined(messages: readonly Uint8Array[]): Buffer {
+  const bytes = Buffer.allocUnsafe(messages.reduce((sum, { byteLength }) => sum + prefixBytes + byteLength, 0));
+  let end = 0;
+  for (const message of messages) {
+    end = bytes.writeUInt8(0, end);
+    end = bytes.writeUInt32BE(message.byteLength, end);
+    bytes.set(message, end);
+    end += message.byteLength;
+  }
+  return bytes;
 }

@@ -17,9 +17,9 @@ import type { StatusSchema } from "#gen/google/rpc/status_pb.js";
 import {
   type RunnerKeepalive,
   type RunResponse,
-  RunResponseSchema,
   type TaskAbort,
   type TaskOffer,
+  TaskRefusedSchema,
   type TaskWritten,
 } from "#gen/stint/v1/runner_pb.js";
 import { type ControllerError, limitError } from "../controller/error.ts";
@@ -44,7 +44,7 @@ export interface OutboundOptions {
 }
 
 type Load = () => Promise<TaskOffer | undefined>;
-type Message = Exclude<MessageInitShape<typeof RunResponseSchema>["message"], undefined>;
+type Message = RunResponse["message"];
 
 export class RunnerOutbound implements RunnerLink {
   readonly #options: OutboundOptions;
@@ -80,7 +80,7 @@ export class RunnerOutbound implements RunnerLink {
   }
 
   refuse({ error, ...named }: Refusal): void {
-    const value = { ...named, error: this.#options.toStatus(error) };
+    const value = create(TaskRefusedSchema, { ...named, error: this.#options.toStatus(error) });
     this.#add(this.#answers, `refused ${(this.#count += 1)}`, { case: "refused", value });
   }
 
@@ -152,7 +152,8 @@ export class RunnerOutbound implements RunnerLink {
   #takeBatch(): RunResponse[] {
     const batch: RunResponse[] = [];
     for (let message = this.#take(); message !== undefined; message = this.#take()) {
-      batch.push(create(RunResponseSchema, { message }));
+      // As `create` makes it, at a fraction of its cost.
+      batch.push({ $typeName: "stint.v1.RunResponse", message });
       if (batch.length === batchMax) break;
     }
     return batch;

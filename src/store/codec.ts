@@ -9,8 +9,8 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { type LogEntry, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { LeaseSchema, type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
-import * as keys from "./keys.ts";
 import { createEncoder } from "../messages/message-encoder.ts";
+import * as keys from "./keys.ts";
 import type { Change } from "./store.ts";
 
 /** A task as it is stored: the status without logs and without the payloads that are records of their own. */

@@ -1,8 +1,17 @@
-import { create, type DescField, type DescMessage, type Message, ScalarType, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescField,
+  type DescMessage,
+  type DescOneof,
+  type Message,
+  ScalarType,
+  toBinary,
+} from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ProgressSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { LeaseSchema, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import { RunResponseSchema } from "#gen/stint/v1/runner_pb.js";
 import { createEncoder } from "../../src/messages/message-encoder.ts";
 
 const uint64 = fc.oneof(
@@ -29,10 +38,16 @@ const unknown = fc.record({
 
 /** Any message of the schema, whichever fields it gets in times to come. */
 function anyOf(desc: DescMessage): fc.Arbitrary<Message> {
-  const fields = Object.fromEntries(desc.fields.map((field) => [field.localName, valueOf(field)]));
+  const fields = Object.fromEntries(
+    desc.members.map((member) => [member.localName, member.kind === "field" ? valueOf(member) : choiceOf(member)]),
+  );
   return fc
     .tuple(fc.record(fields, { requiredKeys: [] }), fc.option(fc.array(unknown, { maxLength: 2 }), { nil: undefined }))
     .map(([init, $unknown]) => Object.assign(create(desc, init), $unknown && { $unknown }));
+}
+
+function choiceOf({ fields }: DescOneof): fc.Arbitrary<unknown> {
+  return fc.oneof(...fields.map((field) => valueOf(field).map((value) => ({ case: field.localName, value }))));
 }
 
 function valueOf(field: DescField): fc.Arbitrary<unknown> {
@@ -43,7 +58,7 @@ function valueOf(field: DescField): fc.Arbitrary<unknown> {
 }
 
 describe("the encoder", () => {
-  test.each([TaskStatusSchema, TaskRecordSchema, LeaseSchema])(
+  test.each([TaskStatusSchema, TaskRecordSchema, LeaseSchema, RunResponseSchema])(
     "makes the bytes of %s that toBinary makes",
     (schema) => {
       const encode = createEncoder(schema);
