@@ -68,7 +68,9 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
     };
     const post = worker.postMessage.bind(worker);
     const hosted = new HostedTasks({ runner, capacity, log, clock: systemClock, drainMs, post, closed: settle });
-    worker.on("message", (message: ToHandlers) => hosted.receive(message));
+    worker.on("message", (messages: readonly ToHandlers[]) => {
+      for (const message of messages) hosted.receive(message);
+    });
     const failed = (cause?: unknown): void => {
       reject(new RunnerError("THREAD", "the thread of the connection failed", { cause }));
       // Handlers that still run have nobody any more to whom they could say anything.

@@ -3,20 +3,33 @@
  * this one: keepalives go on, and the lease with them.
  */
 import { parentPort, workerData } from "node:worker_threads";
+import { nextTurn } from "../async/next-turn.ts";
 import { systemClock } from "../clock.ts";
 import { systemRandom } from "../random.ts";
 import { createGrpcConnect } from "./grpc-connection.ts";
 import { Session } from "./session.ts";
-import type { SessionSettings, ToSession } from "./thread-messages.ts";
+import type { SessionSettings, ToHandlers, ToSession } from "./thread-messages.ts";
 
 const settings = workerData as SessionSettings;
 const port = parentPort;
 if (port === null) throw new Error("this module is the start of a worker thread");
+let told: ToHandlers[] = [];
+
+/** What the handlers are told in one turn goes to them together: each message to a thread costs both a copy, and a wake-up. */
+function post(message: ToHandlers): void {
+  told.push(message);
+  if (told.length > 1) return;
+  void nextTurn().then(() => {
+    port?.postMessage(told);
+    told = [];
+  });
+}
+
 const session = new Session(settings, {
   connect: createGrpcConnect(settings.target, settings.ca),
   clock: systemClock,
   random: systemRandom,
-  post: (message) => port.postMessage(message),
+  post,
 });
 port.on("message", (message: ToSession) => session.receive(message));
 session.start();
