@@ -134,8 +134,13 @@ async function payloadOf(
 ): Promise<string | undefined> {
   try {
     const entry = await core.store.get(payloadKey(core.name, taskId, payload), { revision: asOf });
-    if (entry === undefined || (revision !== undefined && entry.revision > revision)) return undefined;
-    return decodePayload(entry.value);
+    if (entry !== undefined && (revision === undefined || entry.revision <= revision))
+      return decodePayload(entry.value);
+    if (revision === undefined || asOf !== undefined) return undefined;
+    // Where the version is still the newest, nobody has taken its payload away: it is lost, and reading anew finds the same.
+    const newest = await core.store.get(taskKey(core.name, taskId));
+    if (newest?.revision === revision) throw dataLoss(core.name, taskId, new Error(`its ${payload} is missing`));
+    return undefined;
   } catch (error) {
     throw asDataLoss(error, core, taskId, asOf);
   }
