@@ -13,10 +13,14 @@ export const exitCode = {
   canceled: 3,
   /** The server cannot be reached. */
   connection: 4,
-  /** serve: the store cannot be opened, because it is in use or damaged. */
+  /** The store cannot be had, because it is in use or cannot be read or written. */
   store: 5,
   /** serve: the port cannot be had. */
   port: 6,
+  /** The store, or the backup, is damaged so that no server opens it. */
+  damagedStore: 7,
+  /** store: single records are damaged, or were lost in a repair; a server opens the store. */
+  damagedRecords: 8,
 } as const;
 
 /** The exit status that tells how a watched task ended. */

@@ -12,6 +12,7 @@ import { addListCommand } from "./commands/list.ts";
 import { addLogsCommand } from "./commands/logs.ts";
 import { addServeCommand } from "./commands/serve.ts";
 import { addStatusCommand } from "./commands/status.ts";
+import { addStoreCommand } from "./commands/store.ts";
 import { addVersionCommand } from "./commands/version.ts";
 import { addWatchCommand } from "./commands/watch.ts";
 import { addWorkCommand } from "./commands/work.ts";
@@ -21,8 +22,9 @@ import { version } from "./version.ts";
 
 const exitHelp = `
 Exit status: 0 success, or the watched task Completed; 1 it Failed, or another
-error; 2 usage; 3 it was Canceled; 4 no connection; 5 serve: the store cannot be
-opened; 6 serve: the port cannot be had; 130 stopped by Ctrl-C, 143 by SIGTERM
+error; 2 usage; 3 it was Canceled; 4 no connection; 5 the store is in use or
+cannot be read; 6 serve: the port cannot be had; 7 the store is damaged; 8 store:
+single records are damaged, or lost; 130 stopped by Ctrl-C, 143 by SIGTERM
 (a task that is watched goes on; serve: stopped at once, by a second one).`;
 
 /** Runs one command line, without the program's name before it; returns the exit status. Never throws. */
@@ -68,6 +70,7 @@ function createProgram(io: Io, exitWith: (code: number) => void): Command {
   addDeleteCommand(cli);
   addControllersCommand(cli);
   addWorkCommand(cli);
+  addStoreCommand(cli);
   addConfigCommand(cli);
   addVersionCommand(cli);
   addCompletionCommands(cli);

@@ -48,7 +48,8 @@ const portHints = [
 
 function explainStoreError(error: StoreError): CliError {
   const message = escapeLines(error.message).join("\n");
-  return new CliError(message, { exitCode: exitCode.store, hints: storeHints[error.code] ?? [], cause: error });
+  const code = error.code === "DAMAGED" ? exitCode.damagedStore : exitCode.store;
+  return new CliError(message, { exitCode: code, hints: storeHints[error.code] ?? [], cause: error });
 }
 
 const storeHints: Readonly<Record<string, readonly string[]>> = {
@@ -57,7 +58,9 @@ const storeHints: Readonly<Record<string, readonly string[]>> = {
     "with npm: npm start -- --data-dir ./other-data",
   ],
   DAMAGED: [
-    "nothing was changed. Copy the directory before anything else, then put a backup in its place",
+    "nothing was changed. What is wrong says: stint store verify --store DIR",
+    "what can be saved of it goes to a new directory with: stint store repair --store DIR --to NEWDIR",
+    "a backup becomes a store again with: stint store restore FILE --to NEWDIR",
     "to start without its tasks for now, keep new ones elsewhere: --data-dir DIR",
   ],
   UNAVAILABLE: [

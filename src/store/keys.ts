@@ -133,6 +133,11 @@ export function statePrefix(controller: string, state: number): string {
   return `/index/state/${controller}/${state}/`;
 }
 
+export function parseStateKey(key: string): { controller: string; state: number } {
+  const [, , , controller = "", state = "0"] = key.split("/");
+  return { controller, state: Number(state) };
+}
+
 /** The index by label. */
 export function labelKey(controller: string, name: string, value: string, taskId: string): string {
   return labelPrefix(controller, name, value) + taskId;
@@ -171,6 +176,11 @@ export function countPrefix(controller: string): string {
   return `/counts/${controller}/`;
 }
 
+/** Whether a key is of the counters of any controller. */
+export function isCountKey(key: string): boolean {
+  return key.startsWith("/counts/");
+}
+
 /** The state of a counter's key. */
 export function parseCountKey(key: string): number {
   return Number(key.split("/").at(-1));
@@ -205,6 +215,43 @@ export const controllersPrefix = "/controllers/";
 /** The controller of such a key. */
 export function parseControllerKey(key: string): string {
   return key.slice(controllersPrefix.length);
+}
+
+export interface TaskMention {
+  readonly kind: "task" | "payload" | "log" | "newest" | "state" | "label" | "ended" | TaskListName;
+  readonly controller: string;
+  readonly taskId: string;
+  /** Of logs and trash: which. */
+  readonly generation?: string | undefined;
+  /** Of logs: the last seq of the chunk. */
+  readonly seq?: bigint | undefined;
+}
+
+const mentionKinds = new Map<string, TaskMention["kind"]>([
+  ["tasks", "task"],
+  ["payloads", "payload"],
+  ["logs", "log"],
+  ["trash", "trash"],
+  ["leases", "leases"],
+  ["released", "released"],
+  ["intents", "intents"],
+  ["deliveries", "deliveries"],
+  ["waiting", "waiting"],
+]);
+
+/** Which task a key is about, and in what way; undefined for keys that are about none, or outlive theirs. */
+export function parseMention(key: string): TaskMention | undefined {
+  const parts = key.split("/");
+  const [, root = "", second = "", third = "", generation, seq] = parts;
+  if (root === "index") {
+    const [, , , controller = "", , taskId = ""] = parts;
+    return { kind: second as TaskMention["kind"], controller, taskId };
+  }
+  const kind = mentionKinds.get(root);
+  if (kind === undefined) return undefined;
+  const taskId = kind === "waiting" ? (generation ?? "") : third;
+  if (kind !== "log" && kind !== "trash") return { kind, controller: second, taskId };
+  return { kind, controller: second, taskId, generation, seq: BigInt(/^\d+$/.test(seq ?? "") ? (seq ?? 0) : 0) };
 }
 
 /** The prefixes of all index entries of a controller that are none of its tasks' own, or were left by one. */

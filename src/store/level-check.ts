@@ -40,6 +40,15 @@ export async function findDamage(location: string, isThorough: boolean): Promise
   return (await findDamagedLog(location, manifest)) ?? table;
 }
 
+/** Whether damage on disk is what a failure goes back to. */
+export function isOfDamage(failure: unknown): boolean {
+  for (let each = failure; each instanceof Error; each = each.cause) {
+    const { code } = each as { code?: unknown };
+    if (code === "DAMAGED" || code === "LEVEL_CORRUPTION") return true;
+  }
+  return false;
+}
+
 async function findDamagedTable(
   location: string,
   manifest: LevelManifest,

@@ -13,6 +13,7 @@ import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { CreateLevelDatabase, LevelDatabase } from "./level-database.ts";
 import { type Damage, findDamage } from "./level-check.ts";
+import { dropCuts } from "./level-cut.ts";
 import { type DirectoryLock, lockDirectory } from "./level-lock.ts";
 import {
   type Marker,
@@ -51,6 +52,8 @@ export interface OpenedDirectory {
   refuse(): Promise<void>;
   /** The store is at this revision for good. */
   remember(revision: number): Promise<void>;
+  /** The marker that a copy of the store has that is at this revision. */
+  markerAt(revision: number): Marker;
 }
 
 /** What may lie beside a store, or where one is to be made. */
@@ -132,6 +135,7 @@ async function makeStore(options: OpenDirectoryOptions, marker: Marker): Promise
     },
     refuse: () => orLog(options, db.close()),
     remember: (revision) => writeMarker(directory, { ...ready, revision }),
+    markerAt: (revision) => ({ ...ready, revision }),
   };
 }
 
@@ -139,6 +143,8 @@ async function openStore(options: OpenDirectoryOptions, marker: Marker): Promise
   const { directory, createDatabase, writeBufferBytes } = options;
   const location = join(directory, "db");
   await putFilesBack(directory);
+  // A reopening leaves those that are being read.
+  if (options.makes) await dropCuts(directory);
   const damage = await findDamage(location, options.isThorough);
   const cuts = options.durability === "async" ? damage?.logs : undefined;
   if (damage?.isOfValues) {
@@ -176,6 +182,7 @@ async function openStore(options: OpenDirectoryOptions, marker: Marker): Promise
     async remember(revision) {
       if (revision > marker.revision) await writeMarker(directory, { ...marker, revision });
     },
+    markerAt: (revision) => ({ ...marker, revision: Math.max(revision, marker.revision) }),
   };
 }
 

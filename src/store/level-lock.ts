@@ -44,8 +44,20 @@ export async function lockDirectory(directory: string): Promise<DirectoryLock> {
     held.delete(identity);
     const inner = cause instanceof Error ? (cause.cause as { code?: string } | undefined) : undefined;
     if (inner?.code === "LEVEL_LOCKED") throw locked(directory, "another process", cause);
+    // Its LOCK was had before anything of it was read: nobody has the store open.
+    if (isDamage(cause)) throw lockDamaged(directory, cause);
     throw cause;
   }
+}
+
+function isDamage(cause: unknown): boolean {
+  const inner = cause instanceof Error ? (cause.cause as { code?: string; message?: string } | undefined) : undefined;
+  return inner?.code === "LEVEL_CORRUPTION" || /corruption|no such file|does not exist/i.test(inner?.message ?? "");
+}
+
+function lockDamaged(directory: string, cause: unknown): StoreError {
+  const what = "its lock/ is damaged, in which nothing is kept: remove it while no server has the store open";
+  return new StoreError("DAMAGED", `the store in ${directory} cannot be opened: ${what}`, { cause });
 }
 
 function locked(directory: string, holder: string, cause?: unknown): StoreError {

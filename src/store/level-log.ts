@@ -57,6 +57,49 @@ export function scanLog(log: Buffer, onRecord: (record: Buffer, end: number) => 
   return { soundBytes, hasHole: false };
 }
 
+/** A piece of a log: a whole record, or bytes that are of none. */
+export interface LogPiece {
+  /** The record; undefined for what is damaged. */
+  readonly record: Buffer | undefined;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** All whole records, also behind damage, and what lies between and behind them. */
+export function* salvageLog(log: Buffer): Generator<LogPiece> {
+  let fragments: Buffer[] | undefined;
+  /** Where what has no record yet begins: fragments, or damage. */
+  let openAt: number | undefined;
+  for (let start = 0; start < log.length; start += blockBytes) {
+    const end = Math.min(start + blockBytes, log.length);
+    for (let at = start; at + headBytes <= end; ) {
+      const length = soundLength(log, at, start);
+      if (length === undefined) {
+        fragments = undefined;
+        openAt ??= at;
+        at += 1;
+        continue;
+      }
+      const type = log[at + 6]!;
+      const payload = log.subarray(at + headBytes, at + length);
+      if (type === fragmentTypes.full || type === fragmentTypes.first) {
+        if (openAt !== undefined) yield { record: undefined, start: openAt, end: at };
+        openAt = at;
+        fragments = [payload];
+      } else {
+        openAt ??= at;
+        fragments?.push(payload);
+      }
+      at += length;
+      if (fragments === undefined || type === fragmentTypes.first || type === fragmentTypes.middle) continue;
+      yield { record: fragments.length === 1 ? fragments[0]! : Buffer.concat(fragments), start: openAt, end: at };
+      fragments = undefined;
+      openAt = undefined;
+    }
+  }
+  if (openAt !== undefined) yield { record: undefined, start: openAt, end: log.length };
+}
+
 /**
  * The length of the fragment at a place in the block from `start`, its head included; undefined if there is no sound one.
  * Which types may lie where is looked at first, as a search tries it at each byte.
@@ -76,6 +119,9 @@ function soundLength(log: Buffer, at: number, start: number): number | undefined
 
 /** A CRC32C as LevelDB stores it: of bytes that have CRCs in them one would be of no use. */
 export function maskedCrc32c(bytes: Buffer, start: number, end: number): number {
-  const crc = crc32c(bytes, start, end);
+  return maskCrc32c(crc32c(bytes, start, end));
+}
+
+export function maskCrc32c(crc: number): number {
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
 }

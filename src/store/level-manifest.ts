@@ -9,7 +9,19 @@ export interface LevelManifest {
   readonly lastSequence: number;
   /** The bytes of each table, by its number. */
   readonly tables: ReadonlyMap<number, number>;
+  /** The keys that each table has its first and last entries of, by its number. */
+  readonly ranges: ReadonlyMap<number, KeyRange>;
+  /** Its end is torn: what there was is newer than this. */
+  readonly isTorn: boolean;
 }
+
+export interface KeyRange {
+  readonly first: Buffer;
+  readonly last: Buffer;
+}
+
+/** What stands behind each key in LevelDB's files: type and sequence number. */
+const keyTailBytes = 8;
 
 // Tags of a version edit, LevelDB's db/version_edit.cc.
 const tags = {
@@ -28,9 +40,11 @@ export function decodeManifest(bytes: Buffer): LevelManifest | undefined {
   let logNumber = 0;
   let lastSequence = 0;
   const tables = new Map<string, [number: number, bytes: number]>();
+  const ranges = new Map<number, KeyRange>();
   let edits = 0;
+  let isTorn = false;
   try {
-    const { hasHole } = scanLog(bytes, (record) => {
+    const { hasHole, soundBytes } = scanLog(bytes, (record) => {
       edits += 1;
       for (const reader = new Varints(record); !reader.isAtEnd; ) {
         const tag = reader.next();
@@ -46,16 +60,16 @@ export function decodeManifest(bytes: Buffer): LevelManifest | undefined {
           const level = reader.next();
           const number = reader.next();
           tables.set(`${level}/${number}`, [number, reader.next()]);
-          // Its smallest and its largest key.
-          reader.nextBytes(reader.next());
-          reader.nextBytes(reader.next());
+          const first = reader.nextBytes(reader.next()).subarray(0, -keyTailBytes);
+          ranges.set(number, { first, last: reader.nextBytes(reader.next()).subarray(0, -keyTailBytes) });
         } else throw new RangeError(`unknown tag ${tag}`);
       }
     });
     if (hasHole || edits === 0) return undefined;
+    isTorn = soundBytes < bytes.length;
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;
   }
-  return { logNumber, lastSequence, tables: new Map(tables.values()) };
+  return { logNumber, lastSequence, tables: new Map(tables.values()), ranges, isTorn };
 }

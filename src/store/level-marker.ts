@@ -22,7 +22,11 @@ export interface Marker {
 export async function readMarker(directory: string): Promise<Marker | string | undefined> {
   const path = join(directory, markerName);
   if (!existsSync(path)) return undefined;
-  const text = await readFile(path, "utf8");
+  return parseMarker(await readFile(path, "utf8"));
+}
+
+/** The marker in the text; in words what is wrong with one that cannot be used. */
+export function parseMarker(text: string): Marker | string {
   let marker: Partial<Marker> | null;
   try {
     marker = JSON.parse(text) as Partial<Marker> | null;

@@ -114,6 +114,16 @@ export class LevelSession {
     return written;
   }
 
+  /** Runs `work` while no batch is being written; those that come wait. */
+  betweenWrites<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#lastWrite.then(work);
+    this.#lastWrite = done.then(
+      () => {},
+      () => {},
+    );
+    return done;
+  }
+
   /**
    * Writes what deletes, while no snapshot is held. Synced, all of it. LevelDB changes log files: the end of one could be lost while
    * what came later is on disk in the next, and a watermark would promise what is not there. And so what a power cut tears is one batch, which

@@ -11,18 +11,15 @@
  * 3. After close has resolved nothing is left: no timer, no handle, no parked watch.
  */
 import { checkChanges, checkKey, checkRevision, checkScan, checkText } from "./store-input.ts";
-import { enterDirectory, type OpenedDirectory, openDirectory } from "./level-directory.ts";
-import { Committer } from "./level-committer.ts";
-import { LevelJournal } from "./level-journal.ts";
-import { loadSession } from "./level-load.ts";
+import { type LiveBackup, liveBackup } from "./level-backup.ts";
+import { cutLive } from "./level-cut.ts";
+import { enterDirectory } from "./level-directory.ts";
 import type { DirectoryLock } from "./level-lock.ts";
-import { Materializer } from "./level-materializer.ts";
 import { type LevelStoreOptions, type ResolvedLevelStoreOptions, resolveLevelStoreOptions } from "./level-options.ts";
 import { assertReadable, readEntry } from "./level-reader.ts";
+import { letGo, run, type Running } from "./level-running.ts";
 import { scanAsOf, scanNewest } from "./level-scan.ts";
-import { LevelSession } from "./level-session.ts";
 import { ParkedWatches, watchJournal } from "./level-watch.ts";
-import type { JournalBlock } from "./record.ts";
 import {
   type Change,
   type Condition,
@@ -35,16 +32,8 @@ import {
   type WatchOptions,
 } from "./store.ts";
 
-/** One opening of the database, and what runs on it. */
-interface Running {
-  readonly opened: OpenedDirectory;
-  readonly session: LevelSession;
-  readonly journal: LevelJournal;
-  readonly committer: Committer;
-  readonly materializer: Materializer;
-  /** The filling of the filter of keys; never rejects. */
-  readonly filling: Promise<void>;
-}
+/** A store that can be copied while it is open. */
+export type BackedUpStore = Store & { openBackup(): Promise<LiveBackup> };
 
 type State =
   | { readonly kind: "open"; readonly running: Running }
@@ -63,7 +52,7 @@ type State =
  * Opens the store in `directory`, making one if there is nothing. Throws StoreError
  * DAMAGED, LOCKED, UNAVAILABLE, and INVALID where an option is wrong.
  */
-export async function openLevelStore(directory: string, options: LevelStoreOptions = {}): Promise<Store> {
+export async function openLevelStore(directory: string, options: LevelStoreOptions = {}): Promise<BackedUpStore> {
   const resolved = resolveLevelStoreOptions(options);
   const lock = await enterDirectory(directory);
   try {
@@ -73,50 +62,6 @@ export async function openLevelStore(directory: string, options: LevelStoreOptio
     await lock.release();
     throw error;
   }
-}
-
-interface RunOptions {
-  readonly lock: DirectoryLock;
-  readonly options: ResolvedLevelStoreOptions;
-  readonly parked: ParkedWatches;
-  /** Where the store was, and why it is not there any more, if this is a reopening. */
-  readonly before?: { readonly revision: number; readonly failure: unknown } | undefined;
-}
-
-async function run({ lock, options, parked, before }: RunOptions): Promise<Running> {
-  const { path: directory } = lock;
-  // What was read in whole a while ago is not again for each try to come back; but if damage was found, it is looked for.
-  const isThorough = before === undefined || isOfDamage(before.failure);
-  const opened = await openDirectory({ directory, makes: before === undefined, isThorough, ...options });
-  const session = new LevelSession(opened.db, options);
-  const journal = new LevelJournal(session);
-  try {
-    await loadSession(session, (block) => {
-      for (const record of block.records) session.overlay.apply(record);
-      journal.append(block);
-    });
-    const leastRevision = Math.max(opened.leastRevision, before?.revision ?? 0);
-    if (session.revision < leastRevision) {
-      const message = `the store in ${directory} is at revision ${session.revision}, and has been at ${leastRevision}`;
-      throw new StoreError("DAMAGED", `${message}: commits that were acknowledged are lost`);
-    }
-    await opened.accept();
-  } catch (error) {
-    await opened.refuse();
-    throw error;
-  }
-  const materializer = new Materializer(session);
-  const publish = (block: JournalBlock): void => {
-    for (const record of block.records) session.overlay.apply(record, session.materializedIndex);
-    journal.append(block);
-    session.revision = block.last;
-    session.journalBytes += block.bytes.length;
-    parked.published(block);
-    materializer.changed();
-  };
-  const committer = new Committer(session, { publish, room: () => materializer.room() });
-  materializer.start();
-  return { opened, session, journal, committer, materializer, filling: session.filter.fill(session) };
 }
 
 class LevelStore implements Store {
@@ -185,6 +130,16 @@ class LevelStore implements Store {
       after: Number(options.after),
       signal: options.signal,
       failure: this.#state.kind === "closed" ? undefined : failure,
+    });
+  }
+
+  /** A backup of this moment, with all that was acknowledged; commits wait while it begins, for some milliseconds. Whoever opens it disposes of it. */
+  async openBackup(): Promise<LiveBackup> {
+    const { opened, session } = this.#running();
+    session.assertSound();
+    return session.betweenWrites(async () => {
+      session.assertSound();
+      return liveBackup(await cutLive(this.#lock.path, opened.markerAt(session.revision)));
     });
   }
 
@@ -277,24 +232,6 @@ class LevelStore implements Store {
   }
 }
 
-/** Closes a session that is given up, whatever its handle says to that. */
-async function letGo({ session, committer, materializer, filling }: Running): Promise<void> {
-  session.fence("the store is closed");
-  await committer.idle();
-  await materializer.stop();
-  await filling;
-  await session.db.close();
-}
-
 function closedError(): StoreError {
   return new StoreError("UNAVAILABLE", "the store is closed");
-}
-
-/** Whether damage on disk is what a failure goes back to. */
-function isOfDamage(failure: unknown): boolean {
-  for (let each = failure; each instanceof Error; each = each.cause) {
-    const { code } = each as { code?: unknown };
-    if (code === "DAMAGED" || code === "LEVEL_CORRUPTION") return true;
-  }
-  return false;
 }

@@ -209,6 +209,23 @@ export function decodeRecord(bytes: Buffer, start = 0, end = bytes.length): Stor
   };
 }
 
+/** The records that can be found in the bytes of a block whose head is damaged. */
+export function salvageRecords(bytes: Buffer): StoredRecord[] {
+  const records: StoredRecord[] = [];
+  for (let at = bytes.indexOf(recordMagic); at >= 0; at = bytes.indexOf(recordMagic, at)) {
+    const isHead = at + recordHeadBytes <= bytes.length && bytes[at + 1] === recordVersion;
+    const valueBytes = isHead ? readUint32(bytes, at + 8) : 0;
+    const end = at + recordHeadBytes + (isHead ? readUint32(bytes, at + 4) : 0) + valueBytes + 2 * crcBytes;
+    const record = isHead && end <= bytes.length ? decodeRecord(bytes, at, end) : undefined;
+    if (record === undefined || record.damage === "head") at += 1;
+    else {
+      records.push(record);
+      at = end;
+    }
+  }
+  return records;
+}
+
 /** Whether a record whose head can be trusted is as long as that says. */
 export function isWhole({ bytes, start, end, valueStart }: StoredRecord): boolean {
   return valueStart + readUint32(bytes, start + 8) + crcBytes === end;

@@ -9,7 +9,7 @@ test.each([
   [new ServerError("RUNNER", "no"), 2],
   [new ServerError("LISTEN", "no"), 6],
   [new StoreError("LOCKED", "no"), 5],
-  [new StoreError("DAMAGED", "no"), 5],
+  [new StoreError("DAMAGED", "no"), 7],
   [new StoreError("UNAVAILABLE", "no"), 5],
 ])("a start that failed with %s exits with %d", (error, exitCode) => {
   expect(explainStartFailure(error)).toMatchObject({ exitCode, message: error.message, cause: error });
@@ -17,7 +17,12 @@ test.each([
 
 test("a damaged store is explained with what to do", () => {
   expect(explainStartFailure(new StoreError("DAMAGED", "no"))).toMatchObject({
-    hints: [expect.stringContaining("nothing was changed"), expect.stringContaining("--data-dir")],
+    hints: [
+      expect.stringContaining("nothing was changed. What is wrong says: stint store verify"),
+      expect.stringContaining("stint store repair"),
+      expect.stringContaining("stint store restore"),
+      expect.stringContaining("--data-dir"),
+    ],
   });
 });
 

@@ -1,14 +1,18 @@
 /**
  * Damage to the files of a store: each kind of file, each kind of damage. Whatever was done to it, an opening is refused and
- * changes nothing, or has everything. FILE_DAMAGE_PAIRS=1: all pairs of damages, too. TABLE_FLIPS: how many single bits of
+ * changes nothing, or has everything. A refused one is said to be damaged by verify, which changes nothing either, and a repair of it has every
+ * key whose newest version is in a file that was left alone, and no key of another store. FILE_DAMAGE_PAIRS=1: all pairs of damages, too. TABLE_FLIPS: how many single bits of
  * tables are changed (default 60).
  */
 import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { repairStore } from "../../src/store/level-repair.ts";
+import { verifyStore } from "../../src/store/level-verify.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { type Entry, type Store, StoreError } from "../../src/store/store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
+import { newestIn } from "./file-contents.ts";
 import { contentsOf, crashCopy, makeScratch, type Scratch } from "./level-fixture.ts";
 
 const commits = 100;
@@ -81,10 +85,33 @@ async function pathOf(directory: string, kind: Damage["kind"]): Promise<string> 
   return join(directory, "db", names.find((name) => pattern.test(name)) ?? "");
 }
 
+/** A repair has these versions, or newer ones, with the values that they had; and no others. */
+async function expectRepaired(path: string, revisions: ReadonlyMap<string, number>): Promise<void> {
+  await using target = await makeScratch();
+  const made = join(target.path, "repaired");
+  const report = await repairStore(path, made, createFakeClock());
+  expect(report.made.opens).toBe(true);
+  const store = await openLevelStore(made);
+  const entries = await store.scan({ prefix: "", limit: 1_000 });
+  const newest = new Map(entries.map(({ key, revision }) => [key, Number(revision)]));
+  for (const [key, revision] of revisions) expect(newest.get(key), key).toBeGreaterThanOrEqual(revision);
+  for (const { key, revision, value } of entries) {
+    expect(`${key} = ${Buffer.from(value).toString("latin1", 0, 4).trim()}`).toBe(
+      `key ${(Number(revision) - 1) % keyCount} = ${Number(revision) - 1}`,
+    );
+  }
+  expect(await store.commit([{ type: "put", key: "new", value: Buffer.from("new") }])).toBeGreaterThan(0n);
+  await store.close();
+}
+
 describe.each(["closed", "crashed"] as const)("of a store that was %s", (how) => {
   // Of records that are sound nobody can tell whose they are: only a store that was closed knows that its own are missing.
   const isForeignLog = ({ kind, how: what }: Damage): boolean => kind === "log" && what === "is of another store";
-  const possible = cases.filter((damage) => how === "closed" || !damage.some(isForeignLog));
+  // And nobody that a table is another store's, where the manifest says that it is.
+  const isForeign = (damage: Damage[]): boolean =>
+    damage.filter(({ kind, how: what }) => kind !== "log" && kind !== "CURRENT" && what === "is of another store")
+      .length > 1;
+  const possible = cases.filter((damage) => (how === "closed" || !damage.some(isForeignLog)) && !isForeign(damage));
   let whole: Scratch;
   let other: Scratch;
   let refused = 0;
@@ -122,6 +149,10 @@ describe.each(["closed", "crashed"] as const)("of a store that was %s", (how) =>
       expect(opening.code).toBe("DAMAGED");
       expect(await contentsOf(copy.path)).toEqual(before);
       refused += 1;
+      expect(await verifyStore(copy.path)).toMatchObject({ opens: false, isSound: false });
+      const hurt = await Promise.all(damage.map(async ({ kind }) => basename(await pathOf(whole.path, kind))));
+      await expectRepaired(copy.path, await newestIn(whole.path, new Set(hurt)));
+      expect(await contentsOf(copy.path)).toEqual(before);
       return;
     }
     const store = opening as Store;

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createLevelDatabase } from "../../src/store/level-database.ts";
-import { checkTable, unsnap } from "../../src/store/level-table.ts";
+import { unsnap } from "../../src/store/level-block.ts";
+import { checkTable } from "../../src/store/level-table.ts";
 import { makeScratch } from "./level-fixture.ts";
 
 /** The tables that LevelDB writes for so many entries, whose values can be compressed or not. */

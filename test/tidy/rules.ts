@@ -96,13 +96,15 @@ export const folderRules: readonly FolderRule[] = [
   },
   {
     of: "src/cli/",
-    // Of the store only its errors: a server that cannot be started says why with one. Of the tasks what cuts a text.
+    // Of the store its errors, as a server that cannot be started says why with one, and the tools for one that nobody has open. Of the tasks what cuts a text.
     ours: [
       "gen/",
       "src/server/",
       "src/runner/",
       "src/runner-client/",
       "src/store/store.ts",
+      "src/store/maintenance.ts",
+      "src/store/store-report.ts",
       "src/task/limits.ts",
       ...ports,
     ],
@@ -125,7 +127,11 @@ export const folderRules: readonly FolderRule[] = [
 
 /** Within what the folders may: what is for some importers only. */
 export const reserved: readonly { readonly target: RegExp; readonly by: RegExp; readonly because: string }[] = [
-  { target: /^src\/store\/level-/, by: /^src\/store\/(level-.*|open)\.ts$/, because: "openStore knows the backends" },
+  {
+    target: /^src\/store\/level-/,
+    by: /^src\/store\/(level-.*|open|maintenance)\.ts$/,
+    because: "openStore and the tools know the backends",
+  },
   { target: /^src\/store\/memory/, by: /^src\/store\/(memory.*|open)\.ts$/, because: "openStore knows the backends" },
   { target: /^src\/store\/open\.ts$/, by: /^src\/(server\/.*|index)\.ts$/, because: "the composition root chooses" },
   {
@@ -214,6 +220,18 @@ export const realPorts: readonly RealPort[] = [
   { in: "src/store/level-marker.ts", reads: ["node:fs", "node:fs/promises"], because: "its marker" },
   { in: "src/store/level-lock.ts", reads: ["node:fs/promises"], because: "its lock" },
   { in: "src/store/level-check.ts", reads: ["node:fs/promises"], because: "what is checked of its files" },
+  { in: "src/store/level-offline.ts", reads: ["node:fs", "node:fs/promises"], because: "a store that nobody has open" },
+  { in: "src/store/level-verify.ts", reads: ["node:fs/promises"], because: "the same" },
+  { in: "src/store/level-backup.ts", reads: ["node:fs/promises"], because: "its backup" },
+  {
+    in: "src/store/level-cut.ts",
+    reads: ["node:crypto", "node:fs/promises"],
+    because: "the files of a store at one moment",
+  },
+  { in: "src/store/level-staging.ts", reads: ["node:fs/promises"], because: "a store that is being made" },
+  { in: "src/store/level-quarantine.ts", reads: ["node:fs/promises"], because: "what a repair keeps" },
+  { in: "src/store/level-repair.ts", reads: ["node:crypto", "node:fs/promises"], because: "what it makes" },
+  { in: "src/store/level-archive.ts", reads: ["node:fs/promises"], because: "the file of a backup" },
   {
     in: "src/server/",
     reads: ["node:crypto", "node:fs/promises", "node:http", "node:http2", "node:net", "node:tls"],

@@ -4,7 +4,8 @@ import type { ListTasksRequest } from "#gen/stint/v1/controller_pb.js";
 import { type FakeHandlers, openFakeServer, StatusFailure } from "../support/fake-server.ts";
 import { keep, runCommand } from "../support/run-command.ts";
 
-const commands = "serve launch status list watch logs cancel delete controllers work config version completion help";
+const commands =
+  "serve launch status list watch logs cancel delete controllers work store config version completion help";
 
 async function complete(words: string[], handlers?: FakeHandlers): Promise<string> {
   const { code, out, err } = await runCommand(["__complete", "--", ...words], handlers ?? {});

@@ -1,0 +1,150 @@
+import { Option } from "commander";
+import { StoreError } from "../../store/store.ts";
+import { CliError } from "../cli-error.ts";
+import { addExample, type Cli, outputOption } from "../client-command.ts";
+import { exitCode } from "../exit-code.ts";
+import type { Io } from "../io.ts";
+import { escapeJson, escapeLines, escapeText } from "../text/escape.ts";
+import { renderContent, renderRepaired, renderVerified } from "../text/store-report.ts";
+
+interface StoreOptions {
+  readonly store?: string;
+  readonly output: "text" | "json";
+}
+
+type ToOptions = StoreOptions & { readonly to: string };
+
+/** stint store: looks at a store that no server has open, copies it, and saves what can be saved of a damaged one. */
+export function addStoreCommand({ program, io, exitWith }: Cli): void {
+  const store = program
+    .command("store")
+    .summary("verify, back up, restore and repair a store")
+    .description(
+      "Looks at the store of a server that is stopped, copies it, makes a store of a copy, and saves what can be saved of a damaged one. " +
+        "None of them changes the store that it is given, or replaces one that is there. " +
+        "The exit status is 0 where all is well, 5 where the store is in use or cannot be read, 7 where it is damaged so that no server " +
+        "opens it, and 8 where a server opens it and single records are damaged or lost.",
+    )
+    .helpCommand(false);
+  const add = (name: string, summary: string, description: string) =>
+    store.command(name).summary(summary).description(description).addOption(outputOption());
+
+  const verify = add(
+    "verify",
+    "say what is damaged",
+    "Reads all of a store, or of a backup's file, and says what is in it and each record, task and file that is damaged. Changes nothing.",
+  ).addOption(storeOption("the store's directory, or a backup"));
+  verify.action(async (options: StoreOptions) => exitWith(await verifyOne(io, options)));
+  addExample(verify, "stint store verify --store ./stint-data");
+
+  const backup = add(
+    "backup",
+    "copy a store to a file",
+    "Copies the store of a stopped server to a new file, which has a checksum, and verifies that. The store is as it was at one moment.",
+  )
+    .addOption(storeOption("the store's directory"))
+    .requiredOption("--to <file>", "the backup; it must not be there");
+  backup.action(async (options: ToOptions) => exitWith(await backUp(io, options)));
+  addExample(backup, "stint store backup --store ./stint-data --to stint.backup");
+
+  const restore = add(
+    "restore",
+    "make a store of a backup",
+    "Makes a store of a backup, after verifying it, in a directory that is empty or new. One that is cut short leaves nothing that a server opens.",
+  )
+    .argument("<backup>", "the backup's file")
+    .requiredOption("--to <dir>", "the new store's directory");
+  restore.action(async (file: string, options: ToOptions) => exitWith(await restoreOne(io, file, options)));
+  addExample(restore, "stint store restore stint.backup --to ./restored-data");
+
+  const repair = add(
+    "repair",
+    "make a store of what can be read of a damaged one",
+    "Makes a new store of all that can be read of a damaged one, whether a server opens that or not, and says what is lost. Bytes that " +
+      "cannot be taken are kept in quarantine/ of the new store. Tasks whose records are lost are DATA_LOSS there, until they are deleted.",
+  )
+    .addOption(storeOption("the damaged store's directory"))
+    .requiredOption("--to <dir>", "the new store's directory");
+  repair.action(async (options: ToOptions) => exitWith(await repairOne(io, options)));
+  addExample(repair, "stint store repair --store ./stint-data --to ./repaired-data");
+
+  addExample(
+    store,
+    "stint store verify --store ./stint-data",
+    "stint store backup --store ./stint-data --to stint.backup",
+    "stint store restore stint.backup --to ./restored-data",
+    "stint store repair --store ./stint-data --to ./repaired-data",
+  );
+}
+
+function storeOption(what: string): Option {
+  return new Option("--store <dir>", `${what} (default: STINT_DATA_DIR in the environment, or ./stint-data)`);
+}
+
+async function verifyOne(io: Io, options: StoreOptions): Promise<number> {
+  const { verifyStore } = await import("../../store/maintenance.ts");
+  const path = storeOf(io, options);
+  const report = await orExplain(verifyStore(path));
+  const { isSound, opens } = report;
+  print(io, options, { path, ...report }, () => renderVerified(path, report));
+  if (isSound) return exitCode.success;
+  return opens ? exitCode.damagedRecords : exitCode.damagedStore;
+}
+
+async function backUp(io: Io, options: ToOptions): Promise<number> {
+  const { backupStore } = await import("../../store/maintenance.ts");
+  const path = storeOf(io, options);
+  const report = await orExplain(backupStore(path, options.to));
+  const title = `backup of ${escapeText(path)} in ${escapeText(options.to)}, verified`;
+  print(io, options, { path, to: options.to, ...report }, () => `${[title, ...renderContent(report)].join("\n")}\n`);
+  return report.isSound ? exitCode.success : exitCode.damagedRecords;
+}
+
+async function restoreOne(io: Io, file: string, options: ToOptions): Promise<number> {
+  const { restoreBackup } = await import("../../store/maintenance.ts");
+  const report = await orExplain(restoreBackup(file, options.to));
+  const title = `restored ${escapeText(file)} to ${escapeText(options.to)}`;
+  print(io, options, { file, to: options.to, ...report }, () => `${[title, ...renderContent(report)].join("\n")}\n`);
+  return report.isSound ? exitCode.success : exitCode.damagedRecords;
+}
+
+async function repairOne(io: Io, options: ToOptions): Promise<number> {
+  const { repairStore } = await import("../../store/maintenance.ts");
+  const path = storeOf(io, options);
+  const report = await orExplain(repairStore(path, options.to, io.clock));
+  print(io, options, { path, to: options.to, ...report }, () => renderRepaired(path, options.to, report));
+  return report.isComplete ? exitCode.success : exitCode.damagedRecords;
+}
+
+function storeOf(io: Io, { store }: StoreOptions): string {
+  return store || io.env.STINT_DATA_DIR || "./stint-data";
+}
+
+function print(io: Io, { output }: StoreOptions, report: object, render: () => string): void {
+  io.stdout.write(output === "json" ? escapeJson(JSON.stringify(report)) : render());
+}
+
+const exitCodes: Readonly<Record<string, number>> = {
+  INVALID: exitCode.usage,
+  DAMAGED: exitCode.damagedStore,
+  LOCKED: exitCode.store,
+  UNAVAILABLE: exitCode.store,
+};
+
+const hints: Readonly<Record<string, readonly string[]>> = {
+  LOCKED: ["stop the server on it, or copy its store while it runs and look at that"],
+};
+
+/** As the work does; a StoreError is told to people. */
+async function orExplain<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    throw new CliError(escapeLines(error.message).join("\n"), {
+      exitCode: exitCodes[error.code] ?? exitCode.failed,
+      hints: hints[error.code] ?? [],
+      cause: error,
+    });
+  }
+}

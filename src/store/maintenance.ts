@@ -1,0 +1,58 @@
+/**
+ * The tools for a store on disk and for its backup, which never open what they look at. docs/storage.md has what
+ * each of them promises.
+ */
+import type { Clock } from "../clock.ts";
+import {
+  backupStore as backupLevelStore,
+  checkBackup,
+  restoreBackup as restoreLevelBackup,
+  writeBackup,
+} from "./level-backup.ts";
+import { repairStore as repairLevelStore } from "./level-repair.ts";
+import { verifyStore as verifyLevelStore } from "./level-verify.ts";
+import type { RepairReport, VerifyReport } from "./store-report.ts";
+import { StoreError } from "./store.ts";
+
+/** Says what is wrong with a store that nobody has open, or with a backup. Throws StoreError LOCKED, INVALID, DAMAGED for a backup that is not whole, UNAVAILABLE. */
+export function verifyStore(location: string): Promise<VerifyReport> {
+  return toStoreErrors(location, () => verifyLevelStore(directoryOf(location)));
+}
+
+/** Copies a store that nobody has open to a file, which is read again and verified. Throws StoreError LOCKED, INVALID, DAMAGED, UNAVAILABLE. */
+export function backupStore(location: string, file: string): Promise<VerifyReport> {
+  return toStoreErrors(location, () => backupLevelStore(directoryOf(location), file));
+}
+
+/** The same of what a server has sent of its store. */
+export function receiveBackup(pieces: AsyncIterable<Uint8Array>, file: string): Promise<VerifyReport> {
+  return toStoreErrors(file, async () => {
+    await writeBackup(file, pieces);
+    return checkBackup(file);
+  });
+}
+
+/** Makes a store of a backup, in a directory that is empty or new. Throws StoreError INVALID, DAMAGED, UNAVAILABLE. */
+export function restoreBackup(file: string, directory: string): Promise<VerifyReport> {
+  return toStoreErrors(file, () => restoreLevelBackup(file, directoryOf(directory)));
+}
+
+/** Makes a store of what can be read of a damaged one, in a directory that is empty or new. Throws StoreError LOCKED, INVALID, DAMAGED, UNAVAILABLE. */
+export function repairStore(location: string, directory: string, clock: Clock): Promise<RepairReport> {
+  return toStoreErrors(location, () => repairLevelStore(directoryOf(location), directoryOf(directory), clock));
+}
+
+/** Both what openStore takes and a path alone. */
+function directoryOf(location: string): string {
+  return location.startsWith("level:") ? location.slice("level:".length) : location;
+}
+
+async function toStoreErrors<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    const { code, syscall, path: where = path } = cause as NodeJS.ErrnoException;
+    if (cause instanceof StoreError || code === undefined || syscall === undefined) throw cause;
+    throw new StoreError("UNAVAILABLE", `${where}: ${code} (${syscall})`, { cause });
+  }
+}
