@@ -4,7 +4,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { examples } from "./api-examples.mjs";
 
 const address = "localhost:7846";
-const serviceNames = ["stint.v1.TaskControllerService", "stint.v1.TaskRunnerService"];
+const serviceNames = ["stint.v1.TaskControllerService", "stint.v1.TaskRunnerService", "stint.v1.StoreService"];
 
 /** Messages of these packages are explained here; of others the name is enough. */
 const packages = ["stint.v1", "core.v1"];

@@ -27,6 +27,11 @@ export const examples = {
   WaitTask: { request: { controller: "countdown", task_id: "api-2", timeout: "10s" } },
   DeleteTask: { request: { controller: "countdown", task_id: "api-2" } },
   ListControllers: { request: {} },
+  Backup: {
+    request: {},
+    flags: "-max-msg-sz 1000000",
+    note: "It prints the bytes of a file in pieces, in base64; `stint store backup` writes the file.",
+  },
   DeleteController: {
     request: { controller: "countdown" },
     note: "This one is refused (FAILED_PRECONDITION): the configuration names it, and it has tasks.",

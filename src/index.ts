@@ -77,7 +77,7 @@ export {
   type KeyValueStore,
 } from "./store/key-value-store.ts";
 export type { KeyValueEvent, VersionedValue, WatchKeysOptions } from "./store/key-value-watch.ts";
-export { type OpenedStore, openStore, type OpenStoreOptions } from "./store/open.ts";
+export { type OpenedStore, openStore, type OpenStoreOptions, type StoreBackup } from "./store/open.ts";
 export {
   type Change,
   compareKeys,

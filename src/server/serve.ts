@@ -14,6 +14,7 @@ import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionV1Alpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { type GetServerInfoResponseSchema, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import { TaskRunnerService } from "#gen/stint/v1/runner_pb.js";
+import { StoreService } from "#gen/stint/v1/store_pb.js";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
@@ -27,6 +28,7 @@ import { LaunchGate } from "../rpc/launch-gate.ts";
 import type { ControllerRegistry } from "../rpc/registry.ts";
 import { createRunInBatches, createTaskRunnerService, type OpenRunners } from "../rpc/runner-service.ts";
 import { createTaskControllerService } from "../rpc/service.ts";
+import { createStoreService, type OpenBackup } from "../rpc/store-service.ts";
 import { createStreamSlots } from "../rpc/stream-slots.ts";
 import type { OpenTasksWatch } from "../rpc/watch-stream.ts";
 import type { Limits } from "./limits.ts";
@@ -48,6 +50,8 @@ export interface ServeOptions {
   /** Forgets a controller of the registry. Throws FAILED_PRECONDITION where it has tasks, or something names it. */
   readonly forgetController: (name: string) => Promise<void>;
   readonly openRunners: OpenRunners;
+  /** Begins a backup of the store. Throws FAILED_PRECONDITION where there are none of it, UNAVAILABLE. */
+  readonly openBackup: OpenBackup;
   readonly describeServer: () => MessageInitShape<typeof GetServerInfoResponseSchema>;
   /** A google.protobuf.FileDescriptorSet with comments, for reflection; undefined: no reflection. */
   readonly descriptors: Uint8Array | undefined;
@@ -78,6 +82,7 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     describeServer: options.describeServer,
   });
   const runnerOptions = { ...policy, clock, limits, openRunners: options.openRunners };
+  const served = [TaskControllerService, TaskRunnerService, StoreService].map(({ typeName }) => typeName);
   const routes = [
     route(TaskControllerService, service, {
       requestLimits: { batchLaunchTasks: { name: "batch_request_max_bytes", value: limits.batchRequestMaxBytes } },
@@ -86,7 +91,8 @@ export async function serve(options: ServeOptions): Promise<Listener> {
     route(TaskRunnerService, createTaskRunnerService(runnerOptions), {
       inBatches: { run: createRunInBatches(runnerOptions) },
     }),
-    route(Health, createHealthService(policy, [TaskControllerService.typeName, TaskRunnerService.typeName])),
+    route(StoreService, createStoreService({ ...policy, openBackup: options.openBackup })),
+    route(Health, createHealthService(policy, served)),
   ];
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
   const methods = createHandlers(routes, limits);

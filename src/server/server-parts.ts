@@ -26,7 +26,8 @@ import { type Availability, createAvailability, drainingError } from "../rpc/ava
 import { createRegistry } from "../rpc/registry.ts";
 import { runnerLimits } from "../rpc/runner-limits.ts";
 import { type Commands, openCommands } from "../runner/commands.ts";
-import { openStore } from "../store/open.ts";
+import { openBackup } from "./open-backup.ts";
+import { type OpenedStore, openStore } from "../store/open.ts";
 import type { Store } from "../store/store.ts";
 import { createServerDescription } from "./describe-server.ts";
 import { type DiskReserve, openDiskReserve } from "./disk-reserve.ts";
@@ -62,7 +63,7 @@ export class ServerParts {
   #listener: Listener | undefined;
   #tlsHost: string | undefined;
   #endTlsWatch = (): void => {};
-  #store: Store | undefined;
+  #store: OpenedStore | undefined;
   #guard: StoreGuard | undefined;
   #disk: DiskReserve | undefined;
   #removePidFile: (() => Promise<void>) | undefined;
@@ -109,6 +110,7 @@ export class ServerParts {
         watchAllTasks: (options) => this.#watchAllTasks(options),
         forgetController: (name) => this.#forgetController(name),
         openRunners: (name) => this.#remote.openFor(name),
+        openBackup: () => openBackup(this.#store),
         describeServer: createServerDescription({
           version,
           clock,

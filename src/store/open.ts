@@ -17,8 +17,19 @@ export interface OpenStoreOptions {
   readonly historyBytes?: number | undefined;
 }
 
+/** The bytes of a backup, piece by piece: those of a file. Disposing lets go of what they are read from. */
+export interface StoreBackup extends AsyncDisposable {
+  readonly pieces: AsyncIterable<Uint8Array>;
+}
+
 /** A store that `await using` closes at the end of its scope. */
-export type OpenedStore = Store & AsyncDisposable;
+export interface OpenedStore extends Store, AsyncDisposable {
+  /**
+   * A backup of this moment, which `stint store restore` makes a store of; commits wait while it begins, for some milliseconds. Whoever opens it
+   * disposes of it. Throws StoreError INVALID where the store is in memory, UNAVAILABLE.
+   */
+  openBackup(): Promise<StoreBackup>;
+}
 
 /**
  * Opens the store that `location` names: "level:DIRECTORY" or "memory:". Throws StoreError
@@ -30,12 +41,20 @@ export async function openStore(location: string, options: OpenStoreOptions = {}
   return Object.assign(store, { [Symbol.asyncDispose]: () => store.close() });
 }
 
-async function openBackend(location: string, options: OpenStoreOptions): Promise<Store> {
+async function openBackend(
+  location: string,
+  options: OpenStoreOptions,
+): Promise<Store & Pick<OpenedStore, "openBackup">> {
   const colon = location.indexOf(":");
   const scheme = location.slice(0, Math.max(colon, 0));
   const path = location.slice(colon + 1);
   if (scheme === "level" && path !== "") return openLevelStore(path, options);
-  if (scheme === "memory" && path === "") return openMemoryStore(options);
+  if (scheme === "memory" && path === "")
+    return Object.assign(await openMemoryStore(options), { openBackup: noBackup });
   const message = `a store's location is "level:DIRECTORY" or "memory:", not ${JSON.stringify(location)}`;
   throw new StoreError("INVALID", message);
+}
+
+async function noBackup(): Promise<never> {
+  throw new StoreError("INVALID", "a store in memory has no backup");
 }

@@ -33,7 +33,7 @@ describe("health", () => {
   test("lists what is known", async () => {
     await using served = await serveFake();
     const { statuses } = await createClient(Health, served.transport()).list({});
-    expect(Object.keys(statuses).sort()).toEqual(["", service, "stint.v1.TaskRunnerService"]);
+    expect(Object.keys(statuses).sort()).toEqual(["", "stint.v1.StoreService", service, "stint.v1.TaskRunnerService"]);
     expect(statuses[service]?.status).toBe(ServingStatus.SERVING);
   });
 

@@ -48,6 +48,7 @@ describe.each(["v1", "v1alpha"] as const)("reflection %s", (version) => {
         { name: "grpc.health.v1.Health" },
         { name: "grpc.reflection.v1.ServerReflection" },
         { name: "grpc.reflection.v1alpha.ServerReflection" },
+        { name: "stint.v1.StoreService" },
         { name: "stint.v1.TaskControllerService" },
         { name: "stint.v1.TaskRunnerService" },
       ],

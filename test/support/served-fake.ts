@@ -86,6 +86,9 @@ export async function serveFake(
         throw new ControllerError("FAILED_PRECONDITION", "the server itself runs its tasks");
       return runners;
     },
+    openBackup: async () => {
+      throw new ControllerError("FAILED_PRECONDITION", "a fake has no store");
+    },
     describeServer: () => ({ version: "0.0.0-test" }),
     descriptors: options.reflection === false ? undefined : await readFile(descriptorsUrl),
     limits: { ...defaultLimits, ...options.limits },

@@ -1,7 +1,10 @@
-import { Option } from "commander";
+import { type Command, Option } from "commander";
+import { StoreService } from "#gen/stint/v1/store_pb.js";
 import { StoreError } from "../../store/store.ts";
+import { parseServer } from "../arguments.ts";
 import { CliError } from "../cli-error.ts";
-import { addExample, type Cli, outputOption } from "../client-command.ts";
+import type { RpcClient } from "../client.ts";
+import { addExample, caOption, type Cli, type ClientOptions, outputOption, withClient } from "../client-command.ts";
 import { exitCode } from "../exit-code.ts";
 import type { Io } from "../io.ts";
 import { escapeJson, escapeLines, escapeText } from "../text/escape.ts";
@@ -12,6 +15,7 @@ interface StoreOptions {
   readonly output: "text" | "json";
 }
 
+type BackupOptions = ToOptions & Pick<ClientOptions, "server" | "ca">;
 type ToOptions = StoreOptions & { readonly to: string };
 
 /** stint store: looks at a store that no server has open, copies it, and saves what can be saved of a damaged one. */
@@ -20,13 +24,13 @@ export function addStoreCommand({ program, io, exitWith }: Cli): void {
     .command("store")
     .summary("verify, back up, restore and repair a store")
     .description(
-      "Looks at the store of a server that is stopped, copies it, makes a store of a copy, and saves what can be saved of a damaged one. " +
+      "Looks at the store of a server that is stopped, copies it (also of one that runs), makes a store of a copy, and saves what can be saved of a damaged one. " +
         "None of them changes the store that it is given, or replaces one that is there. " +
         "The exit status is 0 where all is well, 5 where the store is in use or cannot be read, 7 where it is damaged so that no server " +
         "opens it, and 8 where a server opens it and single records are damaged or lost.",
     )
     .helpCommand(false);
-  const add = (name: string, summary: string, description: string) =>
+  const add = (name: string, summary: string, description: string): Command =>
     store.command(name).summary(summary).description(description).addOption(outputOption());
 
   const verify = add(
@@ -37,25 +41,7 @@ export function addStoreCommand({ program, io, exitWith }: Cli): void {
   verify.action(async (options: StoreOptions) => exitWith(await verifyOne(io, options)));
   addExample(verify, "stint store verify --store ./stint-data");
 
-  const backup = add(
-    "backup",
-    "copy a store to a file",
-    "Copies the store of a stopped server to a new file, which has a checksum, and verifies that. The store is as it was at one moment.",
-  )
-    .addOption(storeOption("the store's directory"))
-    .requiredOption("--to <file>", "the backup; it must not be there");
-  backup.action(async (options: ToOptions) => exitWith(await backUp(io, options)));
-  addExample(backup, "stint store backup --store ./stint-data --to stint.backup");
-
-  const restore = add(
-    "restore",
-    "make a store of a backup",
-    "Makes a store of a backup, after verifying it, in a directory that is empty or new. One that is cut short leaves nothing that a server opens.",
-  )
-    .argument("<backup>", "the backup's file")
-    .requiredOption("--to <dir>", "the new store's directory");
-  restore.action(async (file: string, options: ToOptions) => exitWith(await restoreOne(io, file, options)));
-  addExample(restore, "stint store restore stint.backup --to ./restored-data");
+  addCopyCommands(add, { io, exitWith });
 
   const repair = add(
     "repair",
@@ -77,6 +63,43 @@ export function addStoreCommand({ program, io, exitWith }: Cli): void {
   );
 }
 
+/** stint store backup, and restore. */
+function addCopyCommands(
+  add: (name: string, summary: string, description: string) => Command,
+  { io, exitWith }: Pick<Cli, "io" | "exitWith">,
+): void {
+  const backup = add(
+    "backup",
+    "copy a store to a file",
+    "Copies a store to a new file, which has a checksum, and verifies that: of a server that is stopped, or, with --server, of one that runs. " +
+      "The copy is of one moment, and has all that was acknowledged before.",
+  )
+    .addOption(storeOption("the store's directory"))
+    .addOption(
+      new Option("--server <[https://]host:port>", "copy the store of this server, while it runs")
+        .argParser(parseServer)
+        .conflicts("store"),
+    )
+    .addOption(caOption())
+    .requiredOption("--to <file>", "the backup; it must not be there");
+  backup.action(async (options: BackupOptions) => exitWith(await backUp(io, options)));
+  addExample(
+    backup,
+    "stint store backup --store ./stint-data --to stint.backup",
+    "stint store backup --server 127.0.0.1:7846 --to stint.backup",
+  );
+
+  const restore = add(
+    "restore",
+    "make a store of a backup",
+    "Makes a store of a backup, after verifying it, in a directory that is empty or new. One that is cut short leaves nothing that a server opens.",
+  )
+    .argument("<backup>", "the backup's file")
+    .requiredOption("--to <dir>", "the new store's directory");
+  restore.action(async (file: string, options: ToOptions) => exitWith(await restoreOne(io, file, options)));
+  addExample(restore, "stint store restore stint.backup --to ./restored-data");
+}
+
 function storeOption(what: string): Option {
   return new Option("--store <dir>", `${what} (default: STINT_DATA_DIR in the environment, or ./stint-data)`);
 }
@@ -91,13 +114,21 @@ async function verifyOne(io: Io, options: StoreOptions): Promise<number> {
   return opens ? exitCode.damagedRecords : exitCode.damagedStore;
 }
 
-async function backUp(io: Io, options: ToOptions): Promise<number> {
-  const { backupStore } = await import("../../store/maintenance.ts");
-  const path = storeOf(io, options);
-  const report = await orExplain(backupStore(path, options.to));
+async function backUp(io: Io, options: BackupOptions): Promise<number> {
+  const { backupStore, receiveBackup } = await import("../../store/maintenance.ts");
+  const { server, to } = options;
+  const path = server ?? storeOf(io, options);
+  const report =
+    server === undefined
+      ? await orExplain(backupStore(path, to))
+      : await withClient(io, options, (client) => orExplain(receiveBackup(piecesOf(io, client), to)));
   const title = `backup of ${escapeText(path)} in ${escapeText(options.to)}, verified`;
   print(io, options, { path, to: options.to, ...report }, () => `${[title, ...renderContent(report)].join("\n")}\n`);
   return report.isSound ? exitCode.success : exitCode.damagedRecords;
+}
+
+async function* piecesOf({ signal }: Io, client: RpcClient): AsyncGenerator<Uint8Array> {
+  for await (const { piece } of client.stream(StoreService.method.backup, {}, { signal })) yield piece;
 }
 
 async function restoreOne(io: Io, file: string, options: ToOptions): Promise<number> {
@@ -132,7 +163,7 @@ const exitCodes: Readonly<Record<string, number>> = {
 };
 
 const hints: Readonly<Record<string, readonly string[]>> = {
-  LOCKED: ["stop the server on it, or copy its store while it runs and look at that"],
+  LOCKED: ["stop the server on it, or copy its store while it runs: stint store backup --server HOST:PORT --to FILE"],
 };
 
 /** As the work does; a StoreError is told to people. */
