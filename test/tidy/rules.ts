@@ -292,6 +292,7 @@ export const longFiles: Readonly<Record<string, string>> = {
   "test/server/connections.test.ts": "the life of a connection, case by case",
   "test/server/hostile.test.ts": "one table of hostile requests",
   "test/store/key-value-store.test.ts": "the cases of one interface, method by method",
+  "test/tidy/rules.ts": "the tables of tidy.test.ts",
 };
 
 /** Folders of tests that mirror none of src, and what they have. */
