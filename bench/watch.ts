@@ -14,7 +14,7 @@
  *
  * WATCH_SECONDS, WATCH_ROUNDS and WATCH_WATCHERS change the dose.
  */
-import { type BenchProcess, makeDirectory, startProcess, startStint } from "./support/processes.ts";
+import { type AskedProcess, type BenchProcess, makeDirectory, startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 
@@ -35,10 +35,11 @@ interface Asked {
   readonly seconds: number;
 }
 
-/** A server, and what has the watched tasks change, where that is not so from their launch on. */
+/** A server, its watchers, and what has the watched tasks change, where that is not so from their launch on. */
 interface Watched {
   readonly server: BenchProcess;
   readonly address: string;
+  readonly load: AskedProcess;
   readonly tick: () => Promise<void>;
 }
 
@@ -89,8 +90,7 @@ export async function run(): Promise<Row[]> {
 }
 
 async function deliver(asked: Asked, isBare: boolean): Promise<Delivered> {
-  await using load = startProcess("watch-load");
-  const measure = async ({ server, address, tick }: Watched): Promise<Delivered> => {
+  const measure = async ({ server, address, load, tick }: Watched): Promise<Delivered> => {
     await load.ask("watch", { ...asked, address, controller: "ticking" });
     await tick();
     await settle();
@@ -98,44 +98,42 @@ async function deliver(asked: Asked, isBare: boolean): Promise<Delivered> {
     const { events, ...rest } = await load.ask<Delivered & { events: number }>("measure", asked);
     return { ...rest, cpuUs: ((server.processorMs() - before) * 1_000) / events };
   };
-  if (isBare) return await withBare(asked, measure);
-  return await withStint(async (stint) => {
-    await load.ask("launch", { ...asked, controller: "ticking", address: stint.address });
-    return measure(stint);
-  });
+  return await (isBare ? withBare(asked, measure) : withStint({ ...asked, controller: "ticking" }, measure));
 }
 
 async function memoryOf(watchers: number, isBare: boolean): Promise<number> {
-  await using load = startProcess("watch-load");
-  const measure = async ({ server, address }: Watched): Promise<number> => {
-    await load.ask("watch", { address, controller: "many", tasks: watchers, watchers });
+  const asked = { tasks: watchers, everyMs: 0, controller: "many" };
+  const measure = async ({ server, address, load }: Watched): Promise<number> => {
+    await load.ask("watch", { ...asked, address, watchers });
     await settle();
     const before = server.rssBytes();
     const more = 4 * watchers;
-    await load.ask("watch", { address, controller: "many", tasks: watchers, watchers: more });
+    await load.ask("watch", { ...asked, address, watchers: more });
     await settle();
     return (server.rssBytes() - before) / more / 1_024;
   };
-  if (isBare) return await withBare({ tasks: watchers, everyMs: 0 }, measure);
-  return await withStint(async (stint) => {
-    await load.ask("launch", { address: stint.address, controller: "many", tasks: watchers, everyMs: 0 });
-    return measure(stint);
-  });
+  return await (isBare ? withBare(asked, measure) : withStint(asked, measure));
 }
 
-async function withStint<T>(measure: (watched: Watched) => Promise<T>): Promise<T> {
+/** With Stint, and its tasks launched. */
+async function withStint<T>(launch: object, measure: (watched: Watched) => Promise<T>): Promise<T> {
   await using directory = await makeDirectory();
   await using server = await startStint(directory.path);
-  return await measure({ server, address: server.address, tick: async () => {} });
+  const { address } = server;
+  await using load = startProcess("watch-load");
+  await load.ask("launch", { ...launch, address });
+  return await measure({ server, address, load, tick: async () => {} });
 }
 
+/** With the peer, which begins to send when it is told to tick. */
 async function withBare<T>(
   ticking: Pick<Asked, "tasks" | "everyMs">,
   measure: (watched: Watched) => Promise<T>,
 ): Promise<T> {
   await using server = startProcess("watch-peer");
   const { address } = await server.ask<{ address: string }>("listen");
-  return await measure({ server, address, tick: () => server.ask("tick", ticking) });
+  await using load = startProcess("watch-load");
+  return await measure({ server, address, load, tick: () => server.ask("tick", ticking) });
 }
 
 function settle(): Promise<void> {
