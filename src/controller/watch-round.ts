@@ -156,11 +156,11 @@ async function* messagesOf(watched: Watched, { version, asOfRevision, place }: V
     : newestChange(watched, place, version));
   // Undefined where a newer launch has just replaced the metadata: the version after this one comes next.
   if (change === undefined) return;
-  if (options.includeLogs !== true) return yield change;
   let logs: LogEntry[] = [];
   let bytes = 0;
   let revision = 0n;
-  for await (const chunk of newChunks(parts, taskId, version, position)) {
+  const chunks = options.includeLogs === true ? newChunks(parts, taskId, version, position) : [];
+  for await (const chunk of chunks) {
     const size = chunk.entries.reduce((sum, entry) => sum + byteLength(entry.msg) + 32, 0);
     // Only between commits: a position covers whole ones.
     if (logs.length > 0 && bytes + size > messageLogMaxBytes && chunk.revision !== revision) {

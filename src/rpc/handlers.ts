@@ -146,7 +146,7 @@ function isServerStreaming(method: DescMethod): method is DescMethodServerStream
 /** The answers of a method as connect has them. */
 function iterating(implement: StreamCall) {
   return async function* iterate(request: Message, context: HandlerContext): AsyncGenerator<object> {
-    const answers = implement(request as never, context);
+    const answers = implement(request, context);
     const off = onAbort(context.signal, () => answers.end(abortError(context.signal)));
     try {
       for (let next = await answers.next(); next.done !== true; next = await answers.next()) yield next.value;
