@@ -31,7 +31,12 @@ export class DueLine {
   }
 
   remove(member: Due): void {
-    if (!this.#line.delete(member) || this.#line.size > 0) return;
+    if (this.#line.delete(member) && this.#line.size === 0) this.clear();
+  }
+
+  /** Nobody is due any more. */
+  clear(): void {
+    this.#line.clear();
     this.#cancel?.();
     this.#cancel = undefined;
   }

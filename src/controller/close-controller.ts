@@ -22,7 +22,7 @@ export interface Closing {
 export async function closeParts(parts: Parts, closing: AbortController, options: Closing): Promise<void> {
   const { core, actors, trash } = parts;
   closing.abort();
-  core.hub.wakeAll();
+  core.hub.close();
   core.host.close();
   // One on another machine goes on, whatever it was told before.
   for (const { run } of actors.all()) if (run?.isRemote === false) run.abort("SHUTDOWN");

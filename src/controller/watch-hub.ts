@@ -147,8 +147,9 @@ export class WatchHub {
     for (const watcher of entry.watchers) this.tell(watcher);
   }
 
-  /** Tells all watchers of all tasks. */
-  wakeAll(): void {
+  /** The controller closes: all watchers are told, and no timer is left, also for one that reads a store which does not answer. */
+  close(): void {
+    this.silent.clear();
     for (const taskId of this.#tasks.keys()) this.wake(taskId);
   }
 

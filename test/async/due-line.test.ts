@@ -44,6 +44,17 @@ test("a line in which nobody is left has no timer", async () => {
   expect(told).toEqual([]);
 });
 
+test("a line that is cleared has no timer, and tells nobody", async () => {
+  const { clock, line, told, member } = setUp();
+  line.put(clock, member("a"));
+  line.put(clock, member("b"));
+  line.clear();
+  expect(clock.pending()).toBe(0);
+  line.put(clock, member("c"));
+  await clock.advance(1_000);
+  expect(told).toEqual(["c 100"]);
+});
+
 test("who is put in anew when it is due keeps nobody behind it waiting", async () => {
   const { clock, line, told, member } = setUp();
   const again = member("again", () => line.put(clock, again));
