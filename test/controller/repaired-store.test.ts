@@ -114,6 +114,7 @@ async function damageFiles(path: string, round: number): Promise<Map<string, str
   const done = new Map<string, string>();
   for (let i = 0; i <= (round % 3 === 2 ? 1 : 0); i += 1) {
     const file = names[(round * (i + 1) * 5 + i) % names.length]!;
+    if (done.has(file)) continue;
     const kind = kinds[Math.floor(round / names.length + i) % kinds.length]!;
     const content = await readFile(join(path, "db", file));
     const changed = damages[kind]!(content, (round * 0.618_034 + i * 0.3) % 1);
@@ -268,10 +269,10 @@ describe("a store whose files are damaged", () => {
         throw new Error(what, { cause: error });
       });
     }
-    expect(seen.lost).toBeGreaterThan(0);
+    expect(seen.lost + seen.incomplete).toBeGreaterThan(0);
     expect(seen.lost + seen.incomplete + seen.older + seen.forgotten).toBeGreaterThan(dose / 4);
     expect(seen.kept).toBeGreaterThan(seen.lost);
-    expect(Math.min(seen.rebuilt, seen.copied)).toBeGreaterThan(dose / 10);
+    expect(Math.min(seen.rebuilt, seen.copied)).toBeGreaterThan(dose / 20);
     if (process.env["REPAIRS"] !== undefined) console.info(seen);
   });
 });
