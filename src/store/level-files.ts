@@ -9,6 +9,7 @@
  */
 import { type LevelEntry, readTable } from "./level-salvage.ts";
 import { salvageLog } from "./level-log.ts";
+import { compareEntries, newestEntries, type SortedEntries } from "./level-merge.ts";
 import { decodeManifest, type LevelManifest } from "./level-manifest.ts";
 import { isPlausibleEntry } from "./level-plausible.ts";
 import { decodeCell, keyNumber, spaceOf } from "./level-keys.ts";
@@ -26,15 +27,12 @@ export interface LevelFiles {
   readonly damages: readonly FileDamage[];
   /** The files that make up the database. */
   readonly names: readonly string[];
+  /** A manifest tells which files there must be: nothing is missing without being told. */
+  readonly isFollowed: boolean;
   /** The highest watermark: what was committed later is in the journal alone. */
   readonly materialized: number;
   /** The entry of each key that has one, in order. */
   entries(): AsyncGenerator<{ readonly key: Buffer; readonly value: Buffer }>;
-}
-
-interface SortedEntries {
-  readonly first: Buffer;
-  load(): Promise<readonly LevelEntry[]>;
 }
 
 interface Reading {
@@ -51,6 +49,13 @@ const sequenceMax = 2 ** 56;
 
 /** Looks at all files of the database. Throws what `source` does. */
 export async function readLevelFiles(source: FileSource): Promise<LevelFiles> {
+  const files = await readFiles(source, false);
+  // What is lost may be in a file that the manifest names no more, and that was not deleted yet.
+  const isLost = files.damages.some(({ loss }) => loss === "entries");
+  return isLost ? { ...(await readFiles(source, true)), damages: files.damages } : files;
+}
+
+async function readFiles(source: FileSource, readsAll: boolean): Promise<LevelFiles> {
   const damages: FileDamage[] = [];
   const found = await findManifest(source, damages);
   const logs = source.names.filter((name) => /^\d+\.log$/.test(name)).sort(byNumber);
@@ -59,7 +64,8 @@ export async function readLevelFiles(source: FileSource): Promise<LevelFiles> {
   if (found !== undefined && named === undefined) {
     damages.push({ file: found.name, reason: "is of other tables than these", loss: "none" });
   }
-  const manifest = named && namesWhatIsThere(named, tables, logs, damages) ? named : undefined;
+  const isFollowed = named !== undefined && namesWhatIsThere(named, tables, logs, damages) && !readsAll;
+  const manifest = isFollowed ? named : undefined;
   const reading: Reading = { source, manifest, damages, parts: [], materialized: 0, lastInTables: 0 };
   const usedTables = tables.filter((name) => manifest === undefined || manifest.tables.has(numberOf(name)));
   const usedLogs = logs.filter((name) => numberOf(name) >= (manifest?.logNumber ?? 0));
@@ -70,6 +76,7 @@ export async function readLevelFiles(source: FileSource): Promise<LevelFiles> {
   return {
     damages,
     names: ["CURRENT", ...(found === undefined ? [] : [found.name]), ...usedTables, ...usedLogs],
+    isFollowed,
     materialized: reading.materialized,
     entries: () => newestEntries(reading.parts),
   };
@@ -247,39 +254,6 @@ function noteWatermarks(reading: Reading, entries: readonly LevelEntry[]): void 
     if (spaceOf(key) !== "watermark" || value === undefined || decodeCell(key, value) === undefined) continue;
     reading.materialized = Math.max(reading.materialized, keyNumber(key));
   }
-}
-
-/** Merges the parts; each is loaded when it is its turn. */
-async function* newestEntries(all: readonly SortedEntries[]): AsyncGenerator<{ key: Buffer; value: Buffer }> {
-  const waiting = [...all].sort((a, b) => b.first.compare(a.first));
-  let open: { entries: readonly LevelEntry[]; at: number }[] = [];
-  let last: Buffer | undefined;
-  for (;;) {
-    let least: (typeof open)[number] | undefined;
-    for (const part of open) {
-      if (least === undefined || compareEntries(part.entries[part.at]!, least.entries[least.at]!) < 0) least = part;
-    }
-    const candidate = waiting.at(-1);
-    if (
-      candidate !== undefined &&
-      (least === undefined || candidate.first.compare(least.entries[least.at]!.key) <= 0)
-    ) {
-      waiting.pop();
-      open.push({ entries: await candidate.load(), at: 0 });
-      continue;
-    }
-    if (least === undefined) return;
-    const { key, value } = least.entries[least.at]!;
-    least.at += 1;
-    if (least.at === least.entries.length) open = open.filter((part) => part !== least);
-    if (last !== undefined && last.equals(key)) continue;
-    last = key;
-    if (value !== undefined) yield { key, value };
-  }
-}
-
-function compareEntries(a: LevelEntry, b: LevelEntry): number {
-  return a.key.compare(b.key) || b.sequence - a.sequence;
 }
 
 function byNumber(a: string, b: string): number {

@@ -76,6 +76,7 @@ class Builder {
   readonly #unendedTasks: { controller: string; taskId: string }[] = [];
   readonly #losses: string[] = [];
   readonly #counts = new Map<string, number>();
+  readonly #countsBefore = new Map<string, bigint>();
   /** Of tasks that are lost: the newest entry of the index by state. */
   readonly #lostStates = new Map<LedgerTask, StoredRecord>();
 
@@ -90,6 +91,7 @@ class Builder {
     if (mention === undefined) {
       // Tasks are counted anew.
       if (!isCountKey(record.key)) await this.#keep(record);
+      else if (record.damage === undefined) this.#countsBefore.set(record.key, readCount(record));
       return;
     }
     const task = this.#ledger.get(mention.controller, mention.taskId)!;
@@ -110,6 +112,7 @@ class Builder {
       const { controller, state } = parseStateKey(record.key);
       this.#count(countKey(controller, state));
     }
+    this.#compareCounts();
     this.#revision += 1;
     for (const [key, count] of this.#counts) {
       const value = Buffer.alloc(8);
@@ -118,6 +121,15 @@ class Builder {
     }
     const [damagedTasks, unendedTasks, losses] = [this.#damagedTasks, this.#unendedTasks, this.#losses];
     return { revision: this.#revision, damagedTasks, unendedTasks, losses };
+  }
+
+  /** The counters tell how many tasks there were, also of those of which nothing else is left. */
+  #compareCounts(): void {
+    const sum = (counts: Iterable<number | bigint>): bigint =>
+      [...counts].reduce<bigint>((all, each) => all + BigInt(each), 0n);
+    const [before, now] = [sum(this.#countsBefore.values()), sum(this.#counts.values())];
+    if (before > now)
+      this.#losses.push(`there were ${before} tasks by the newest counters that are left, and ${now} are counted now`);
   }
 
   /** As it is, damaged or not. */
@@ -163,6 +175,11 @@ class Builder {
   #count(key: string): void {
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
   }
+}
+
+function readCount(record: StoredRecord): bigint {
+  const value = recordValue(record);
+  return value.length === 8 ? value.readBigInt64BE() : 0n;
 }
 
 /** Whether an entry of a task that can be read is one of its own, and of now. */

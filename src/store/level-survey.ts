@@ -24,13 +24,17 @@ import { TaskLedger } from "./task-ledger.ts";
 const listedMax = 1_000;
 
 export async function survey(files: LevelFiles): Promise<Survey> {
-  const surveyor = new Surveyor(files.materialized);
+  const surveyor = new Surveyor(files);
   for await (const { key, value } of files.entries()) surveyor.see(key, value);
   return surveyor.finish();
 }
 
 class Surveyor {
   readonly #materialized: number;
+  readonly #isFollowed: boolean;
+  /** Where nothing else tells of a table that is missing: the newest revisions by the journal, of keys that must have versions. */
+  readonly #inJournal = new Map<string, number>();
+  #missing = 0;
   readonly #overlay = new Map<string, StoredRecord>();
   #pending: StoredRecord[] | undefined;
   readonly #ledger = new TaskLedger();
@@ -49,9 +53,10 @@ class Surveyor {
   #revision = 0;
   #lastVersion: Buffer | undefined;
 
-  constructor(materialized: number) {
+  constructor({ materialized, isFollowed }: Pick<LevelFiles, "materialized" | "isFollowed">) {
     this.#materialized = materialized;
     this.#revision = materialized;
+    this.#isFollowed = isFollowed;
   }
 
   /** Takes the entries in the order of their keys: checkpoints, the floor, garbage lists, journal, values, watermarks. */
@@ -69,6 +74,8 @@ class Surveyor {
 
   finish(): Survey {
     this.#mergeOverlay(undefined);
+    const missing = this.#missing + this.#inJournal.size;
+    if (missing > 0) this.#refusals.push(`${missing} versions that the journal has are missing`);
     for (const name of ["floor", "watermark"] as const) {
       if (!this.#cellIsSound[name]) this.#refusals.push(`the ${name} is damaged`);
     }
@@ -142,7 +149,13 @@ class Surveyor {
           `a record in the journal block of revision ${first} is damaged, and whose it is cannot be told`,
         );
       } else this.#overlay.set(record.key, record);
-    } else if (record.damage !== undefined) {
+      return;
+    }
+    if (!this.#isFollowed && record.damage === undefined) {
+      if (isLive(record.type)) this.#inJournal.set(record.key, record.revision);
+      else this.#inJournal.delete(record.key);
+    }
+    if (record.damage !== undefined) {
       const key = record.damage === "head" ? undefined : record.key;
       this.#note({ key, revision: record.revision || first, reason: "a record of history is damaged" });
     }
@@ -175,6 +188,8 @@ class Surveyor {
 
   #seeNewest(record: StoredRecord): void {
     const { type, key, revision, damage } = record;
+    if ((this.#inJournal.get(key) ?? 0) > revision) this.#missing += 1;
+    this.#inJournal.delete(key);
     if (damage !== undefined) this.#note({ key, revision, reason: "its record is damaged" });
     if (!isLive(type)) {
       this.#ledger.seeEnd(key, revision);

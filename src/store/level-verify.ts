@@ -72,6 +72,7 @@ async function verifyFiles(kind: VerifyReport["kind"], { marker, files, remarks 
 const nothing = {
   damages: [],
   names: [],
+  isFollowed: true,
   materialized: 0,
   async *entries() {},
 };

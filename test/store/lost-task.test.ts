@@ -1,3 +1,4 @@
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
@@ -9,7 +10,7 @@ import { decodeBlock, recordBytes } from "../../src/store/record.ts";
 import { createKVStore } from "../../src/store/task-store.ts";
 import { expectFailure } from "../../src/store-conformance/harness.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
-import { makeScratch, withDatabase } from "./level-fixture.ts";
+import { entriesOf, makeScratch, withDatabase } from "./level-fixture.ts";
 
 const key = "/tasks/c/bad";
 
@@ -61,3 +62,47 @@ test.each(["missing", "old"] as const)(
     });
   },
 );
+
+test("a task of which nothing is left is told by the counters", async () => {
+  await using scratch = await makeScratch();
+  const path = join(scratch.path, "store");
+  await makeTasks(path);
+  await withDatabase(path, async (db) => {
+    const ofTask = (await entriesOf(db, "V")).filter(([levelKey]) => levelKey.includes("/bad"));
+    const gone = [...ofTask.map(([levelKey]) => levelKey), numberedKey("journal", 1), numberedKey("journal", 2)];
+    await db.batch(
+      gone.map((levelKey) => ({ type: "del" as const, key: levelKey })),
+      { sync: true },
+    );
+    // And something that has a repair rebuild the store.
+    await db.batch([{ type: "put", key: numberedKey("checkpoint", 3), value: Buffer.from("x") }], { sync: true });
+  });
+  const report = await repairStore(path, join(scratch.path, "repaired"), createFakeClock());
+  expect(report).toMatchObject({ how: "rebuilt", isComplete: false, damagedTasks: [] });
+  expect(report.losses).toContain("there were 2 tasks by the newest counters that are left, and 1 are counted now");
+});
+
+test("a table that is missing together with the manifest is told by the journal, and what it had is taken from there", async () => {
+  await using scratch = await makeScratch();
+  const path = join(scratch.path, "store");
+  await makeTasks(path);
+  // As where the table with the newest record of the task is gone, and nothing says that there was one.
+  await withDatabase(path, async (db) => {
+    const first = decodeBlock((await db.get(numberedKey("journal", 1)))!, 1)!;
+    const old = recordBytes(first.records.find((record) => record.key === key)!);
+    await db.batch(
+      [
+        { type: "del", key: valueKey(key, 2) },
+        { type: "put", key: valueKey(key, 1), value: old },
+      ],
+      { sync: true },
+    );
+  });
+  const names = await readdir(join(path, "db"));
+  await rm(join(path, "db", names.find((name) => name.startsWith("MANIFEST"))!));
+  const target = join(scratch.path, "repaired");
+  expect(await repairStore(path, target, createFakeClock())).toMatchObject({ how: "rebuilt", damagedTasks: [] });
+  const store = await openLevelStore(target);
+  expect(await store.get(key)).toMatchObject({ revision: 2n });
+  await store.close();
+});
