@@ -157,10 +157,7 @@ export class TaskActor {
         waitsAfter: options.waits,
       },
     );
-    const conditions = [
-      { key: this.#key, revision: entry.revision },
-      ...(options.conditions ?? []),
-    ];
+    const conditions = [{ key: this.#key, revision: entry.revision }, ...(options.conditions ?? [])];
     const logs = adoptedLogChanges(this.#core, this.taskId, this.#adoptedLogs, after);
     const revision = await this.#commit([...changes, ...logs, ...(options.extra ?? [])], conditions, options.mode);
     this.#adoptedLogs = [];
@@ -188,10 +185,7 @@ export class TaskActor {
       const first = { status: task.status, record: { ...task.record, isTransition: false } };
       return this.write(first, { ...options, waits, extra: changes });
     }
-    const conditions = [
-      { key: this.#key, revision: entry.revision },
-      ...(options.conditions ?? []),
-    ];
+    const conditions = [{ key: this.#key, revision: entry.revision }, ...(options.conditions ?? [])];
     const moves: Change[] = [];
     if (this.#waits && !waits && task !== undefined) {
       moves.push({ type: "unindex", key: waitingKey(this.#core.name, task.record.queueNumber, this.taskId) });
