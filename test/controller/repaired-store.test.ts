@@ -208,7 +208,7 @@ async function expectTasks(
     const found = await controller.taskStatus(id).then(() => "there", codeOf);
     if (found === "NOT_FOUND") continue;
     // Where something tells of the deletion, or of a later change, it is not as it was before.
-    if (found === "there") expect(told.get(id), id).toBeLessThanOrEqual(before.get(id)!);
+    if (found === "there") expect(told.get(id) ?? 0, id).toBeLessThanOrEqual(before.get(id)!);
     seen.undeleted += 1;
   }
   for (const id of started) {
@@ -269,8 +269,8 @@ describe("a store whose files are damaged", () => {
         throw new Error(what, { cause: error });
       });
     }
-    expect(seen.lost + seen.incomplete).toBeGreaterThan(0);
-    expect(seen.lost + seen.incomplete + seen.older + seen.forgotten).toBeGreaterThan(dose / 4);
+    if (dose >= 100) expect(Math.min(seen.lost, seen.incomplete)).toBeGreaterThan(0);
+    expect(seen.lost + seen.incomplete + seen.older + seen.forgotten).toBeGreaterThan(dose / 10);
     expect(seen.kept).toBeGreaterThan(seen.lost);
     expect(Math.min(seen.rebuilt, seen.copied)).toBeGreaterThan(dose / 20);
     if (process.env["REPAIRS"] !== undefined) console.info(seen);

@@ -107,10 +107,10 @@ async function expectRepaired(path: string, revisions: ReadonlyMap<string, numbe
 describe.each(["closed", "crashed"] as const)("of a store that was %s", (how) => {
   // Of records that are sound nobody can tell whose they are: only a store that was closed knows that its own are missing.
   const isForeignLog = ({ kind, how: what }: Damage): boolean => kind === "log" && what === "is of another store";
-  // And nobody that a table is another store's, where the manifest says that it is.
+  // And nobody that a table is another store's, where no manifest says what it should be.
   const isForeign = (damage: Damage[]): boolean =>
-    damage.filter(({ kind, how: what }) => kind !== "log" && kind !== "CURRENT" && what === "is of another store")
-      .length > 1;
+    damage.some(({ kind, how: what }) => kind === "table" && what === "is of another store") &&
+    damage.some(({ kind }) => kind === "MANIFEST");
   const possible = cases.filter((damage) => (how === "closed" || !damage.some(isForeignLog)) && !isForeign(damage));
   let whole: Scratch;
   let other: Scratch;
