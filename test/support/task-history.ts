@@ -69,7 +69,8 @@ export function historyComplaints(taskId: string, versions: ReadonlyArray<Versio
     }
     const { status, record, revision } = version;
     const at = `${taskId} at ${revision}`;
-    if (over.has(status.runId)) complaints.push(`${at}: ${stateName(status.state)} of a run that was over`);
+    if (over.has(status.runId) && !isOnlyCount(before, version))
+      complaints.push(`${at}: ${stateName(status.state)} of a run that was over`);
     if (status.transitions.at(-1)?.state !== status.state)
       complaints.push(`${at}: the last transition is not the state`);
     if (record.previousTransitionRevision !== lastTransition)
@@ -86,6 +87,14 @@ export function historyComplaints(taskId: string, versions: ReadonlyArray<Versio
     before = version;
   }
   return complaints;
+}
+
+/** Of a run that has ended nothing changes but how many writes of others were refused. */
+function isOnlyCount(before: Version | undefined, after: Version): boolean {
+  if (before === undefined || after.record.isTransition) return false;
+  const [was, is] = [before.status, after.status];
+  const isSame = was.runId === is.runId && was.state === is.state && was.result === is.result;
+  return isSame && was.progress?.current === is.progress?.current && is.rejectedWrites > was.rejectedWrites;
 }
 
 function isLegal(before: Version | undefined, after: Version): boolean {

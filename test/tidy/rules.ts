@@ -301,6 +301,7 @@ export const testFolders: Readonly<Record<string, string>> = {
   "test/e2e/": "the built program, in processes of its own",
   "test/messages/": "the bytes of what proto/ declares",
   "test/scale/": "many tasks at one time",
+  "test/simulation/": "worlds in which everything fails that can",
   "test/support/": "what tests share, and the tests of that",
   "test/tidy/": "what tidy.test.ts is made of",
 };

@@ -1,0 +1,232 @@
+/**
+ * What is on disk for good, written down as it gets there, and held against all that anybody is told or begins:
+ *
+ * 1. Every version of a task follows from the one before by a legal transition; a run that has ended stays as it is.
+ * 2. What a client is shown is on disk, as it was shown.
+ * 3. A phase begins for the current run and attempt only, in its state, once, under a fence above all before, and not after a cancel. Two runs of
+ *    a task are never at work at one time, nor is one that has ended. A remote runner may be late, as long as it cannot write.
+ * 4. What a runner was told is written is on disk, and on disk once.
+ */
+import type { TaskStatus } from "#gen/core/v1/core_pb.js";
+import { RunPhase } from "#gen/stint/v1/runner_pb.js";
+import type { TaskContext } from "../../src/controller/task-runner.ts";
+import { decodeLogChunk, decodeTask } from "../../src/store/codec.ts";
+import { leaseKey, parseTaskKey } from "../../src/store/keys.ts";
+import type { Change, Store } from "../../src/store/store.ts";
+import { isEnded, StatePending, StateRunning, stateName } from "../../src/task/state.ts";
+import { historyComplaints, type Version } from "../support/task-history.ts";
+
+export const controllerName = "simulated";
+
+export class Ledger {
+  /** Broken promises. */
+  readonly problems: string[] = [];
+  readonly #histories = new Map<string, Array<Version | undefined>>();
+  readonly #byRevision = new Map<string, Version>();
+  readonly #entries = new Map<string, bigint>();
+  readonly #fences = new Map<string, bigint>();
+  readonly #begun = new Set<string>();
+  readonly #logs = new Set<string>();
+  /** Which run a launch has made, by its number. */
+  readonly #runs = new Map<number, string>();
+  /** Of each task whose runner is at work: which run, by the process that has it. */
+  readonly #atWork = new Map<string, { runId: string; process: unknown }>();
+
+  /** The store whose commits are written down. */
+  over(store: Store): Store {
+    return {
+      kind: store.kind,
+      durability: store.durability,
+      revision: () => store.revision(),
+      firstRevision: () => store.firstRevision(),
+      get: (key, options) => store.get(key, options),
+      scan: (options) => store.scan(options),
+      watch: (options) => store.watch(options),
+      reopen: () => store.reopen(),
+      close: () => store.close(),
+      commit: async (changes, conditions) => {
+        const revision = await store.commit(changes, conditions);
+        for (const change of changes) this.#see(change, revision);
+        for (const change of changes) this.#seeLog(change);
+        return revision;
+      },
+    };
+  }
+
+  get taskIds(): string[] {
+    return [...this.#histories.keys()];
+  }
+
+  /** All versions of a task so far; undefined is a deletion. */
+  versions(taskId: string): ReadonlyArray<Version | undefined> {
+    return this.#histories.get(taskId) ?? [];
+  }
+
+  task(taskId: string): Version | undefined {
+    return this.versions(taskId).at(-1);
+  }
+
+  /** What became of each task, for who looks for a cause. */
+  story(): string[] {
+    return [...this.#histories].map(([taskId, versions]) => {
+      const lines = versions.map((version) => {
+        if (version === undefined) return "deleted";
+        const { status, record, revision } = version;
+        const what = record.isTransition ? stateName(status.state) : "change";
+        return `${revision} ${what} of ${status.runId}/${status.attempt}${status.cancel === undefined ? "" : ", canceled"}`;
+      });
+      return `${taskId}: ${lines.join("; ")}`;
+    });
+  }
+
+  /** The launches that wait for a run to stop, and the ends that are to be told. */
+  waiting(): string[] {
+    return [...this.#entries.keys()].filter((key) => /^\/(intents|deliveries)\//.test(key));
+  }
+
+  broken(problem: string): void {
+    this.problems.push(problem);
+  }
+
+  /** A client was shown the task so. */
+  shown(taskId: string, status: TaskStatus, revision: bigint): void {
+    const version = this.#byRevision.get(`${taskId}@${revision}`);
+    const { state, runId } = status;
+    if (version?.status.state === state && version.status.runId === runId) return;
+    this.broken(`${stateName(state)} of ${taskId} was shown at revision ${revision}, where it is not on disk`);
+  }
+
+  /** A phase begins in a process of the server's own. */
+  begins(taskId: string, { runId, attempt, fence }: TaskContext, phase: "Pending" | "Running", process: unknown): void {
+    const what = `${phase} of ${taskId}, ${runId} attempt ${attempt}`;
+    const status = this.task(taskId)?.status;
+    const state = phase === "Pending" ? StatePending : StateRunning;
+    if (status?.runId !== runId || status.attempt !== attempt || status.state !== state)
+      this.broken(
+        `${what} began while ${status && `${stateName(status.state)} of ${status.runId} ${status.attempt}`} was on disk`,
+      );
+    else if (status.cancel !== undefined) this.broken(`${what} began after it was canceled`);
+    const other = this.#atWork.get(taskId);
+    if (other !== undefined && other.process === process) this.broken(`${what} began beside ${other.runId}`);
+    this.#atWork.set(taskId, { runId, process });
+    this.#checkFence(taskId, { runId, attempt, fence }, phase);
+  }
+
+  /** A remote runner is offered a phase; once it gets there that may have changed. */
+  offered(taskId: string, fence: bigint, phase: RunPhase): void {
+    const version = this.task(taskId);
+    if (version === undefined) return this.broken(`${taskId} was offered after its deletion`);
+    const { state, runId, attempt } = version.status;
+    const what = `${RunPhase[phase]} of ${taskId} was offered under fence ${fence}`;
+    if (phase === RunPhase.COMPLETED) {
+      if (!isEnded(state)) this.broken(`${what} while it was ${stateName(state)}`);
+      return;
+    }
+    const due = phase === RunPhase.PENDING ? StatePending : StateRunning;
+    if (state !== due) this.broken(`${what} while it was ${stateName(state)}`);
+    const lease = this.#entries.get(leaseKey(controllerName, taskId, runId, attempt));
+    if (lease !== fence) this.broken(`${what}, and its lease has ${lease}`);
+  }
+
+  /** It is over in this process, as far as the runner is concerned. */
+  ends(taskId: string, { runId }: TaskContext, process: unknown): void {
+    const atWork = this.#atWork.get(taskId);
+    if (atWork?.runId === runId && atWork.process === process) this.#atWork.delete(taskId);
+  }
+
+  /** The runner was told of an end. */
+  told(taskId: string, { runId }: TaskContext, state: number): void {
+    const isThere = this.versions(taskId).some((each) => each?.status.runId === runId && each.status.state === state);
+    if (!isThere) this.broken(`the runner was told of ${stateName(state)} of ${runId}, which is not on disk`);
+  }
+
+  /** The runner was told that the entry is on disk. */
+  logWritten(msg: string): void {
+    if (!this.#logs.has(msg)) this.broken(`the entry "${msg}" was acknowledged and is not on disk`);
+  }
+
+  /** The runner was told that the progress is on disk. */
+  progressWritten(taskId: string, { runId, attempt }: TaskContext, current: number): void {
+    const isThere = this.versions(taskId).some(
+      (each) =>
+        each?.status.runId === runId &&
+        each.status.attempt === attempt &&
+        Number(each.status.progress?.current ?? 0n) >= current,
+    );
+    if (!isThere) this.broken(`progress ${current} of ${taskId}, ${runId} was acknowledged and is not on disk`);
+  }
+
+  #checkFence(
+    taskId: string,
+    { runId, attempt, fence }: Pick<TaskContext, "runId" | "attempt" | "fence">,
+    phase: "Pending" | "Running",
+  ): void {
+    const what = `${phase} of ${taskId}, ${runId} attempt ${attempt}`;
+    const lease = this.#entries.get(leaseKey(controllerName, taskId, runId, attempt));
+    if (lease !== fence) this.broken(`${what} began under fence ${fence}, and its lease has ${lease}`);
+    const begun = `${runId}/${attempt}/${phase}`;
+    if (this.#begun.has(begun)) this.broken(`${what} began twice`);
+    this.#begun.add(begun);
+    const before = this.#fences.get(taskId) ?? 0n;
+    if (phase === "Pending" ? fence <= before : fence !== before)
+      this.broken(`${what} began under fence ${fence} after ${before}`);
+    this.#fences.set(taskId, fence);
+  }
+
+  #see(change: Change, revision: bigint): void {
+    if (change.type === "index") this.#entries.set(change.key, revision);
+    if (change.type === "unindex") this.#entries.delete(change.key);
+    const place = parseTaskKey(change.key);
+    if (place === undefined || (change.type !== "put" && change.type !== "delete")) return;
+    const { taskId } = place;
+    const versions = this.#histories.get(taskId) ?? [];
+    this.#histories.set(taskId, versions);
+    const version = change.type === "delete" ? undefined : { ...decodeTask(change.value), revision };
+    const before = versions.at(-1);
+    versions.push(version);
+    this.problems.push(...historyComplaints(taskId, versions));
+    if (version === undefined) return;
+    this.#byRevision.set(`${taskId}@${revision}`, version);
+    this.#seeRun(taskId, version);
+    this.#seeProgress(taskId, before, version);
+  }
+
+  /** A launch makes one run, however often it is repeated. */
+  #seeRun(taskId: string, { status: { metadata, runId } }: Version): void {
+    const { op } = JSON.parse(metadata) as { op: number };
+    const other = this.#runs.get(op);
+    if (other !== undefined && other !== runId) this.broken(`launch ${op} of ${taskId} made ${other}, and ${runId}`);
+    this.#runs.set(op, runId);
+  }
+
+  /** Only the runner of the run and attempt sets its progress. */
+  #seeProgress(taskId: string, before: Version | undefined, { status }: Version): void {
+    const said = status.progress?.message ?? "";
+    if (said === "" || said === before?.status.progress?.message) return;
+    const { runId, attempt } = status;
+    if (said !== stepOf({ runId, attempt }, Number(status.progress?.current)))
+      this.broken(`${taskId} has the progress "${said}" in ${runId} attempt ${attempt}`);
+  }
+
+  #seeLog(change: Change): void {
+    if (change.type !== "index" || !change.key.startsWith("/logs/")) return;
+    const [, , , taskId = ""] = change.key.split("/");
+    const status = this.task(taskId)?.status;
+    for (const { msg } of decodeLogChunk(change.value)) {
+      // The controller says something, too, and may say it again.
+      const [, run] = stepPattern.exec(msg) ?? [];
+      if (run === undefined) continue;
+      if (this.#logs.has(msg)) this.broken(`the entry "${msg}" is on disk twice`);
+      this.#logs.add(msg);
+      if (run !== `${status?.runId} attempt ${status?.attempt}`)
+        this.broken(`${taskId} has the entry "${msg}" in ${status?.runId} attempt ${status?.attempt}`);
+    }
+  }
+}
+
+const stepPattern = /^(\S+ attempt \d+) step \d+$/;
+
+/** What a runner says of a step. */
+export function stepOf({ runId, attempt }: Pick<TaskContext, "runId" | "attempt">, step: number): string {
+  return `${runId} attempt ${attempt} step ${step}`;
+}

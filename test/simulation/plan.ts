@@ -1,0 +1,121 @@
+/** What happens in a world: what its clients do, which faults there are and when, all of it small enough to shrink. One seed decides the rest. */
+import fc from "fast-check";
+
+/** What a client does; it waits for the answer before it goes on. */
+export const opKinds = ["launch", "launch unless active", "cancel", "delete", "get", "list", "watch"] as const;
+export type OpKind = (typeof opKinds)[number];
+
+export interface PlannedOp {
+  readonly client: number;
+  readonly atMs: number;
+  readonly kind: OpKind;
+  readonly task: number;
+  /** How often it is tried while the answer is that it failed, or none. */
+  readonly tries: number;
+  readonly work: PlannedWork;
+}
+
+/** What a launched task's runner does. */
+export interface PlannedWork {
+  readonly steps: number;
+  readonly stepMs: number;
+  readonly fails: boolean;
+  /** How long it goes on when it is told to stop. */
+  readonly deafMs: number;
+}
+
+/** The classes of fault; a world may be without any of them. */
+export const faultKinds = [
+  "refused",
+  "lost",
+  "applied",
+  "hang",
+  "full",
+  "slow",
+  "crash",
+  "power cut",
+  "close",
+  "pause",
+  "cut",
+  "loss",
+  "jump",
+  "runner crash",
+  "runner pause",
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+export interface PlannedFault {
+  readonly kind: FaultKind;
+  readonly atMs: number;
+  /** How long it lasts, or the process is away. */
+  readonly ms: number;
+  /** Which runner, for what concerns one. */
+  readonly runner: number;
+}
+
+export interface Plan {
+  readonly seed: number;
+  /** Runs are on remote runners, so many; 0: in the server itself. */
+  readonly runners: number;
+  /** How many tasks run at one time, on each runner where there are some. */
+  readonly concurrency: number;
+  readonly clients: number;
+  readonly tasks: number;
+  /** How long the store keeps history. */
+  readonly historyMs: number;
+  /** Faults of these classes do not happen. */
+  readonly without: readonly FaultKind[];
+  readonly ops: readonly PlannedOp[];
+  readonly faults: readonly PlannedFault[];
+}
+
+/** Faults are over after this, and everything comes to its end. */
+export const healMs = 30_000;
+
+const below = (max: number): fc.Arbitrary<number> => fc.noBias(fc.nat({ max: max - 1 }));
+
+const work = fc.record({
+  steps: below(6),
+  stepMs: fc.noBias(fc.integer({ min: 5, max: 2_000 })),
+  fails: fc.constantFrom(false, false, false, true),
+  deafMs: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: below(3_000) }),
+});
+
+const op = fc.record({
+  client: below(8),
+  atMs: below(healMs),
+  // What makes tasks, and what looks at them, is more often than what takes them away.
+  kind: fc.constantFrom<OpKind>(...opKinds, "launch", "launch", "launch", "get", "watch", "watch", "cancel"),
+  task: below(6),
+  tries: fc.noBias(fc.integer({ min: 1, max: 8 })),
+  work,
+});
+
+const fault = fc.record({
+  kind: fc.constantFrom(...faultKinds),
+  atMs: below(healMs),
+  ms: fc.noBias(fc.integer({ min: 1, max: 8_000 })),
+  runner: below(3),
+});
+
+/** Plans as fast-check makes them, and makes them smaller. */
+export const plans: fc.Arbitrary<Plan> = fc.record({
+  seed: fc.noBias(fc.nat()),
+  runners: fc.constantFrom(0, 1, 2, 3),
+  concurrency: fc.integer({ min: 1, max: 4 }),
+  clients: fc.integer({ min: 2, max: 8 }),
+  tasks: fc.integer({ min: 1, max: 6 }),
+  historyMs: fc.constantFrom(3_600_000, 5_000),
+  without: fc.noBias(fc.subarray([...faultKinds])),
+  ops: fc.array(op, { minLength: 1, maxLength: 60, size: "max" }),
+  faults: fc.array(fault, { maxLength: 25, size: "max" }),
+});
+
+/** A plan on one line, for SIM_REPLAY. */
+export function encodePlan(plan: Plan): string {
+  return Buffer.from(JSON.stringify(plan)).toString("base64url");
+}
+
+export function decodePlan(text: string): Plan {
+  return JSON.parse(Buffer.from(text, "base64url").toString()) as Plan;
+}

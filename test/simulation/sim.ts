@@ -1,0 +1,183 @@
+/**
+ * The core of the simulator: one queue of events under one seed. Nothing else makes anything happen, so the same seed and plan give the
+ * same events in the same order, and the hash of the trace says so.
+ *
+ * 1. Time stands still but between two events. Of those that are due at one moment a seeded number says which is first.
+ * 2. All that follows from an event without time passing has happened before the next.
+ * 3. What a node has waited for when it died never happens: nothing of a dead process goes on.
+ * 4. A paused node's events wait for it; its clocks do not.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Clock } from "../../src/clock.ts";
+import type { Random } from "../../src/random.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
+
+interface SimEvent {
+  timeMs: number;
+  /** Which of those that are due at one time comes first. */
+  readonly tie: number;
+  readonly nth: number;
+  readonly node: SimNode;
+  readonly label: string;
+  readonly fire: () => void;
+  isCanceled: boolean;
+}
+
+const startWallMs = 1_700_000_000_000;
+
+export class Sim {
+  readonly random: SeededRandom;
+  nowMs = 0;
+  /** How many events there were. */
+  steps = 0;
+  readonly #queue: SimEvent[] = [];
+  #nth = 0;
+  #hash = 0x811c9dc5;
+
+  constructor(seed: number) {
+    this.random = new SeededRandom(seed);
+  }
+
+  /** What has happened so far, in one number. */
+  get traceHash(): string {
+    return this.#hash.toString(16).padStart(8, "0");
+  }
+
+  node(name: string): SimNode {
+    return new SimNode(this, name);
+  }
+
+  /** Calls `fire` in `delayMs`, if the node is alive then; the returned function takes it back. */
+  at(delayMs: number, node: SimNode, label: string, fire: () => void): () => void {
+    if (node.isDead || delayMs === Number.POSITIVE_INFINITY) return () => {};
+    const timeMs = this.nowMs + Math.max(0, delayMs);
+    const event = { timeMs, tie: this.random.fraction(), nth: (this.#nth += 1), node, label, fire, isCanceled: false };
+    this.#push(event);
+    return () => {
+      event.isCanceled = true;
+    };
+  }
+
+  /** Adds to the trace what an event has led to. */
+  note(what: string): void {
+    for (let i = 0; i < what.length; i += 1) this.#hash = Math.imul(this.#hash ^ what.charCodeAt(i), 0x01000193) >>> 0;
+  }
+
+  /** Lets events happen until there is none before `untilMs`, or `isOver` says so; `check` is called after each. */
+  async run(untilMs: number, check: () => void, isOver: () => boolean = () => false): Promise<void> {
+    await nextTurn();
+    check();
+    while (!isOver()) {
+      const event = this.#queue[0];
+      if (event === undefined || event.timeMs > untilMs) {
+        this.nowMs = Math.max(this.nowMs, untilMs);
+        return;
+      }
+      this.#pop();
+      if (event.isCanceled || event.node.isDead) continue;
+      this.nowMs = Math.max(this.nowMs, event.timeMs);
+      if (event.node.pausedUntilMs > this.nowMs) {
+        event.timeMs = event.node.pausedUntilMs;
+        this.#push(event);
+        continue;
+      }
+      this.steps += 1;
+      this.note(`${this.nowMs} ${event.node.name} ${event.label};`);
+      event.fire();
+      await nextTurn();
+      check();
+    }
+  }
+
+  #push(event: SimEvent): void {
+    const queue = this.#queue;
+    let at = queue.length;
+    queue.push(event);
+    while (at > 0) {
+      const up = (at - 1) >> 1;
+      const parent = queue[up] as SimEvent;
+      if (isBefore(parent, event)) break;
+      queue[at] = parent;
+      at = up;
+    }
+    queue[at] = event;
+  }
+
+  #pop(): void {
+    const queue = this.#queue;
+    const last = queue.pop();
+    if (last === undefined || queue.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let down = at * 2 + 1;
+      if (down >= queue.length) break;
+      if (down + 1 < queue.length && isBefore(queue[down + 1] as SimEvent, queue[down] as SimEvent)) down += 1;
+      const child = queue[down] as SimEvent;
+      if (isBefore(last, child)) break;
+      queue[at] = child;
+      at = down;
+    }
+    queue[at] = last;
+  }
+}
+
+function isBefore(a: SimEvent, b: SimEvent): boolean {
+  if (a.timeMs !== b.timeMs) return a.timeMs < b.timeMs;
+  return a.tie === b.tie ? a.nth < b.nth : a.tie < b.tie;
+}
+
+/** One life of a process, or a machine with a clock of its own. */
+export class SimNode implements Clock {
+  readonly name: string;
+  /** Resolves when it dies. */
+  readonly died: Promise<void>;
+  pausedUntilMs = 0;
+  wallOffsetMs = 0;
+  readonly #sim: Sim;
+  #die: () => void = () => {};
+  #isDead = false;
+
+  constructor(sim: Sim, name: string) {
+    this.#sim = sim;
+    this.name = name;
+    this.died = new Promise((resolve) => {
+      this.#die = resolve;
+    });
+  }
+
+  get isDead(): boolean {
+    return this.#isDead;
+  }
+
+  mono(): number {
+    return this.#sim.nowMs;
+  }
+
+  wall(): number {
+    return startWallMs + this.#sim.nowMs + this.wallOffsetMs;
+  }
+
+  after(delayMs: number, fire: () => void): () => void {
+    return this.#sim.at(delayMs, this, "timer", fire);
+  }
+
+  /** Dies as it is. */
+  kill(): void {
+    this.#isDead = true;
+    this.#die();
+  }
+
+  /** Stands still for so long: nothing of it happens meanwhile. */
+  pause(ms: number): void {
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, this.#sim.nowMs + ms);
+  }
+}
+
+/** Chance from the seed. Ids are told apart by where they are made. */
+export function createSimRandom(random: SeededRandom, prefix: string): Random {
+  let ids = 0;
+  return {
+    id: () => `${prefix}-${(ids += 1)}`.padEnd(16, "-"),
+    fraction: () => random.fraction(),
+  };
+}

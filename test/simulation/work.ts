@@ -1,0 +1,57 @@
+/** The runner of a simulated task: does what the task's metadata says, and tells the ledger what it was told. */
+import { sleep } from "../../src/clock.ts";
+import type { ActiveTask, TaskContext, TaskRunner } from "../../src/controller/task-runner.ts";
+import { type Ledger, stepOf } from "./ledger.ts";
+import type { PlannedWork } from "./plan.ts";
+import type { SimNode } from "./sim.ts";
+
+/** What a launch has as its metadata. */
+export type Work = PlannedWork & {
+  /** The number of the launch. */
+  readonly op: number;
+};
+
+/** `isRemote`: what is begun may be late, so that it is judged by what it gets written. */
+export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): TaskRunner {
+  return {
+    onTaskPending: async (task, context) => {
+      if (!isRemote) ledger.begins(task.taskId, context, "Pending", node);
+      try {
+        if (context.attempt % 2 === 0) await sleep(node, 10, context.signal);
+        context.signal.throwIfAborted();
+      } finally {
+        ledger.ends(task.taskId, context, node);
+      }
+    },
+    onTaskRunning: async (task, context) => {
+      if (!isRemote) ledger.begins(task.taskId, context, "Running", node);
+      try {
+        return await run(ledger, node, task, context);
+      } finally {
+        ledger.ends(task.taskId, context, node);
+      }
+    },
+    onTaskCompleted: (task, state, context) => ledger.told(task.taskId, context, state),
+  };
+}
+
+async function run(ledger: Ledger, node: SimNode, task: ActiveTask, context: TaskContext): Promise<{ op: number }> {
+  const { steps, stepMs, fails, deafMs, op } = (await task.loadTaskMetadata()) as unknown as Work;
+  const { signal } = context;
+  const kept = Number((await task.getProgress())?.current ?? 0n);
+  for (let step = kept + 1; step <= steps; step += 1) {
+    const said = stepOf(context, step);
+    await Promise.all([
+      task.addLogEntry("info", said).then(() => ledger.logWritten(said)),
+      task
+        .setProgress({ current: step, total: steps, message: said })
+        .then(() => ledger.progressWritten(task.taskId, context, step)),
+    ]);
+    await sleep(node, stepMs, signal);
+    if (!signal.aborted) continue;
+    await sleep(node, deafMs);
+    throw signal.reason;
+  }
+  if (fails) throw new Error("as it was told to");
+  return { op };
+}

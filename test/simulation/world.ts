@@ -1,0 +1,293 @@
+/**
+ * A world: a server on a disk that fails, clients, remote runners, and the network between them, played by a plan.
+ *
+ * Faults come until `healMs`. Then everything is sound, and within a minute every task has ended, every watch is over and every client is
+ * answered; what was promised until then is held against what is on disk.
+ */
+import { openMemoryStore } from "../../src/store/memory.ts";
+import { isEnded, stateName } from "../../src/task/state.ts";
+import { checkConsistency } from "../support/check-consistency.ts";
+import { Client } from "./client.ts";
+import type { Follow } from "./follow.ts";
+import { controllerName, Ledger } from "./ledger.ts";
+import { type Call, orderComplaint } from "./linearizability.ts";
+import { Network } from "./network.ts";
+import { type FaultKind, healMs, type Plan, type PlannedFault, type PlannedOp } from "./plan.ts";
+import { SimRunner } from "./remote-runner.ts";
+import { Server } from "./server.ts";
+import { Sim, type SimNode } from "./sim.ts";
+import { type DiskFault, type DiskPorts, SimDisk } from "./sim-disk.ts";
+
+const livenessMs = 60_000;
+/** How long the disk takes at most. */
+const workMaxMs = { read: 0.5, write: 1, sync: 4, hang: 8_000 };
+/** Request ids are remembered for 24 h on the wall clock: it does not jump over them. */
+const wallRangeMs = 22 * 3_600_000;
+/** A task of its own that each client launches once all is sound. */
+const lastOp: PlannedOp = {
+  client: 0,
+  atMs: 0,
+  kind: "launch",
+  task: 0,
+  tries: 60,
+  work: { steps: 1, stepMs: 10, fails: false, deafMs: 0 },
+};
+
+/** What a world did. */
+export interface WorldReport {
+  readonly problems: readonly string[];
+  /** What became of each task. */
+  readonly story: readonly string[];
+  readonly traceHash: string;
+  readonly events: number;
+  readonly simulatedMs: number;
+  readonly fired: Partial<Record<FaultKind | "torn", number>>;
+  readonly acknowledged: Record<string, number>;
+  readonly resumed: number;
+}
+
+class Broken extends Error {}
+
+export class World {
+  readonly #plan: Plan;
+  readonly #sim: Sim;
+  readonly #network: Network;
+  readonly #ledger = new Ledger();
+  readonly #fired: Partial<Record<FaultKind | "torn", number>> = {};
+  readonly #calls = new Map<string, Call[]>();
+  readonly #follows: Follow[] = [];
+  readonly #acknowledged: Record<string, number> = {};
+  readonly #diskFaults: DiskFault[] = [];
+  #slowUntilMs = 0;
+  /** The server dies while the disk does the next work of this kind. */
+  #deathAt: { kind: "crash" | "power cut"; downMs: number; work: "read" | "write" | "sync" } | undefined;
+  #disk!: SimDisk;
+  #server!: Server;
+  #runners: SimRunner[] = [];
+
+  constructor(plan: Plan) {
+    this.#plan = plan;
+    this.#sim = new Sim(plan.seed);
+    this.#network = new Network(this.#sim);
+  }
+
+  /** Plays it to its end, or to the first promise that is broken. */
+  async play(): Promise<WorldReport> {
+    await this.#build();
+    const problems = this.#ledger.problems;
+    const clients = Array.from({ length: this.#plan.clients }, (_, i) => new Client(this.#parts, i + 1));
+    try {
+      const playing = this.#playClients(clients);
+      await this.#run(healMs);
+      this.#heal();
+      await this.#comeToRest(playing, clients);
+      await this.#checkEnd();
+    } catch (error) {
+      if (!(error instanceof Broken)) problems.push(String(error));
+    }
+    return {
+      problems,
+      story: this.#ledger.story(),
+      traceHash: this.#sim.traceHash,
+      events: this.#sim.steps,
+      simulatedMs: this.#sim.nowMs,
+      fired: this.#fired,
+      acknowledged: this.#acknowledged,
+      resumed: this.#follows.reduce((sum, { resumed }) => sum + resumed, 0),
+    };
+  }
+
+  async #build(): Promise<void> {
+    const { historyMs, runners, concurrency, faults } = this.#plan;
+    const clock = this.#sim.node("disk");
+    this.#disk = new SimDisk(this.#ledger.over(await openMemoryStore({ clock, historyMs })), this.#diskPorts());
+    this.#server = new Server({ sim: this.#sim, disk: this.#disk, ledger: this.#ledger, plan: this.#plan });
+    this.#server.start();
+    const parts = { ...this.#parts, capacity: concurrency };
+    this.#runners = Array.from({ length: runners }, (_, i) => new SimRunner(parts, `runner ${i + 1}`));
+    for (const fault of faults) {
+      if (this.#plan.without.includes(fault.kind)) continue;
+      this.#sim.at(fault.atMs, this.#network.node, fault.kind, () => this.#strike(fault));
+    }
+  }
+
+  get #parts() {
+    return {
+      sim: this.#sim,
+      network: this.#network,
+      server: this.#server,
+      ledger: this.#ledger,
+      calls: this.#calls,
+      follows: this.#follows,
+      acknowledged: this.#acknowledged,
+    };
+  }
+
+  #diskPorts(): DiskPorts {
+    const random = this.#sim.random.fork();
+    return {
+      delay: (user, work) => {
+        const node = user as SimNode;
+        const slow = this.#sim.nowMs < this.#slowUntilMs ? 100 : 1;
+        const ms = random.fraction() * workMaxMs[work] * (work === "hang" ? 1 : slow);
+        if (this.#deathAt?.work === work) {
+          const { kind, downMs } = this.#deathAt;
+          this.#deathAt = undefined;
+          this.#sim.at(ms * random.fraction(), this.#network.node, kind, () => this.#kill(kind, downMs));
+        }
+        return new Promise((resolve) => this.#sim.at(ms, node, work, resolve));
+      },
+      nextFault: () => {
+        const fault = this.#disk.isFull ? "full" : this.#diskFaults.shift();
+        if (fault !== undefined) this.#count(fault);
+        return fault;
+      },
+      choose: (max) => random.int(0, max),
+    };
+  }
+
+  #strike({ kind, ms, runner }: PlannedFault): void {
+    const { random } = this.#sim;
+    const one = this.#runners[runner % Math.max(1, this.#runners.length)];
+    switch (kind) {
+      case "refused":
+      case "lost":
+      case "applied":
+      case "hang":
+        return void this.#diskFaults.push(kind);
+      case "full":
+        this.#disk.isFull = true;
+        return void this.#sim.at(ms, this.#network.node, "room again", () => (this.#disk.isFull = false));
+      case "slow":
+        this.#slowUntilMs = this.#sim.nowMs + ms;
+        return this.#count(kind);
+      case "crash":
+      case "power cut":
+        // Now, or in the midst of what the disk does next.
+        if (random.chance(0.3)) return this.#kill(kind, ms / 4);
+        this.#deathAt = { kind, downMs: ms / 4, work: random.pick(["read", "write", "sync", "sync", "sync"] as const) };
+        return;
+      case "close":
+        return this.#countIf(kind, this.#server.close(ms / 4));
+      case "pause":
+        return this.#countIf(kind, this.#server.pause(ms * 2));
+      case "cut":
+        this.#network.cutAll();
+        return this.#count(kind);
+      case "loss":
+        this.#network.loseSome(ms);
+        return this.#count(kind);
+      case "jump":
+        this.#server.setWallOffset((random.fraction() - 0.5) * wallRangeMs);
+        return this.#count(kind);
+      case "runner crash":
+        return this.#countIf(kind, one?.crash(ms) === true);
+      case "runner pause":
+        return this.#countIf(kind, one?.pause(ms * 5) === true);
+    }
+  }
+
+  #kill(kind: "crash" | "power cut", downMs: number): void {
+    const { died, lost } = this.#server.crash(kind === "crash" ? "process" : "power", downMs);
+    if (died) this.#count(kind);
+    if (lost > 0) this.#count("torn");
+  }
+
+  #count(kind: FaultKind | "torn"): void {
+    this.#fired[kind] = (this.#fired[kind] ?? 0) + 1;
+  }
+
+  #countIf(kind: FaultKind, did: boolean): void {
+    if (did) this.#count(kind);
+  }
+
+  #heal(): void {
+    this.#diskFaults.length = 0;
+    this.#deathAt = undefined;
+    this.#disk.isFull = false;
+    this.#slowUntilMs = 0;
+    this.#network.heal();
+    this.#server.resume();
+    for (const runner of this.#runners) runner.resume();
+  }
+
+  async #playClients(clients: readonly Client[]): Promise<void> {
+    const { ops, tasks } = this.#plan;
+    await Promise.all(
+      clients.map((client, i) => {
+        const own = ops.filter((op) => op.client % clients.length === i);
+        return client.play(own.map((op) => ({ ...op, task: op.task % tasks })));
+      }),
+    );
+  }
+
+  /** Every client has its answers, one more launch succeeds for each, every task ends, and with it every watch. */
+  async #comeToRest(playing: Promise<void>, clients: readonly Client[]): Promise<void> {
+    const untilMs = healMs + livenessMs;
+    let isAnswered = false;
+    let launched = 0;
+    const lastLaunches = playing.then(() => Promise.all(clients.map((client, i) => client.do(lastOp, `last${i}`))));
+    void lastLaunches.then((done) => {
+      launched = done.filter((isDone) => isDone).length;
+      isAnswered = true;
+    });
+    await this.#run(untilMs, () => isAnswered && this.#unfinished().length === 0);
+    if (!isAnswered) this.#ledger.broken("a client is not answered a minute after everything is sound");
+    else if (launched < clients.length) this.#ledger.broken("a launch failed when everything was sound");
+    for (const what of this.#unfinished()) this.#ledger.broken(`${what} a minute after everything is sound`);
+    this.#check();
+  }
+
+  #unfinished(): string[] {
+    const tasks = this.#ledger.taskIds.flatMap((taskId) => {
+      const status = this.#ledger.task(taskId)?.status;
+      return status === undefined || isEnded(status.state) ? [] : [`${taskId} is ${stateName(status.state)}`];
+    });
+    const watches = this.#follows.flatMap(({ taskId, isOver }) => {
+      // One of a task that is not there waits for its launch.
+      return isOver || this.#ledger.task(taskId) === undefined ? [] : [`a watch of ${taskId} goes on`];
+    });
+    return [...tasks, ...watches, ...this.#ledger.waiting().map((key) => `${key} waits`)];
+  }
+
+  async #checkEnd(): Promise<void> {
+    for (const follow of this.#follows) {
+      follow.leave();
+      this.#ledger.problems.push(...follow.complaints());
+    }
+    for (const [taskId, calls] of this.#calls) {
+      const complaint = orderComplaint(calls);
+      if (complaint !== undefined) this.#ledger.broken(`${taskId}: ${complaint}`);
+    }
+    this.#check();
+    const { process } = this.#server;
+    if (process === undefined) throw new Error("there is no server in the end");
+    await this.#drive(checkConsistency(this.#disk.synced, controllerName, { controller: process.controller }));
+    await this.#drive(process.controller.close());
+  }
+
+  /** Lets time pass until it is done. */
+  async #drive<T>(work: Promise<T>): Promise<T> {
+    let isOver = false;
+    const over = (): void => {
+      isOver = true;
+    };
+    work.then(over, over);
+    await this.#run(this.#sim.nowMs + livenessMs, () => isOver);
+    if (!isOver) throw new Error("it never came to an end");
+    return work;
+  }
+
+  #run(untilMs: number, isOver?: () => boolean): Promise<void> {
+    return this.#sim.run(untilMs, () => this.#check(), isOver);
+  }
+
+  #check(): void {
+    if (this.#ledger.problems.length > 0) throw new Broken();
+  }
+}
+
+/** Plays the plan. */
+export function playWorld(plan: Plan): Promise<WorldReport> {
+  return new World(plan).play();
+}
