@@ -29,6 +29,8 @@ export class Ledger {
   readonly #logs = new Set<string>();
   /** Which run a launch has made, by its number. */
   readonly #runs = new Map<number, string>();
+  /** The runs of whose ends the runner was told. */
+  readonly #told = new Set<string>();
   /** Of each task whose runner is at work: which run, by the process that has it. */
   readonly #atWork = new Map<string, { runId: string; process: unknown }>();
 
@@ -84,6 +86,11 @@ export class Ledger {
     return [...this.#entries.keys()].filter((key) => /^\/(intents|deliveries)\//.test(key));
   }
 
+  /** Whether the launch of this number has made a run. */
+  isLaunched(op: number): boolean {
+    return this.#runs.has(op);
+  }
+
   broken(problem: string): void {
     this.problems.push(problem);
   }
@@ -136,8 +143,17 @@ export class Ledger {
 
   /** The runner was told of an end. */
   told(taskId: string, { runId }: TaskContext, state: number): void {
+    this.#told.add(runId);
     const isThere = this.versions(taskId).some((each) => each?.status.runId === runId && each.status.state === state);
     if (!isThere) this.broken(`the runner was told of ${stateName(state)} of ${runId}, which is not on disk`);
+  }
+
+  /** The ends that the runner was not told of. */
+  untold(): string[] {
+    const ends = [...this.#histories.values()].flat().filter((version) => isEnded(version?.status.state ?? 0));
+    return ends.flatMap((version) =>
+      this.#told.has(version?.status.runId ?? "") ? [] : [String(version?.status.runId)],
+    );
   }
 
   /** The runner was told that the entry is on disk. */

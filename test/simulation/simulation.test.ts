@@ -2,7 +2,7 @@
  * Worlds in which everything fails that can, one after the other, by plans of chance.
  *
  * SIM_WORLDS: how many; by default a few, which are the same each time. SIM_SEED: of fast-check, for the same plans again; new ones otherwise.
- * SIM_REPLAY: plays one plan, as a failure has printed it. One that was broken, and is mended, goes to corpus/, as JSON.
+ * SIM_SHRINK: "no" for a failure as it is. SIM_REPLAY: plays one plan, as a failure has printed it. One that was broken, and is mended, goes to corpus/, as JSON.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
@@ -87,7 +87,11 @@ describe.skipIf(replay !== undefined)("simulated worlds", () => {
         if (tally.worlds % 50 !== 1) return;
         expect((await playWorld(plan)).traceHash, "the hash of the trace").toBe(report.traceHash);
       }),
-      { numRuns: worlds, ...(seed === undefined ? {} : { seed: Number(seed) }) },
+      {
+        numRuns: worlds,
+        endOnFailure: process.env["SIM_SHRINK"] === "no",
+        ...(seed === undefined ? {} : { seed: Number(seed) }),
+      },
     );
     if (dose !== undefined) tally.print(performance.now() - began, process.cpuUsage(cpu));
     // Worlds in which nothing happens prove nothing.

@@ -11,6 +11,9 @@ export type Work = PlannedWork & {
   readonly op: number;
 };
 
+/** How long the runner takes to hear of an end. */
+const completedMs = 40;
+
 /** `isRemote`: what is begun may be late, so that it is judged by what it gets written. */
 export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): TaskRunner {
   return {
@@ -31,7 +34,10 @@ export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): 
         ledger.ends(task.taskId, context, node);
       }
     },
-    onTaskCompleted: (task, state, context) => ledger.told(task.taskId, context, state),
+    onTaskCompleted: async (task, state, context) => {
+      await sleep(node, completedMs);
+      ledger.told(task.taskId, context, state);
+    },
   };
 }
 

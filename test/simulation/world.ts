@@ -8,21 +8,18 @@ import { openMemoryStore } from "../../src/store/memory.ts";
 import { isEnded, stateName } from "../../src/task/state.ts";
 import { checkConsistency } from "../support/check-consistency.ts";
 import { Client } from "./client.ts";
+import { type Fired, Faults } from "./faults.ts";
 import type { Follow } from "./follow.ts";
 import { controllerName, Ledger } from "./ledger.ts";
 import { type Call, orderComplaint } from "./linearizability.ts";
 import { Network } from "./network.ts";
-import { type FaultKind, healMs, type Plan, type PlannedFault, type PlannedOp } from "./plan.ts";
+import { healMs, type Plan, type PlannedOp } from "./plan.ts";
 import { SimRunner } from "./remote-runner.ts";
 import { Server } from "./server.ts";
-import { Sim, type SimNode } from "./sim.ts";
-import { type DiskFault, type DiskPorts, SimDisk } from "./sim-disk.ts";
+import { Sim } from "./sim.ts";
+import { SimDisk } from "./sim-disk.ts";
 
 const livenessMs = 60_000;
-/** How long the disk takes at most. */
-const workMaxMs = { read: 0.5, write: 1, sync: 4, hang: 8_000 };
-/** Request ids are remembered for 24 h on the wall clock: it does not jump over them. */
-const wallRangeMs = 22 * 3_600_000;
 /** A task of its own that each client launches once all is sound. */
 const lastOp: PlannedOp = {
   client: 0,
@@ -41,7 +38,7 @@ export interface WorldReport {
   readonly traceHash: string;
   readonly events: number;
   readonly simulatedMs: number;
-  readonly fired: Partial<Record<FaultKind | "torn", number>>;
+  readonly fired: Fired;
   readonly acknowledged: Record<string, number>;
   readonly resumed: number;
 }
@@ -53,14 +50,10 @@ export class World {
   readonly #sim: Sim;
   readonly #network: Network;
   readonly #ledger = new Ledger();
-  readonly #fired: Partial<Record<FaultKind | "torn", number>> = {};
+  readonly #faults: Faults;
   readonly #calls = new Map<string, Call[]>();
   readonly #follows: Follow[] = [];
   readonly #acknowledged: Record<string, number> = {};
-  readonly #diskFaults: DiskFault[] = [];
-  #slowUntilMs = 0;
-  /** The server dies while the disk does the next work of this kind. */
-  #deathAt: { kind: "crash" | "power cut"; downMs: number; work: "read" | "write" | "sync" } | undefined;
   #disk!: SimDisk;
   #server!: Server;
   #runners: SimRunner[] = [];
@@ -69,6 +62,7 @@ export class World {
     this.#plan = plan;
     this.#sim = new Sim(plan.seed);
     this.#network = new Network(this.#sim);
+    this.#faults = new Faults(this.#sim, this.#network);
   }
 
   /** Plays it to its end, or to the first promise that is broken. */
@@ -79,7 +73,7 @@ export class World {
     try {
       const playing = this.#playClients(clients);
       await this.#run(healMs);
-      this.#heal();
+      this.#faults.heal();
       await this.#comeToRest(playing, clients);
       await this.#checkEnd();
     } catch (error) {
@@ -91,24 +85,21 @@ export class World {
       traceHash: this.#sim.traceHash,
       events: this.#sim.steps,
       simulatedMs: this.#sim.nowMs,
-      fired: this.#fired,
+      fired: this.#faults.fired,
       acknowledged: this.#acknowledged,
       resumed: this.#follows.reduce((sum, { resumed }) => sum + resumed, 0),
     };
   }
 
   async #build(): Promise<void> {
-    const { historyMs, runners, concurrency, faults } = this.#plan;
+    const { historyMs, runners, concurrency } = this.#plan;
     const clock = this.#sim.node("disk");
-    this.#disk = new SimDisk(this.#ledger.over(await openMemoryStore({ clock, historyMs })), this.#diskPorts());
+    this.#disk = new SimDisk(this.#ledger.over(await openMemoryStore({ clock, historyMs })), this.#faults.diskPorts());
     this.#server = new Server({ sim: this.#sim, disk: this.#disk, ledger: this.#ledger, plan: this.#plan });
     this.#server.start();
     const parts = { ...this.#parts, capacity: concurrency };
     this.#runners = Array.from({ length: runners }, (_, i) => new SimRunner(parts, `runner ${i + 1}`));
-    for (const fault of faults) {
-      if (this.#plan.without.includes(fault.kind)) continue;
-      this.#sim.at(fault.atMs, this.#network.node, fault.kind, () => this.#strike(fault));
-    }
+    this.#faults.begin(this.#plan, { disk: this.#disk, server: this.#server, runners: this.#runners });
   }
 
   get #parts() {
@@ -121,94 +112,6 @@ export class World {
       follows: this.#follows,
       acknowledged: this.#acknowledged,
     };
-  }
-
-  #diskPorts(): DiskPorts {
-    const random = this.#sim.random.fork();
-    return {
-      delay: (user, work) => {
-        const node = user as SimNode;
-        const slow = this.#sim.nowMs < this.#slowUntilMs ? 100 : 1;
-        const ms = random.fraction() * workMaxMs[work] * (work === "hang" ? 1 : slow);
-        if (this.#deathAt?.work === work) {
-          const { kind, downMs } = this.#deathAt;
-          this.#deathAt = undefined;
-          this.#sim.at(ms * random.fraction(), this.#network.node, kind, () => this.#kill(kind, downMs));
-        }
-        return new Promise((resolve) => this.#sim.at(ms, node, work, resolve));
-      },
-      nextFault: () => {
-        const fault = this.#disk.isFull ? "full" : this.#diskFaults.shift();
-        if (fault !== undefined) this.#count(fault);
-        return fault;
-      },
-      choose: (max) => random.int(0, max),
-    };
-  }
-
-  #strike({ kind, ms, runner }: PlannedFault): void {
-    const { random } = this.#sim;
-    const one = this.#runners[runner % Math.max(1, this.#runners.length)];
-    switch (kind) {
-      case "refused":
-      case "lost":
-      case "applied":
-      case "hang":
-        return void this.#diskFaults.push(kind);
-      case "full":
-        this.#disk.isFull = true;
-        return void this.#sim.at(ms, this.#network.node, "room again", () => (this.#disk.isFull = false));
-      case "slow":
-        this.#slowUntilMs = this.#sim.nowMs + ms;
-        return this.#count(kind);
-      case "crash":
-      case "power cut":
-        // Now, or in the midst of what the disk does next.
-        if (random.chance(0.3)) return this.#kill(kind, ms / 4);
-        this.#deathAt = { kind, downMs: ms / 4, work: random.pick(["read", "write", "sync", "sync", "sync"] as const) };
-        return;
-      case "close":
-        return this.#countIf(kind, this.#server.close(ms / 4));
-      case "pause":
-        return this.#countIf(kind, this.#server.pause(ms * 2));
-      case "cut":
-        this.#network.cutAll();
-        return this.#count(kind);
-      case "loss":
-        this.#network.loseSome(ms);
-        return this.#count(kind);
-      case "jump":
-        this.#server.setWallOffset((random.fraction() - 0.5) * wallRangeMs);
-        return this.#count(kind);
-      case "runner crash":
-        return this.#countIf(kind, one?.crash(ms) === true);
-      case "runner pause":
-        return this.#countIf(kind, one?.pause(ms * 5) === true);
-    }
-  }
-
-  #kill(kind: "crash" | "power cut", downMs: number): void {
-    const { died, lost } = this.#server.crash(kind === "crash" ? "process" : "power", downMs);
-    if (died) this.#count(kind);
-    if (lost > 0) this.#count("torn");
-  }
-
-  #count(kind: FaultKind | "torn"): void {
-    this.#fired[kind] = (this.#fired[kind] ?? 0) + 1;
-  }
-
-  #countIf(kind: FaultKind, did: boolean): void {
-    if (did) this.#count(kind);
-  }
-
-  #heal(): void {
-    this.#diskFaults.length = 0;
-    this.#deathAt = undefined;
-    this.#disk.isFull = false;
-    this.#slowUntilMs = 0;
-    this.#network.heal();
-    this.#server.resume();
-    for (const runner of this.#runners) runner.resume();
   }
 
   async #playClients(clients: readonly Client[]): Promise<void> {
@@ -255,8 +158,11 @@ export class World {
       follow.leave();
       this.#ledger.problems.push(...follow.complaints());
     }
+    // Where nobody is connected, an end may be dropped for a launch.
+    if (this.#plan.runners === 0)
+      for (const runId of this.#ledger.untold()) this.#ledger.broken(`the runner was not told of the end of ${runId}`);
     for (const [taskId, calls] of this.#calls) {
-      const complaint = orderComplaint(calls);
+      const complaint = orderComplaint(calls.filter((call) => this.#matters(taskId, call)));
       if (complaint !== undefined) this.#ledger.broken(`${taskId}: ${complaint}`);
     }
     this.#check();
@@ -264,6 +170,13 @@ export class World {
     if (process === undefined) throw new Error("there is no server in the end");
     await this.#drive(checkConsistency(this.#disk.synced, controllerName, { controller: process.controller }));
     await this.#drive(process.controller.close());
+  }
+
+  /** Whether a call may have changed what others were answered: one without an answer has if it is on disk; of a cancel nothing shows. */
+  #matters(taskId: string, { kind, run, answered }: Call): boolean {
+    if (answered !== Number.POSITIVE_INFINITY) return true;
+    if (kind === "delete") return this.#ledger.versions(taskId).includes(undefined);
+    return kind !== "cancel" && this.#ledger.isLaunched(run);
   }
 
   /** Lets time pass until it is done. */

@@ -1,0 +1,140 @@
+/** What fails in a world, and when. It counts what really did. */
+import type { Network } from "./network.ts";
+import type { FaultKind, Plan, PlannedFault } from "./plan.ts";
+import type { SimRunner } from "./remote-runner.ts";
+import type { Server } from "./server.ts";
+import type { Sim, SimNode } from "./sim.ts";
+import type { DiskFault, DiskPorts, SimDisk } from "./sim-disk.ts";
+
+/** What can fail; it is there once the faults are begun. */
+export interface Fallible {
+  readonly disk: SimDisk;
+  readonly server: Server;
+  readonly runners: readonly SimRunner[];
+}
+
+/** "torn": a power cut took what was written and not synced. */
+export type Fired = Partial<Record<FaultKind | "torn", number>>;
+
+/** How long the disk takes at most. */
+const workMaxMs = { read: 0.5, write: 1, sync: 4, hang: 8_000 };
+const slowFactor = 100;
+/** Request ids are remembered for 24 h on the wall clock: it does not jump over them. */
+const wallRangeMs = 22 * 3_600_000;
+
+export class Faults {
+  readonly fired: Fired = {};
+  readonly #sim: Sim;
+  readonly #network: Network;
+  /** What the next commits meet. */
+  readonly #ofDisk: DiskFault[] = [];
+  #slowUntilMs = 0;
+  /** The server dies while the disk does the next work of this kind. */
+  #deathAt: { kind: "crash" | "power cut"; downMs: number; work: "read" | "write" | "sync" } | undefined;
+  #fallible: Fallible | undefined;
+
+  constructor(sim: Sim, network: Network) {
+    this.#sim = sim;
+    this.#network = network;
+  }
+
+  /** The world's disk takes its time from these, and its failures. */
+  diskPorts(): DiskPorts {
+    const random = this.#sim.random.fork();
+    return {
+      delay: (user, work) => {
+        const slow = work !== "hang" && this.#sim.nowMs < this.#slowUntilMs ? slowFactor : 1;
+        const ms = random.fraction() * workMaxMs[work] * slow;
+        if (this.#deathAt?.work === work) {
+          const { kind, downMs } = this.#deathAt;
+          this.#deathAt = undefined;
+          this.#sim.at(ms * random.fraction(), this.#network.node, kind, () => this.#kill(kind, downMs));
+        }
+        return new Promise((resolve) => this.#sim.at(ms, user as SimNode, work, resolve));
+      },
+      nextFault: () => {
+        const fault = this.#fallible?.disk.isFull === true ? "full" : this.#ofDisk.shift();
+        if (fault !== undefined) this.#count(fault);
+        return fault;
+      },
+      choose: (max) => random.int(0, max),
+    };
+  }
+
+  /** From now on what is planned happens. */
+  begin(plan: Plan, fallible: Fallible): void {
+    this.#fallible = fallible;
+    for (const fault of plan.faults) {
+      if (plan.without.includes(fault.kind)) continue;
+      this.#sim.at(fault.atMs, this.#network.node, fault.kind, () => this.#strike(fault, fallible));
+    }
+  }
+
+  /** Everything is sound from now on. */
+  heal(): void {
+    this.#ofDisk.length = 0;
+    this.#deathAt = undefined;
+    this.#slowUntilMs = 0;
+    this.#network.heal();
+    if (this.#fallible === undefined) return;
+    const { disk, server, runners } = this.#fallible;
+    disk.isFull = false;
+    server.resume();
+    for (const runner of runners) runner.resume();
+  }
+
+  #strike({ kind, ms, runner }: PlannedFault, { disk, server, runners }: Fallible): void {
+    const { random } = this.#sim;
+    const one = runners[runner % Math.max(1, runners.length)];
+    switch (kind) {
+      case "refused":
+      case "lost":
+      case "applied":
+      case "hang":
+        return void this.#ofDisk.push(kind);
+      case "full":
+        disk.isFull = true;
+        return void this.#sim.at(ms, this.#network.node, "room again", () => (disk.isFull = false));
+      case "slow":
+        this.#slowUntilMs = this.#sim.nowMs + ms;
+        return this.#count(kind);
+      case "crash":
+      case "power cut":
+        // Now, or in the midst of what the disk does next.
+        if (random.chance(0.3)) return this.#kill(kind, ms / 4);
+        this.#deathAt = { kind, downMs: ms / 4, work: random.pick(["read", "write", "sync", "sync", "sync"] as const) };
+        return;
+      case "close":
+        return this.#countIf(kind, server.close(ms / 4));
+      case "pause":
+        return this.#countIf(kind, server.pause(ms * 2));
+      case "cut":
+        this.#network.cutAll();
+        return this.#count(kind);
+      case "loss":
+        this.#network.loseSome(ms);
+        return this.#count(kind);
+      case "jump":
+        server.setWallOffset((random.fraction() - 0.5) * wallRangeMs);
+        return this.#count(kind);
+      case "runner crash":
+        return this.#countIf(kind, one?.crash(ms) === true);
+      case "runner pause":
+        return this.#countIf(kind, one?.pause(ms * 5) === true);
+    }
+  }
+
+  #kill(kind: "crash" | "power cut", downMs: number): void {
+    const crash = this.#fallible?.server.crash(kind === "crash" ? "process" : "power", downMs);
+    if (crash?.died === true) this.#count(kind);
+    if ((crash?.lost ?? 0) > 0) this.#count("torn");
+  }
+
+  #count(kind: FaultKind | "torn"): void {
+    this.fired[kind] = (this.fired[kind] ?? 0) + 1;
+  }
+
+  #countIf(kind: FaultKind, did: boolean): void {
+    if (did) this.#count(kind);
+  }
+}
