@@ -28,7 +28,7 @@ export interface ClientParts {
 /** What a client hears of a call: an answer, an error, or nothing. */
 type Heard<T> = { readonly value: T } | { readonly error: ControllerError } | "nothing";
 
-const answerMaxMs = 4_000;
+const answerMaxMs = 2_000;
 const never = Number.POSITIVE_INFINITY;
 
 export class Client {
@@ -67,7 +67,7 @@ export class Client {
           const call = this.#call(op.kind as Call["kind"], taskId, 0);
           const heard = await this.#ask(op.kind, (controller) => use(controller, op.kind, taskId), {
             answered: (status) => this.#answered(call, taskId, status),
-            failed: (error) => this.#failed(call, error),
+            failed: (error) => this.#failed(call, taskId, error),
           });
           // What only reads has done nothing where it was not answered.
           if (call.answered === never && call.kind === "get") this.#forget(taskId, call);
@@ -197,13 +197,17 @@ export class Client {
     this.#settle(call, { kind: "found", run: op, isEnded: isEnded(state) });
   }
 
-  #failed(call: Call, error: ControllerError): void {
-    if (error.code === "NOT_FOUND") return this.#settle(call, { kind: "not found" });
+  #failed(call: Call, taskId: string, error: ControllerError): void {
+    if (error.code === "NOT_FOUND") {
+      this.#parts.ledger.saidAbsent(taskId);
+      return this.#settle(call, { kind: "not found" });
+    }
     if (call.kind === "delete" && error.code === "FAILED_PRECONDITION") return this.#settle(call, { kind: "refused" });
-    this.#unexpected(call.kind, "a task", error);
+    this.#unexpected(call.kind, taskId, error);
   }
 
   #unexpected(kind: string, of: string, error: unknown): void {
+    if (error instanceof ControllerError && error.code === "DATA_LOSS" && this.#parts.ledger.isRotten(of)) return;
     this.#parts.ledger.broken(`${kind} of ${of} was answered with ${String(error)}`);
   }
 }

@@ -1,4 +1,6 @@
 /** What fails in a world, and when. It counts what really did. */
+import { taskKey } from "../../src/store/keys.ts";
+import { controllerName, type Ledger } from "./ledger.ts";
 import type { Network } from "./network.ts";
 import type { FaultKind, Plan, PlannedFault } from "./plan.ts";
 import type { SimRunner } from "./remote-runner.ts";
@@ -11,13 +13,15 @@ export interface Fallible {
   readonly disk: SimDisk;
   readonly server: Server;
   readonly runners: readonly SimRunner[];
+  readonly tasks: number;
+  readonly ledger: Ledger;
 }
 
 /** "torn": a power cut took what was written and not synced. */
 export type Fired = Partial<Record<FaultKind | "torn", number>>;
 
 /** How long the disk takes at most. */
-const workMaxMs = { read: 0.5, write: 1, sync: 4, hang: 8_000 };
+const workMaxMs = { read: 0.5, write: 1, sync: 4, hang: 4_000 };
 const slowFactor = 100;
 /** Request ids are remembered for 24 h on the wall clock: it does not jump over them. */
 const wallRangeMs = 22 * 3_600_000;
@@ -83,9 +87,9 @@ export class Faults {
     for (const runner of runners) runner.resume();
   }
 
-  #strike({ kind, ms, runner }: PlannedFault, { disk, server, runners }: Fallible): void {
+  #strike({ kind, ms, which }: PlannedFault, { disk, server, runners, tasks, ledger }: Fallible): void {
     const { random } = this.#sim;
-    const one = runners[runner % Math.max(1, runners.length)];
+    const one = runners[which % Math.max(1, runners.length)];
     switch (kind) {
       case "refused":
       case "lost":
@@ -104,6 +108,9 @@ export class Faults {
         if (random.chance(0.3)) return this.#kill(kind, ms / 4);
         this.#deathAt = { kind, downMs: ms / 4, work: random.pick(["read", "write", "sync", "sync", "sync"] as const) };
         return;
+      case "rot":
+        // What a process has read it does not read again: the damage is found by the next one.
+        return this.#rot(`t${which % tasks}`, ms, { disk, server, ledger });
       case "close":
         return this.#countIf(kind, server.close(ms / 4));
       case "pause":
@@ -122,6 +129,14 @@ export class Faults {
       case "runner pause":
         return this.#countIf(kind, one?.pause(ms * 5) === true);
     }
+  }
+
+  #rot(taskId: string, downMs: number, { disk, server, ledger }: Pick<Fallible, "disk" | "server" | "ledger">): void {
+    const version = ledger.task(taskId);
+    if (version === undefined || !server.crash("process", downMs / 4).died) return;
+    ledger.rots(taskId, version.revision);
+    disk.rot(taskKey(controllerName, taskId), version.revision);
+    this.#count("rot");
   }
 
   #kill(kind: "crash" | "power cut", downMs: number): void {

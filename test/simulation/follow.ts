@@ -140,6 +140,7 @@ export class Follow {
       this.stretches.push({ changes: [], logs: [] });
       return false;
     }
+    if (error.code === "DATA_LOSS" && ledger.isRotten(this.taskId)) return true;
     ledger.broken(`a watch of ${this.taskId} ended with ${String(error)}`);
     return true;
   }

@@ -5,7 +5,8 @@
  * 2. What a client is shown is on disk, as it was shown.
  * 3. A phase begins for the current run and attempt only, in its state, once, under a fence above all before, and not after a cancel. Two runs of
  *    a task are never at work at one time, nor is one that has ended. A remote runner may be late, as long as it cannot write.
- * 4. What a runner was told is written is on disk, and on disk once.
+ * 4. A task whose record was damaged is never said not to be there; else nothing is asked of it any more.
+ * 5. What a runner was told is written is on disk, and on disk once.
  */
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { RunPhase } from "#gen/stint/v1/runner_pb.js";
@@ -29,6 +30,8 @@ export class Ledger {
   readonly #logs = new Set<string>();
   /** Which run a launch has made, by its number. */
   readonly #runs = new Map<number, string>();
+  /** The revision of the version that was damaged. */
+  readonly #rotten = new Map<string, bigint>();
   /** The runs of whose ends the runner was told. */
   readonly #told = new Set<string>();
   /** Of each task whose runner is at work: which run, by the process that has it. */
@@ -83,7 +86,10 @@ export class Ledger {
 
   /** The launches that wait for a run to stop, and the ends that are to be told. */
   waiting(): string[] {
-    return [...this.#entries.keys()].filter((key) => /^\/(intents|deliveries)\//.test(key));
+    return [...this.#entries.keys()].filter((key) => {
+      const [, root = "", , taskId = ""] = key.split("/");
+      return ["intents", "deliveries"].includes(root) && !this.isRotten(taskId);
+    });
   }
 
   /** Whether the launch of this number has made a run. */
@@ -93,6 +99,27 @@ export class Ledger {
 
   broken(problem: string): void {
     this.problems.push(problem);
+  }
+
+  /** The tasks whose records were damaged, though it may be that they were deleted since. */
+  get rotten(): string[] {
+    return [...this.#rotten.keys()];
+  }
+
+  isRotten(taskId: string): boolean {
+    return this.#rotten.has(taskId);
+  }
+
+  /** The version of the task that has this revision is damaged from now on. */
+  rots(taskId: string, revision: bigint): void {
+    this.#rotten.set(taskId, revision);
+  }
+
+  /** A client was told that there is no such task. */
+  saidAbsent(taskId: string): void {
+    const revision = this.#rotten.get(taskId);
+    if (revision !== undefined && this.task(taskId)?.revision === revision)
+      this.broken(`${taskId} is damaged, and was said not to be there`);
   }
 
   /** A client was shown the task so. */
@@ -150,7 +177,8 @@ export class Ledger {
 
   /** The ends that the runner was not told of. */
   untold(): string[] {
-    const ends = [...this.#histories.values()].flat().filter((version) => isEnded(version?.status.state ?? 0));
+    const sound = [...this.#histories].filter(([taskId]) => !this.isRotten(taskId));
+    const ends = sound.flatMap(([, versions]) => versions).filter((version) => isEnded(version?.status.state ?? 0));
     return ends.flatMap((version) =>
       this.#told.has(version?.status.runId ?? "") ? [] : [String(version?.status.runId)],
     );
@@ -200,7 +228,7 @@ export class Ledger {
     const version = change.type === "delete" ? undefined : { ...decodeTask(change.value), revision };
     const before = versions.at(-1);
     versions.push(version);
-    this.problems.push(...historyComplaints(taskId, versions));
+    if (!this.isRotten(taskId)) this.problems.push(...historyComplaints(taskId, versions));
     if (version === undefined) return;
     this.#byRevision.set(`${taskId}@${revision}`, version);
     this.#seeRun(taskId, version);

@@ -9,6 +9,8 @@ import { createSimRandom, type Sim, type SimNode } from "./sim.ts";
 import type { SimDisk } from "./sim-disk.ts";
 import { createWorker } from "./work.ts";
 
+/** Short enough to be over while faults last. */
+const leaseMs = 5_000;
 const keepAll = { afterEndMs: 365 * 24 * 3_600_000 };
 
 export interface ServerParts {
@@ -63,7 +65,7 @@ export class Server {
     };
     const opening: Promise<Controller | RemoteController> =
       plan.runners > 0
-        ? openRemoteController({ ...options, remote: { leaseMs: 15_000, runnersMax: 100, runnerCapacityMax: 100 } })
+        ? openRemoteController({ ...options, remote: { leaseMs, runnersMax: 100, runnerCapacityMax: 100 } })
         : openController({ ...options, runner: createWorker(ledger, node, false), concurrency: plan.concurrency });
     opening.then(
       (controller) => {

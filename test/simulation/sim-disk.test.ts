@@ -76,8 +76,7 @@ describe("the simulated disk", () => {
   test("a value that is damaged is CORRUPT, marked in a list, and sound again once it is written anew", async () => {
     const disk = await createDisk({});
     const store = disk.open(alive);
-    await store.commit(put("a"));
-    await disk.rot("a");
+    disk.rot("a", await store.commit(put("a")));
     await expect(store.get("a")).rejects.toMatchObject({ code: "CORRUPT", key: "a" });
     expect(await store.scan({ prefix: "", limit: 1 })).toMatchObject([{ key: "a", corrupt: true }]);
     await store.commit(put("a"));

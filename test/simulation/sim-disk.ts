@@ -94,11 +94,9 @@ export class SimDisk {
     return before - kept;
   }
 
-  /** The newest value of a versioned key is damaged. */
-  async rot(key: string): Promise<boolean> {
-    const entry = await this.synced.get(key);
-    if (entry !== undefined) this.rotten.add(placeOf(entry));
-    return entry !== undefined;
+  /** The value that the key got with this revision is damaged. */
+  rot(key: string, revision: bigint): void {
+    this.rotten.add(placeOf({ key, revision }));
   }
 }
 

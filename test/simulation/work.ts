@@ -11,6 +11,9 @@ export type Work = PlannedWork & {
   readonly op: number;
 };
 
+/** When it is done it says one thing more, so much later. */
+const lateMs = 8;
+const lateStep = 1_000;
 /** How long the runner takes to hear of an end. */
 const completedMs = 40;
 
@@ -32,6 +35,7 @@ export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): 
         return await run(ledger, node, task, context);
       } finally {
         ledger.ends(task.taskId, context, node);
+        void sayLate(node, task, context);
       }
     },
     onTaskCompleted: async (task, state, context) => {
@@ -39,6 +43,13 @@ export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): 
       ledger.told(task.taskId, context, state);
     },
   };
+}
+
+/** Some runners go on to say something when they are done. It may be written as long as the end is not. */
+async function sayLate(node: SimNode, task: ActiveTask, context: TaskContext): Promise<void> {
+  await sleep(node, lateMs);
+  const message = stepOf(context, lateStep);
+  await task.setProgress({ current: lateStep, message }).catch(() => {});
 }
 
 async function run(ledger: Ledger, node: SimNode, task: ActiveTask, context: TaskContext): Promise<{ op: number }> {

@@ -99,7 +99,9 @@ export class World {
     this.#server.start();
     const parts = { ...this.#parts, capacity: concurrency };
     this.#runners = Array.from({ length: runners }, (_, i) => new SimRunner(parts, `runner ${i + 1}`));
-    this.#faults.begin(this.#plan, { disk: this.#disk, server: this.#server, runners: this.#runners });
+    const { tasks } = this.#plan;
+    const fallible = { disk: this.#disk, server: this.#server, runners: this.#runners, tasks, ledger: this.#ledger };
+    this.#faults.begin(this.#plan, fallible);
   }
 
   get #parts() {
@@ -144,11 +146,15 @@ export class World {
   #unfinished(): string[] {
     const tasks = this.#ledger.taskIds.flatMap((taskId) => {
       const status = this.#ledger.task(taskId)?.status;
-      return status === undefined || isEnded(status.state) ? [] : [`${taskId} is ${stateName(status.state)}`];
+      return status === undefined || this.#ledger.isRotten(taskId) || isEnded(status.state)
+        ? []
+        : [`${taskId} is ${stateName(status.state)}`];
     });
     const watches = this.#follows.flatMap(({ taskId, isOver }) => {
       // One of a task that is not there waits for its launch.
-      return isOver || this.#ledger.task(taskId) === undefined ? [] : [`a watch of ${taskId} goes on`];
+      return isOver || this.#ledger.isRotten(taskId) || this.#ledger.task(taskId) === undefined
+        ? []
+        : [`a watch of ${taskId} goes on`];
     });
     return [...tasks, ...watches, ...this.#ledger.waiting().map((key) => `${key} waits`)];
   }
@@ -156,19 +162,26 @@ export class World {
   async #checkEnd(): Promise<void> {
     for (const follow of this.#follows) {
       follow.leave();
+      if (this.#ledger.isRotten(follow.taskId)) continue;
       this.#ledger.problems.push(...follow.complaints());
     }
     // Where nobody is connected, an end may be dropped for a launch.
     if (this.#plan.runners === 0)
       for (const runId of this.#ledger.untold()) this.#ledger.broken(`the runner was not told of the end of ${runId}`);
     for (const [taskId, calls] of this.#calls) {
+      if (this.#ledger.isRotten(taskId)) continue;
       const complaint = orderComplaint(calls.filter((call) => this.#matters(taskId, call)));
       if (complaint !== undefined) this.#ledger.broken(`${taskId}: ${complaint}`);
     }
     this.#check();
     const { process } = this.#server;
     if (process === undefined) throw new Error("there is no server in the end");
-    await this.#drive(checkConsistency(this.#disk.synced, controllerName, { controller: process.controller }));
+    await this.#drive(
+      checkConsistency(this.#disk.synced, controllerName, {
+        controller: process.controller,
+        except: this.#ledger.rotten,
+      }),
+    );
     await this.#drive(process.controller.close());
   }
 
