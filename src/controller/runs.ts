@@ -204,6 +204,7 @@ export class Runs {
     run.end();
     if (!run.writes.isEmpty) rejectBatch(run.writes.takeAll(), runIsOver(run));
     this.#letGo(actor, run, this.#core.closing.aborted ? "left" : "void");
+    run.releaseSeat("left");
     // One that was lost, or left as it is, has no end that the stored launch would take place after.
     if (actor.delivery === undefined) await this.#launchStored(actor, [{ type: "unindex", key: run.leaseKey }]);
   }
@@ -254,8 +255,11 @@ export class Runs {
     run.end();
     const { intent } = actor;
     if (verdict === "discard" && intent !== undefined && !this.#core.closing.aborted) {
-      this.#letGo(actor, run, settled.outcome === "lost" ? "void" : "ended");
-      return this.launchIntent(actor, intent, [{ type: "unindex", key: run.leaseKey }]);
+      // What a remote runner has said last is answered by the release: the launch in its place has to be on disk by then.
+      if (run.isRemote) actor.run = undefined;
+      else this.#letGo(actor, run, "ended");
+      await this.launchIntent(actor, intent, [{ type: "unindex", key: run.leaseKey }]);
+      return this.dispatcher.release(run, settled.outcome === "lost" ? "void" : "ended");
     }
     // Its runner goes on with it, and the next opening takes it up: the lease stays.
     if (run.isRemote) return;

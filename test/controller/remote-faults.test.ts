@@ -6,9 +6,11 @@
  */
 import { expect, test } from "vitest";
 import { createHarness, type Harness } from "../support/controller-harness.ts";
+import { RunPhase } from "#gen/stint/v1/runner_pb.js";
+import { heldOf } from "../support/fake-link.ts";
 import { type FaultKind, FaultPlan, FaultStore } from "../support/fault-store.ts";
 import { HonestRunner } from "../support/honest-runner.ts";
-import { remoteOptions } from "../support/remote-harness.ts";
+import { connect, offerOf, openRemoteHarness, remoteOptions, runningOn } from "../support/remote-harness.ts";
 
 const stride = Number(process.env["REMOTE_FAULTS"] ?? 2);
 const kinds: readonly FaultKind[] = ["refused", "applied", "lost", "late", "crash", "crash after"];
@@ -138,4 +140,22 @@ test("what a remote runner was told is on disk, whatever its store does", { time
   // Without faults the test would have said nothing.
   expect(seen.faults).toBeGreaterThan((kinds.length * operations) / stride / 2);
   expect(seen.deaths).toBeGreaterThan(operations / stride / 2);
+});
+
+test("a run that a launch replaces has its end answered when the launch is on disk, and not before", async () => {
+  await using h = await openRemoteHarness();
+  const link = connect(h, "one");
+  const offer = await runningOn(h, link, "a");
+  await h.launch("a");
+  h.handle.cutAtCommit(1, { applied: false });
+  link.take();
+  void link.end(offer, RunPhase.RUNNING);
+  await h.settle();
+  expect([h.handle.isCut, link.take()]).toEqual([true, []]);
+  // The next process has to be told the end once more.
+  await h.crash();
+  const again = connect(h, "one", { held: heldOf(offer, RunPhase.RUNNING) });
+  void again.end(offer, RunPhase.RUNNING, { case: "done", value: {} }, 2n);
+  const next = await offerOf(h, again, "a", RunPhase.PENDING);
+  expect(next.runId).not.toBe(offer.runId);
 });
