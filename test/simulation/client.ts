@@ -29,6 +29,7 @@ export interface ClientParts {
 type Heard<T> = { readonly value: T } | { readonly error: ControllerError } | "nothing";
 
 const answerMaxMs = 2_000;
+const waitMs = 1_200;
 const never = Number.POSITIVE_INFINITY;
 
 export class Client {
@@ -64,7 +65,8 @@ export class Client {
         return true;
       default:
         return this.#repeat(op, async () => {
-          const call = this.#call(op.kind as Call["kind"], taskId, 0);
+          // The end of a wait is a read like any other.
+          const call = this.#call(op.kind === "wait" ? "get" : (op.kind as Call["kind"]), taskId, 0);
           const heard = await this.#ask(op.kind, (controller) => use(controller, op.kind, taskId), {
             answered: (status) => this.#answered(call, taskId, status),
             failed: (error) => this.#failed(call, taskId, error),
@@ -219,6 +221,7 @@ interface Shown {
 
 async function use(controller: Controller, kind: PlannedOp["kind"], taskId: string): Promise<Shown | undefined> {
   if (kind === "cancel") return controller.cancelTask(taskId, { reason: "not wanted" });
+  if (kind === "wait") return controller.waitTask(taskId, { timeoutMs: waitMs });
   if (kind === "get") return controller.readTask(taskId);
   await controller.deleteTask(taskId);
   return undefined;

@@ -22,6 +22,7 @@ export type Fired = Partial<Record<FaultKind | "torn", number>>;
 
 /** How long the disk takes at most. */
 const workMaxMs = { read: 0.5, write: 1, sync: 4, hang: 4_000 };
+const diskWorks = ["read", "write", "sync"] as const;
 const slowFactor = 100;
 /** Request ids are remembered for 24 h on the wall clock: it does not jump over them. */
 const wallRangeMs = 22 * 3_600_000;
@@ -34,7 +35,7 @@ export class Faults {
   readonly #ofDisk: DiskFault[] = [];
   #slowUntilMs = 0;
   /** The server dies while the disk does the next work of this kind. */
-  #deathAt: { kind: "crash" | "power cut"; downMs: number; work: "read" | "write" | "sync" } | undefined;
+  #deathAt: { kind: "crash" | "power cut"; downMs: number; work: (typeof diskWorks)[number] } | undefined;
   #fallible: Fallible | undefined;
 
   constructor(sim: Sim, network: Network) {
@@ -104,9 +105,9 @@ export class Faults {
         return this.#count(kind);
       case "crash":
       case "power cut":
-        // Now, or in the midst of what the disk does next.
-        if (random.chance(0.3)) return this.#kill(kind, ms / 4);
-        this.#deathAt = { kind, downMs: ms / 4, work: random.pick(["read", "write", "sync", "sync", "sync"] as const) };
+        // Now, or in the midst of what the disk does next; what tells a power cut from the death of a process is not synced yet.
+        if (random.chance(0.2)) return this.#kill(kind, ms / 4);
+        this.#deathAt = { kind, downMs: ms / 4, work: kind === "crash" ? random.pick(diskWorks) : "sync" };
         return;
       case "rot":
         // What a process has read it does not read again: the damage is found by the next one.

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 
 /** What a client does; it waits for the answer before it goes on. */
-export const opKinds = ["launch", "launch unless active", "cancel", "delete", "get", "list", "watch"] as const;
+export const opKinds = ["launch", "launch unless active", "cancel", "delete", "get", "wait", "list", "watch"] as const;
 export type OpKind = (typeof opKinds)[number];
 
 export interface PlannedOp {

@@ -95,7 +95,7 @@ describe.skipIf(replay !== undefined)("simulated worlds", () => {
     );
     if (dose !== undefined) tally.print(performance.now() - began, process.cpuUsage(cpu));
     // Worlds in which nothing happens prove nothing.
-    for (const kind of ["launch", "cancel", "get", "list"])
+    for (const kind of ["launch", "cancel", "get", "wait", "list"])
       expect(tally.acknowledged[kind] ?? 0, kind).toBeGreaterThan(worlds / 2);
     expect(tally.resumed, "watches resumed").toBeGreaterThan(worlds / 2);
     for (const kind of [...faultKinds, "torn"])
