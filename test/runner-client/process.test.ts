@@ -31,8 +31,10 @@ test("a handler that blocks its thread for longer than the lease keeps the lease
   const stream = await server.stream(0, startMaxMs);
   await begin(stream, 5n, { spinMs });
   const fromMs = performance.now();
+  // It spins when it has heard that what it has said is written; what comes with that is taken.
+  await sleep(spinMs / 4);
   stream.offer(6n, PENDING);
-  await sleep(spinMs / 2);
+  await sleep(spinMs / 4);
   // Who cannot run a task takes none.
   expect(stream.of("accept").map(({ fence }) => fence)).toEqual([5n, 5n]);
   const end = await stream.ended(5n, RUNNING, spinMs + startMaxMs);
