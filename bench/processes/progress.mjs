@@ -7,11 +7,11 @@ export const runner = {
     const { perSecond, messageBytes = 0 } = await task.loadTaskMetadata();
     const everyMs = Math.max(1, 1_000 / perSecond);
     const message = "m".repeat(messageBytes);
-    // Many tasks that begin at the same moment are not to go on at the same moments.
-    await sleep(Math.random() * everyMs, undefined, { signal });
-    const since = performance.now();
+    // Many tasks that begin at the same moment are not to go on at the same moments, and those that were late together not from then on.
+    const since = performance.now() + Math.random() * everyMs;
     for (let current = 0; ; ) {
-      await sleep(everyMs, undefined, { signal });
+      const nextMs = since + ((current + 1) * 1_000) / perSecond - performance.now();
+      await sleep(Math.max(Math.min(1, everyMs), nextMs), undefined, { signal });
       const due = ((performance.now() - since) * perSecond) / 1_000;
       // What is not on disk when the task stops is rejected, and nobody waits for it.
       while (current < due) task.setProgress({ current: (current += 1), message }).catch(() => {});

@@ -69,10 +69,11 @@ const modules = {
   export const runner = {
     async onTaskRunning(task, { signal }) {
       const { everyMs } = await task.loadTaskMetadata();
-      await sleep(Math.random() * everyMs, undefined, { signal });
+      // At times that nothing puts off: tasks that wait for the same moment would go on together from then on, and be a load of bursts.
+      const since = performance.now() + Math.random() * everyMs;
       for (let current = 1; ; current += 1) {
         const written = task.setProgress({ current });
-        await sleep(everyMs, undefined, { signal });
+        await sleep(Math.max(0, since + current * everyMs - performance.now()), undefined, { signal });
         await written;
       }
     },
