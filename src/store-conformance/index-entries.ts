@@ -24,6 +24,18 @@ export function describeIndex({ open, describe, expect, test }: Suite): void {
       });
     });
 
+    test("an index entry that had no value, and has come back with one, can be taken out", async () => {
+      await using harness = await openHarness(open);
+      await harness.store.commit([index("key")]);
+      await harness.grow(age);
+      await harness.store.commit([unindex("key")]);
+      await harness.store.commit([index("key", "one")]);
+      await harness.grow(age);
+      await harness.store.commit([unindex("key")]);
+      await harness.grow(age);
+      expect(await harness.store.scan({ prefix: "", limit: 10 })).toEqual([]);
+    });
+
     test("a scan pages through entries that come and go", async () => {
       await using harness = await openHarness(open);
       const keys = Array.from({ length: 60 }, (_, i) => `i/${String(i).padStart(2, "0")}`);

@@ -216,6 +216,7 @@ export class LevelSession {
   /** Remembers the newest version of a key; its bytes must be its own. */
   cacheNewest(key: string, record: StoredRecord): void {
     if (isMarker(record)) this.#markers.set(key, record.revision);
+    else this.#markers.delete(key);
     const isKept = !isMarker(record) && record.end - record.start <= this.#newestMaxBytes;
     // Also of one that is not kept: that there was nothing may be what is known so far.
     if (isKept) this.#newest.set(key, record);
