@@ -68,7 +68,7 @@ function messagePlan(desc: DescMessage): Write {
     for (const field of fields) field(message);
     for (const { no, wireType, data } of ((message as Fields)["$unknown"] as readonly UnknownField[] | undefined) ??
       []) {
-      writeVarint((no << 3) | wireType);
+      writeVarint(((no << 3) | wireType) >>> 0);
       writeRaw(data);
     }
   };
@@ -81,7 +81,7 @@ function messagePlan(desc: DescMessage): Write {
 function fieldPlan(field: DescField): Write {
   const { localName, number } = field;
   const { wireType, zero, write } = valuePlan(field);
-  const tag = (number << 3) | wireType;
+  const tag = ((number << 3) | wireType) >>> 0;
   if (field.fieldKind === "map") return mapPlan(field, wireType, write);
   if (field.fieldKind === "list") {
     return (message) => {
@@ -111,7 +111,7 @@ function fieldPlan(field: DescField): Write {
 
 /** A map is a list of messages with a key and a value. */
 function mapPlan({ localName, number }: DescField, wireType: WireType, write: Write): Write {
-  const tag = (number << 3) | WireType.LengthDelimited;
+  const tag = ((number << 3) | WireType.LengthDelimited) >>> 0;
   const keyTag = (1 << 3) | WireType.LengthDelimited;
   const valueTag = (2 << 3) | wireType;
   return (message) => {

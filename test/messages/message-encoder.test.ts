@@ -31,7 +31,7 @@ const scalars: Partial<Record<ScalarType, fc.Arbitrary<unknown>>> = {
   [ScalarType.UINT64]: uint64,
 };
 const unknown = fc.record({
-  no: fc.integer({ min: 5_000, max: 6_000 }),
+  no: fc.oneof(fc.integer({ min: 5_000, max: 6_000 }), fc.integer({ min: 2 ** 28 - 1, max: 2 ** 29 - 1 })),
   wireType: fc.constant(2),
   data: fc.uint8Array({ maxLength: 9 }).map((bytes) => new Uint8Array([bytes.length, ...bytes])),
 });
