@@ -28,10 +28,15 @@ export function createStoreService(options: StoreServiceOptions): Implementation
     try {
       await using backup = await options.openBackup();
       const pieces = backup.pieces[Symbol.asyncIterator]();
-      for (;;) {
-        const next = await raceSignal(pieces.next(), signal);
-        if (next.done === true) return;
-        yield create(BackupResponseSchema, { piece: next.value });
+      try {
+        for (;;) {
+          const next = await raceSignal(pieces.next(), signal);
+          if (next.done === true) return;
+          yield create(BackupResponseSchema, { piece: next.value });
+        }
+      } finally {
+        // Lets go of the file that it reads. A read that hangs is not waited for.
+        void pieces.return?.().catch(() => {});
       }
     } finally {
       isUnderWay = false;
