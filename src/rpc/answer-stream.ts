@@ -9,12 +9,14 @@
  *    returns is begun with a slot only.
  * 2. It can be ended from outside at any time: whoever waits for an answer is told at once, and the iterator let go of, also while
  *    the call waits for a client that does not read.
- * 3. It ends without an error only where the method has said that it is over.
- * 4. While it waits for an answer it has no timer, and no signal that nobody has asked for.
+ * 3. Where it does not end by itself its slot is free when it is closed: what a client does not read is held until then, and a deadline must not
+ *    make room for the next that does not.
+ * 4. It ends without an error only where the method has said that it is over.
+ * 5. While it waits for an answer it has no timer, and no signal that nobody has asked for.
  */
 import type { ConnectError } from "@connectrpc/connect";
 import type { ControllerError } from "../controller/error.ts";
-import { type Answers, type CallContext, type CallPolicy, refuseUnlessServing } from "./call.ts";
+import { type Answers, callCanceled, type CallContext, type CallPolicy, refuseUnlessServing } from "./call.ts";
 import { toConnectError } from "./errors.ts";
 
 /** What a method answers with. */
@@ -100,6 +102,11 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
     this.#fail(error);
   }
 
+  close(): void {
+    this.#fail(callCanceled());
+    this.#freeSlot();
+  }
+
   #begin(): AsyncIterator<O> {
     const { policy, always } = this.#options;
     if (!always) refuseUnlessServing(policy);
@@ -129,10 +136,15 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
     if (!this.#isOver) this.#end(toConnectError(error, policy.log, rpc));
   }
 
+  #freeSlot(): void {
+    this.#giveBack?.();
+    this.#giveBack = undefined;
+  }
+
   #end(error: ConnectError | undefined): void {
     this.#isOver = true;
     this.#endedWith = error;
-    this.#giveBack?.();
+    if (error === undefined) this.#freeSlot();
     this.#offDrain?.();
     this.#ending?.abort(error);
     // It may wait for something that ignores that it is told to return; nobody waits for it.

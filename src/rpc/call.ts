@@ -49,6 +49,8 @@ export interface Answers<O> {
   next(): Promise<IteratorResult<O, undefined>>;
   /** Ends it with the error, unless it is over: whoever waits for an answer is told at once. */
   end(error: ConnectError | ControllerError): void;
+  /** The client has got all of it, or has left: nothing is held for it any more. Ends it, unless it is over. */
+  close(): void;
 }
 
 /** What implements a method that streams its answers. */

@@ -50,7 +50,7 @@ import {
 } from "#gen/google/rpc/error_details_pb.js";
 import { onAbort } from "../async/signals.ts";
 import type { BatchCall } from "./batches.ts";
-import { abortError, callCanceled, type Implementation, type StreamCall, type UnaryCall } from "./call.ts";
+import { abortError, type Implementation, type StreamCall, type UnaryCall } from "./call.ts";
 import type { RequestLimit } from "./errors.ts";
 import { createGrpcBidi } from "./grpc-bidi.ts";
 import { createGrpcStream, type GrpcStream } from "./grpc-stream.ts";
@@ -152,7 +152,7 @@ function iterating(implement: StreamCall) {
       for (let next = await answers.next(); next.done !== true; next = await answers.next()) yield next.value;
     } finally {
       off();
-      answers.end(callCanceled());
+      answers.close();
     }
   };
 }

@@ -42,7 +42,7 @@ export class StreamCall implements Due {
     this.#options = options;
     this.#exchange = new GrpcExchange(stream, { rpc: method.method.name, reader, requestLimit }, options, () => {
       options.untaken.remove(this);
-      this.#answers?.end(callCanceled());
+      this.#answers?.close();
     });
   }
 
@@ -74,7 +74,8 @@ export class StreamCall implements Due {
     });
     const answers = await this.#method.open(said, request);
     this.#answers = answers;
-    if (late !== undefined || exchange.isOver) answers.end(late ?? callCanceled());
+    if (exchange.isOver) answers.close();
+    else if (late !== undefined) answers.end(late);
     return answers;
   }
 

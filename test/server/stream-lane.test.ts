@@ -213,6 +213,35 @@ describe("a deadline", () => {
 });
 
 describe("a slow reader", () => {
+  test("has its slot until what was said is gone, also when its deadline is over", async () => {
+    await using served = await serveFake({ limits: { watchersMax: 1 } });
+    served.controller.put("a", { state: StateRunning, metadata: large });
+    const session = openHttp2(served.port);
+    const slow = session.request({ ...grpcHeaders, ":path": path, "grpc-timeout": "300m" });
+    slow.on("error", () => {});
+    slow.end(envelope(watch));
+    slow.pause();
+    await eventually(() => expect(served.controller.openWatches).toBe(1));
+    for (let i = 0; i < 20; i += 1) {
+      served.controller.put("a", { state: StateRunning, metadata: large });
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await eventually(() => expect(served.controller.openWatches).toBe(0));
+    const statusOfNext = async (): Promise<unknown> => {
+      const next = session.request({ ...grpcHeaders, ":path": path, "grpc-timeout": "100m" });
+      const status = new Promise((resolve) => {
+        next.on("response", (headers) => headers["grpc-status"] !== undefined && resolve(headers["grpc-status"]));
+        next.on("trailers", (trailers) => resolve(trailers["grpc-status"]));
+      });
+      next.resume().end(envelope(watch));
+      return status;
+    };
+    expect(await statusOfNext()).toBe("8");
+    slow.resume();
+    await eventually(async () => expect(await statusOfNext()).toBe("4"));
+    session.destroy();
+  });
+
   test("is asked for no more than its stream holds, and skips what was replaced meanwhile", async () => {
     await using served = await serveFake();
     const session = openHttp2(served.port);
