@@ -1,7 +1,7 @@
 /**
  * Copies a store to a file, and a store from one.
  *
- * 1. A backup is of one moment. Its file has its name when all of it is on disk, and replaces none.
+ * 1. A backup is of one moment. Its file has its name when all of it is on disk and was verified, and replaces none.
  * 2. A store with damage that a server refuses is not copied as if it were whole: that is for a repair. Damaged values are copied as they are.
  * 3. A restored store was verified before it got its name.
  */
@@ -17,20 +17,19 @@ import { contentOf, verifyStore } from "./level-verify.ts";
 import { StoreError } from "./store.ts";
 
 /** Writes a backup of a store that nobody has open. Throws StoreError LOCKED, DAMAGED, INVALID, UNAVAILABLE. */
-export async function backupStore(directory: string, file: string): Promise<VerifyReport> {
-  await withOfflineStore(directory, async ({ marker, location }) => {
+export function backupStore(directory: string, file: string): Promise<VerifyReport> {
+  return withOfflineStore(directory, async ({ marker, location }) => {
     if (typeof marker === "string") throw refused(directory, marker);
     if (marker.state === "creating") throw refused(directory, "its making was cut short, and nothing is in it");
     const files = await cutOffline(location, marker).catch((cause: unknown) => {
       throw cause instanceof StoreError ? cause : refused(directory, "files of its database are missing", cause);
     });
-    await writeBackup(file, archivePieces(files));
+    return writeBackup(file, archivePieces(files));
   });
-  return checkBackup(file);
 }
 
-/** Brings the pieces to disk as a file of its name, or nothing. Throws StoreError INVALID where it is there. */
-export async function writeBackup(file: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+/** Brings the pieces to disk as a file of its name, read again and verified, or nothing. Throws StoreError INVALID where it is there, DAMAGED where a restore would refuse it. */
+export async function writeBackup(file: string, pieces: AsyncIterable<Uint8Array>): Promise<VerifyReport> {
   const path = resolve(file);
   const draft = `${path}.unfinished`;
   await mkdir(dirname(path), { recursive: true });
@@ -46,23 +45,18 @@ export async function writeBackup(file: string, pieces: AsyncIterable<Uint8Array
     } finally {
       await handle.close();
     }
+    const report = await verifyStore(draft);
+    if (!report.opens) throw refused("it", report.refusals[0] ?? "");
     // Not renamed: that would replace what has the name.
     await link(draft, path).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
       throw new StoreError("INVALID", `${file} is there already`, { cause: error });
     });
     await syncDirectory(dirname(path));
+    return report;
   } finally {
     await rm(draft, { force: true });
   }
-}
-
-/** Reads a backup that was written, and takes it away again where a restore would refuse it. */
-export async function checkBackup(file: string): Promise<VerifyReport> {
-  const report = await verifyStore(file);
-  if (report.opens) return report;
-  await rm(file);
-  throw refused("it", report.refusals[0] ?? "");
 }
 
 /** Makes a store of a backup. Throws StoreError DAMAGED where that is not whole, INVALID where the directory is taken. */

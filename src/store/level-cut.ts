@@ -52,9 +52,16 @@ export async function cutLive(directory: string, marker: Marker): Promise<LiveCu
   }
 }
 
-/** What a process that died in the middle of backups has left. */
-export function dropCuts(directory: string): Promise<void> {
-  return rm(join(directory, cutsName), { recursive: true, force: true });
+const cutName = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Takes away what a process that died in the middle of backups has left, and nothing that somebody else has put there. */
+export async function dropCuts(directory: string): Promise<void> {
+  const cuts = join(directory, cutsName);
+  const names = await readdir(cuts).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") return [];
+    throw error;
+  });
+  for (const name of names) if (cutName.test(name)) await rm(join(cuts, name), { recursive: true, force: true });
 }
 
 /** `keep` is called for each file that would otherwise be deleted some time; throws ENOENT where one is gone already. */

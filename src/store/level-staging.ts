@@ -6,7 +6,7 @@
  * 1. What is cut short has no marker: nobody opens it.
  * 2. What is there is never replaced: DIR is not there, or an empty directory.
  */
-import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { lstat, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { type Marker, syncDirectory, writeMarker } from "./level-marker.ts";
 import { StoreError } from "./store.ts";
@@ -20,6 +20,7 @@ export async function stageStore(target: string, fill: (directory: string) => Pr
   });
   if (names.length > 0)
     throw new StoreError("INVALID", `${target} is not empty; name a directory that is empty or new`);
+  await refuseMount(directory, target);
   const staging = `${directory}.unfinished`;
   await mkdir(dirname(directory), { recursive: true });
   await mkdir(staging, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
@@ -37,6 +38,15 @@ export async function stageStore(target: string, fill: (directory: string) => Pr
     await rm(staging, { recursive: true, force: true });
     throw error;
   }
+}
+
+/** What is made beside it could not take its place. */
+async function refuseMount(directory: string, target: string): Promise<void> {
+  const found = await lstat(directory).catch(() => undefined);
+  const isLink = found?.isSymbolicLink() === true;
+  const isMount = found !== undefined && found.dev !== (await stat(dirname(directory))).dev;
+  if (!isLink && !isMount) return;
+  throw new StoreError("INVALID", `${target} is ${isLink ? "a link" : "a mount point"}; name a new directory in it`);
 }
 
 /** Brings all files to disk, and which there are. */

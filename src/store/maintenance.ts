@@ -2,13 +2,9 @@
  * The tools for a store on disk and for its backup, which never open what they look at. docs/storage.md has what
  * each of them promises.
  */
+import { isAbsolute, relative, sep } from "node:path";
 import type { Clock } from "../clock.ts";
-import {
-  backupStore as backupLevelStore,
-  checkBackup,
-  restoreBackup as restoreLevelBackup,
-  writeBackup,
-} from "./level-backup.ts";
+import { backupStore as backupLevelStore, restoreBackup as restoreLevelBackup, writeBackup } from "./level-backup.ts";
 import { repairStore as repairLevelStore } from "./level-repair.ts";
 import { verifyStore as verifyLevelStore } from "./level-verify.ts";
 import type { RepairReport, VerifyReport } from "./store-report.ts";
@@ -21,15 +17,12 @@ export function verifyStore(location: string): Promise<VerifyReport> {
 
 /** Copies a store that nobody has open to a file, which is read again and verified. Throws StoreError LOCKED, INVALID, DAMAGED, UNAVAILABLE. */
 export function backupStore(location: string, file: string): Promise<VerifyReport> {
-  return toStoreErrors(location, () => backupLevelStore(directoryOf(location), file));
+  return toStoreErrors(location, async () => backupLevelStore(outside(location, file), file));
 }
 
 /** The same of what a server has sent of its store. */
 export function receiveBackup(pieces: AsyncIterable<Uint8Array>, file: string): Promise<VerifyReport> {
-  return toStoreErrors(file, async () => {
-    await writeBackup(file, pieces);
-    return checkBackup(file);
-  });
+  return toStoreErrors(file, () => writeBackup(file, pieces));
 }
 
 /** Makes a store of a backup, in a directory that is empty or new. Throws StoreError INVALID, DAMAGED, UNAVAILABLE. */
@@ -39,7 +32,20 @@ export function restoreBackup(file: string, directory: string): Promise<VerifyRe
 
 /** Makes a store of what can be read of a damaged one, in a directory that is empty or new. Throws StoreError LOCKED, INVALID, DAMAGED, UNAVAILABLE. */
 export function repairStore(location: string, directory: string, clock: Clock): Promise<RepairReport> {
-  return toStoreErrors(location, () => repairLevelStore(directoryOf(location), directoryOf(directory), clock));
+  return toStoreErrors(location, async () => {
+    const target = directoryOf(directory);
+    return repairLevelStore(outside(location, target), target, clock);
+  });
+}
+
+/** The directory of the store. Throws INVALID where what is to be made would lie in it: a server takes away what it does not know there. */
+function outside(location: string, target: string): string {
+  const directory = directoryOf(location);
+  const path = relative(directory, target);
+  if (path !== ".." && !path.startsWith(`..${sep}`) && !isAbsolute(path)) {
+    throw new StoreError("INVALID", `${target} lies in the store that is read; name a place outside of it`);
+  }
+  return directory;
 }
 
 /** Both what openStore takes and a path alone. */

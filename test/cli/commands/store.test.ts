@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openStore } from "../../../src/store/open.ts";
@@ -86,6 +86,30 @@ describe("stint store backup and restore", () => {
     expect([stateOf(restore.out), stateOf(verified.out)]).toEqual([stateOf(backup.out), stateOf(backup.out)]);
     const again = await runCommand(["store", "restore", file, "--to", target]);
     expect(again).toMatchObject({ code: 2, err: expect.stringContaining("is not empty") as unknown });
+  });
+
+  test("refuse a place in the store itself, one that is a link, and a name that ends like a directory's gets its file", async () => {
+    await using scratch = await makeScratchDirectory();
+    const path = await makeStore(scratch.path);
+    const inside = await runCommand(["store", "backup", "--store", path, "--to", join(path, "backups", "one")]);
+    expect(inside).toMatchObject({ code: 2, err: expect.stringContaining("lies in the store") as unknown });
+    const repaired = await runCommand(["store", "repair", "--store", path, "--to", join(path, "db", "new")]);
+    expect(repaired).toMatchObject({ code: 2, err: expect.stringContaining("lies in the store") as unknown });
+    const file = join(scratch.path, "one.backup");
+    expect(await runCommand(["store", "backup", "--store", path, "--to", `${file}/`])).toMatchObject({
+      code: 0,
+      err: "",
+    });
+    await mkdir(join(scratch.path, "volume"));
+    await symlink(join(scratch.path, "volume"), join(scratch.path, "link"));
+    const linked = await runCommand(["store", "restore", file, "--to", join(scratch.path, "link")]);
+    expect(linked).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("is a link; name a new directory in it") as unknown,
+    });
+    expect(await runCommand(["store", "restore", file, "--to", join(scratch.path, "link", "new")])).toMatchObject({
+      code: 0,
+    });
   });
 
   test("exit with 7 where the backup is not whole", async () => {
