@@ -21,7 +21,7 @@ export interface RepairReport {
   readonly isComplete: boolean;
   /** What was wrong with the files. */
   readonly damagedFiles: readonly FileDamage[];
-  /** Tasks whose records are damaged, missing or old: they read as DATA_LOSS. Of those that are incomplete, who asks for metadata or a result that is lost learns that. */
+  /** Tasks whose records are damaged, missing or old: they read as DATA_LOSS. Of those that are incomplete, who asks for metadata or a result that is lost learns that, and log entries that are lost are a gap. */
   readonly damagedTasks: readonly DamagedTask[];
   /** Of a rebuilt store: tasks that have not ended, as far as is known. What is lost may have been their end; a server runs them. */
   readonly unendedTasks: readonly { readonly controller: string; readonly taskId: string }[];

@@ -43,7 +43,8 @@ export function renderRepaired(from: string, to: string, report: RepairReport): 
       "damaged files of the old store",
       report.damagedFiles.map(({ file, reason }) => `db/${file} ${reason}`),
     ),
-    ...list("tasks that are damaged now, and read as DATA_LOSS", report.damagedTasks.map(describeTask)),
+    ...list("tasks that are damaged now, and read as DATA_LOSS", lostOf(report, false)),
+    ...list("tasks that are read without what is lost of them", lostOf(report, true)),
     ...list(
       "tasks that a server will run: they have not ended, unless their end is what is lost",
       report.unendedTasks.map(({ controller, taskId }) => `${controller}/${taskId}`),
@@ -61,6 +62,10 @@ export function renderContent(report: VerifyReport): string[] {
     `  content   ${tasks} tasks, ${keys} keys, ${indexEntries} index entries, ${counters} counters, ${journalBlocks} journal blocks`,
     `  state     sha256:${report.stateHash}`,
   ];
+}
+
+function lostOf({ damagedTasks }: RepairReport, areIncomplete: boolean): string[] {
+  return damagedTasks.filter(({ state }) => (state === "incomplete") === areIncomplete).map(describeTask);
 }
 
 function describeTask({ controller, taskId, reason }: VerifyReport["damagedTasks"][number]): string {
