@@ -1,6 +1,6 @@
 /**
  * Tasks in a store of which files are lost or damaged, after a repair: each is what it was, or DATA_LOSS; none of which anything is left is NOT_FOUND, none is
- * as it was before, and none that had ended is run again. REPAIRS: in how many ways a store is damaged (default 30).
+ * as it was before, and none that had ended is run again. REPAIRS: in how many ways a store is damaged (default 15).
  */
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ import { newestIn } from "../store/file-contents.ts";
 import { crashCopy, makeScratch, type Scratch } from "../store/level-fixture.ts";
 import { checkConsistency } from "../support/check-consistency.ts";
 
-const dose = Number(process.env["REPAIRS"] ?? 30);
+const dose = Number(process.env["REPAIRS"] ?? 15);
 const name = "tests";
 const taskCount = 60;
 const retention = { afterEndMs: 24 * 3_600_000 };

@@ -1,6 +1,6 @@
 /**
  * Records that have changed on disk, each in another way, many at a time: whoever asks for one learns that it is damaged, all others have what
- * they had, and verify names those and no others. RECORD_MUTATIONS: how many (default 2,000).
+ * they had, and verify names those and no others. RECORD_MUTATIONS: how many (default 1,000).
  */
 import { expect, test } from "vitest";
 import { parseValueKey } from "../../src/store/level-keys.ts";
@@ -9,7 +9,7 @@ import { verifyStore } from "../../src/store/maintenance.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { entriesOf, makeScratch, withDatabase } from "./level-fixture.ts";
 
-const dose = Number(process.env["RECORD_MUTATIONS"] ?? 2_000);
+const dose = Number(process.env["RECORD_MUTATIONS"] ?? 1_000);
 const keyCount = 200;
 const atOnce = 100;
 
