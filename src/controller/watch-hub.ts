@@ -7,6 +7,7 @@
  * 2. What is made for one watcher of a version serves the others (`shared`). It is kept while they are told, and not while they are idle.
  */
 import { DueLine } from "../async/due-line.ts";
+import { nextTurn } from "../async/next-turn.ts";
 import { createWaiter, type Waiter } from "../async/waiter.ts";
 import type { TaskChange } from "./controller.ts";
 import { limitError } from "./error.ts";
@@ -176,7 +177,7 @@ export class WatchHub {
   #arrangeTurn(): void {
     if (this.#isTurnArranged) return;
     this.#isTurnArranged = true;
-    setImmediate(() => this.#turn());
+    void nextTurn().then(() => this.#turn());
   }
 
   #turn(): void {

@@ -12,7 +12,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import type { Readable } from "node:stream";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { nextTurn } from "../async/next-turn.ts";
 import { sleep } from "../clock.ts";
 import { type CommandOutput, logLevel } from "./command-output.ts";
 import { findLeft } from "./commands.ts";

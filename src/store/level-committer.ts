@@ -10,6 +10,7 @@
  * 3. A write that fails rejects the group's commits as applied "maybe"; all others are rejected as "no".
  * 4. What is not materialized is bounded: at the bound groups wait for rounds.
  */
+import { nextTurn } from "../async/next-turn.ts";
 import { numberedKey } from "./level-keys.ts";
 import type { LevelSession } from "./level-session.ts";
 import {
@@ -81,7 +82,7 @@ export class Committer {
   async #run(): Promise<void> {
     while (this.#queue.length > 0) {
       // Those whom the last group has told come back with their next commits in this turn.
-      await new Promise(setImmediate);
+      await nextTurn();
       await this.#commitGroup();
     }
     this.#running = undefined;

@@ -8,6 +8,7 @@
  * 2. Keys are never taken out. What was deleted costs room, and a seek, until the next opening.
  * 3. Its size is bounded; beyond that it knows less and less.
  */
+import { nextTurn } from "../async/next-turn.ts";
 import type { Log } from "../log.ts";
 import type { LevelIterator, LevelRange } from "./level-database.ts";
 import { keyBehind, keyBytes, valueSpace } from "./level-keys.ts";
@@ -69,7 +70,7 @@ export class KeyFilter {
         return;
       }
       range.gte = keyBehind(last);
-      await new Promise(setImmediate);
+      await nextTurn();
     }
   }
 

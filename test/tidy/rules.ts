@@ -191,26 +191,7 @@ export interface RealPort {
 export const realPorts: readonly RealPort[] = [
   { in: "src/clock.ts", reads: ["Date.now", "performance.now", "setTimeout"], because: "the machine's clock" },
   { in: "src/random.ts", reads: ["Math.random", "node:crypto"], because: "the machine's chance" },
-  {
-    in: "src/store/level-committer.ts",
-    reads: ["setImmediate"],
-    because: "a group is what comes in one turn of the event loop, which no clock tells",
-  },
-  {
-    in: "src/controller/watch-hub.ts",
-    reads: ["setImmediate"],
-    because: "watchers are told a few in each turn of the event loop, which no clock tells",
-  },
-  {
-    in: "src/async/next-turn.ts",
-    reads: ["setImmediate"],
-    because: "what is said in one turn of the event loop goes out as one write",
-  },
-  {
-    in: "src/store/level-filter.ts",
-    reads: ["setImmediate"],
-    because: "a walk over all keys gives way to calls after each page",
-  },
+  { in: "src/async/next-turn.ts", reads: ["setImmediate"], because: "a turn of the event loop, which no clock tells" },
   {
     in: "src/store/level-directory.ts",
     reads: ["node:crypto", "node:fs/promises"],
@@ -239,15 +220,7 @@ export const realPorts: readonly RealPort[] = [
   },
   {
     in: "src/runner/",
-    reads: [
-      "node:child_process",
-      "node:fs",
-      "node:fs/promises",
-      "node:timers/promises",
-      "process.kill",
-      "process.pid",
-      "process.platform",
-    ],
+    reads: ["node:child_process", "node:fs", "node:fs/promises", "process.kill", "process.pid", "process.platform"],
     because: "the processes of this machine",
   },
   {
@@ -293,7 +266,6 @@ export const longFiles: Readonly<Record<string, string>> = {
   "test/server/hostile.test.ts": "one table of hostile requests",
   "test/server/stream-lane.test.ts": "the calls of one lane, case by case",
   "test/store/key-value-store.test.ts": "the cases of one interface, method by method",
-  "test/tidy/rules.ts": "the tables of tidy.test.ts",
 };
 
 /** Folders of tests that mirror none of src, and what they have. */
