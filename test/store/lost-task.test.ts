@@ -4,6 +4,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { TaskState, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { numberedKey, valueKey } from "../../src/store/level-keys.ts";
+import type { LevelDatabase } from "../../src/store/level-database.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { repairStore, verifyStore } from "../../src/store/maintenance.ts";
 import { decodeBlock, recordBytes } from "../../src/store/record.ts";
@@ -24,6 +25,12 @@ async function makeTasks(path: string): Promise<void> {
   await store.close();
 }
 
+/** The bytes of the record that the first commit has of the task. */
+async function firstRecord(db: LevelDatabase): Promise<Buffer> {
+  const first = decodeBlock((await db.get(numberedKey("journal", 1)))!, 1)!;
+  return recordBytes(first.records.find((record) => record.key === key)!);
+}
+
 test.each(["missing", "old"] as const)(
   "a task whose record is %s, by its index entries, is told by verify, and DATA_LOSS after a repair",
   async (state) => {
@@ -31,8 +38,7 @@ test.each(["missing", "old"] as const)(
     const path = join(scratch.path, "store");
     await makeTasks(path);
     await withDatabase(path, async (db) => {
-      const first = decodeBlock((await db.get(numberedKey("journal", 1)))!, 1)!;
-      const old = recordBytes(first.records.find((record) => record.key === key)!);
+      const old = await firstRecord(db);
       await db.batch(
         [
           { type: "del", key: valueKey(key, 2) },
@@ -88,8 +94,7 @@ test("a table that is missing together with the manifest is told by the journal,
   await makeTasks(path);
   // As where the table with the newest record of the task is gone, and nothing says that there was one.
   await withDatabase(path, async (db) => {
-    const first = decodeBlock((await db.get(numberedKey("journal", 1)))!, 1)!;
-    const old = recordBytes(first.records.find((record) => record.key === key)!);
+    const old = await firstRecord(db);
     await db.batch(
       [
         { type: "del", key: valueKey(key, 2) },
