@@ -24,6 +24,12 @@ export function parseServer(text: string): string {
   return `${isTls ? "https://" : ""}${host || "127.0.0.1"}:${portNumber}`;
 }
 
+/** A path, which an unset variable in a script is not. */
+export function parsePath(text: string): string {
+  if (text === "") throw new InvalidArgumentError("It must not be empty.");
+  return text;
+}
+
 const unitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 /** A length of time such as 500ms, 10s or 1m30s, in ms. */

@@ -25,6 +25,7 @@ import {
   writeMarker,
 } from "./level-marker.ts";
 import { dropFiles, keepFiles, putFilesBack, putLogBack } from "./level-opening.ts";
+import { isStaging } from "./level-staging.ts";
 import { StoreError } from "./store.ts";
 
 export interface OpenDirectoryOptions {
@@ -106,6 +107,9 @@ async function checkOwner(directory: string): Promise<Marker | undefined> {
   if (typeof marker === "string") throw damaged(directory, marker);
   if (marker === undefined && !names.every((name) => ownNames.has(name))) {
     throw damaged(directory, `it is not empty and has no ${markerName}; name a directory that is empty or new`);
+  }
+  if (marker === undefined && isStaging(directory)) {
+    throw damaged(directory, "such a name is what a restore or a repair has left that was cut short; name another");
   }
   return marker;
 }

@@ -70,8 +70,15 @@ async function lockToRead(directory: string): Promise<LockToRead> {
     // What nobody can write nobody has open.
     if (isReadOnly(error)) return { isFree: true, remarks: [] };
     if (error instanceof StoreError) throw error;
-    throw new StoreError("UNAVAILABLE", `cannot lock the store in ${directory}`, { cause: error });
+    throw new StoreError("UNAVAILABLE", `cannot lock the store in ${directory}: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+/** What the error goes back to. */
+function reasonOf(error: unknown): string {
+  let first = error;
+  while (first instanceof Error && first.cause !== undefined) first = first.cause;
+  return first instanceof Error ? first.message : String(first);
 }
 
 function isReadOnly(error: unknown): boolean {

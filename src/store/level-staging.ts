@@ -3,13 +3,20 @@
  *
  * States: not there -> `DIR.unfinished` -> DIR without a marker -> DIR with it.
  *
- * 1. What is cut short has no marker: nobody opens it.
+ * 1. What is cut short has no marker, and its name: nobody opens it, and nobody makes a store in it (level-directory.ts).
  * 2. What is there is never replaced: DIR is not there, or an empty directory.
  */
 import { lstat, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { type Marker, syncDirectory, writeMarker } from "./level-marker.ts";
 import { StoreError } from "./store.ts";
+
+const stagingSuffix = ".unfinished";
+
+/** Whether a restore or a repair has left the directory, cut short. */
+export function isStaging(directory: string): boolean {
+  return resolve(directory).endsWith(stagingSuffix);
+}
 
 /** `fill` makes all but the marker, which it resolves to. Throws StoreError INVALID where the place is taken, and what `fill` does. */
 export async function stageStore(target: string, fill: (directory: string) => Promise<Marker>): Promise<void> {
@@ -21,7 +28,7 @@ export async function stageStore(target: string, fill: (directory: string) => Pr
   if (names.length > 0)
     throw new StoreError("INVALID", `${target} is not empty; name a directory that is empty or new`);
   await refuseMount(directory, target);
-  const staging = `${directory}.unfinished`;
+  const staging = directory + stagingSuffix;
   await mkdir(dirname(directory), { recursive: true });
   await mkdir(staging, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;

@@ -12,27 +12,27 @@ import { StoreError } from "./store.ts";
 
 /** Says what is wrong with a store that nobody has open, or with a backup. Throws StoreError LOCKED, INVALID, DAMAGED for a backup that is not whole, UNAVAILABLE. */
 export function verifyStore(location: string): Promise<VerifyReport> {
-  return toStoreErrors(location, () => verifyLevelStore(directoryOf(location)));
+  return toStoreErrors({ read: location }, () => verifyLevelStore(directoryOf(location)));
 }
 
 /** Copies a store that nobody has open to a file, which is read again and verified. Throws StoreError LOCKED, INVALID, DAMAGED, UNAVAILABLE. */
 export function backupStore(location: string, file: string): Promise<VerifyReport> {
-  return toStoreErrors(location, async () => backupLevelStore(outside(location, file), file));
+  return toStoreErrors({ read: location, written: file }, async () => backupLevelStore(outside(location, file), file));
 }
 
 /** The same of what a server has sent of its store. */
 export function receiveBackup(pieces: AsyncIterable<Uint8Array>, file: string): Promise<VerifyReport> {
-  return toStoreErrors(file, () => writeBackup(file, pieces));
+  return toStoreErrors({ read: file }, () => writeBackup(file, pieces));
 }
 
 /** Makes a store of a backup, in a directory that is empty or new. Throws StoreError INVALID, DAMAGED, UNAVAILABLE. */
 export function restoreBackup(file: string, directory: string): Promise<VerifyReport> {
-  return toStoreErrors(file, () => restoreLevelBackup(file, directoryOf(directory)));
+  return toStoreErrors({ read: file, written: directory }, () => restoreLevelBackup(file, directoryOf(directory)));
 }
 
 /** Makes a store of what can be read of a damaged one, in a directory that is empty or new. Throws StoreError LOCKED, INVALID, DAMAGED, UNAVAILABLE. */
 export function repairStore(location: string, directory: string, clock: Clock): Promise<RepairReport> {
-  return toStoreErrors(location, async () => {
+  return toStoreErrors({ read: location, written: directory }, async () => {
     const target = directoryOf(directory);
     return repairLevelStore(outside(location, target), target, clock);
   });
@@ -53,12 +53,19 @@ function directoryOf(location: string): string {
   return location.startsWith("level:") ? location.slice("level:".length) : location;
 }
 
-async function toStoreErrors<T>(path: string, work: () => Promise<T>): Promise<T> {
+/** What the system or LevelDB says goes with the file that it is of; of a file that is open it does not say which. */
+async function toStoreErrors<T>(
+  { read, written = read }: { readonly read: string; readonly written?: string },
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (cause) {
-    const { code, syscall, path: where = path } = cause as NodeJS.ErrnoException;
-    if (cause instanceof StoreError || code === undefined || syscall === undefined) throw cause;
+    const { code = "", syscall, path, message } = cause as NodeJS.ErrnoException;
+    if (cause instanceof StoreError) throw cause;
+    if (code.startsWith("LEVEL_")) throw new StoreError("UNAVAILABLE", `${written}: ${message}`, { cause });
+    if (code === "" || syscall === undefined) throw cause;
+    const where = path ?? (syscall === "read" ? read : written);
     throw new StoreError("UNAVAILABLE", `${where}: ${code} (${syscall})`, { cause });
   }
 }

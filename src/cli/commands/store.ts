@@ -1,7 +1,8 @@
 import { type Command, Option } from "commander";
 import { StoreService } from "#gen/stint/v1/store_pb.js";
 import { StoreError } from "../../store/store.ts";
-import { parseServer } from "../arguments.ts";
+import { settledOrAborted } from "../../async/signals.ts";
+import { parsePath, parseServer } from "../arguments.ts";
 import { CliError } from "../cli-error.ts";
 import type { RpcClient } from "../client.ts";
 import { addExample, caOption, type Cli, type ClientOptions, outputOption, withClient } from "../client-command.ts";
@@ -50,7 +51,7 @@ export function addStoreCommand({ program, io, exitWith }: Cli): void {
       "cannot be taken are kept in quarantine/ of the new store. Tasks whose records are lost are DATA_LOSS there, until they are deleted.",
   )
     .addOption(storeOption("the damaged store's directory"))
-    .requiredOption("--to <dir>", "the new store's directory");
+    .requiredOption("--to <dir>", "the new store's directory", parsePath);
   repair.action(async (options: ToOptions) => exitWith(await repairOne(io, options)));
   addExample(repair, "stint store repair --store ./stint-data --to ./repaired-data");
 
@@ -81,7 +82,7 @@ function addCopyCommands(
         .conflicts("store"),
     )
     .addOption(caOption())
-    .requiredOption("--to <file>", "the backup; it must not be there");
+    .requiredOption("--to <file>", "the backup; it must not be there", parsePath);
   backup.action(async (options: BackupOptions) => exitWith(await backUp(io, options)));
   addExample(
     backup,
@@ -95,19 +96,20 @@ function addCopyCommands(
     "Makes a store of a backup, after verifying it, in a directory that is empty or new. One that is cut short leaves nothing that a server opens.",
   )
     .argument("<backup>", "the backup's file")
-    .requiredOption("--to <dir>", "the new store's directory");
+    .requiredOption("--to <dir>", "the new store's directory", parsePath);
   restore.action(async (file: string, options: ToOptions) => exitWith(await restoreOne(io, file, options)));
   addExample(restore, "stint store restore stint.backup --to ./restored-data");
 }
 
 function storeOption(what: string): Option {
-  return new Option("--store <dir>", `${what} (default: STINT_DATA_DIR in the environment, or ./stint-data)`);
+  const description = `${what} (default: STINT_DATA_DIR in the environment, or ./stint-data)`;
+  return new Option("--store <dir>", description).argParser(parsePath);
 }
 
 async function verifyOne(io: Io, options: StoreOptions): Promise<number> {
   const { verifyStore } = await import("../../store/maintenance.ts");
   const path = storeOf(io, options);
-  const report = await orExplain(verifyStore(path));
+  const report = await untilStopped(io, verifyStore(path));
   const { isSound, opens } = report;
   print(io, options, { path, ...report }, () => renderVerified(path, report));
   if (isSound) return exitCode.success;
@@ -120,7 +122,7 @@ async function backUp(io: Io, options: BackupOptions): Promise<number> {
   const path = server ?? storeOf(io, options);
   const report =
     server === undefined
-      ? await orExplain(backupStore(path, to))
+      ? await untilStopped(io, backupStore(path, to))
       : await withClient(io, options, (client) => orExplain(receiveBackup(piecesOf(io, client), to)));
   const title = `backup of ${escapeText(path)} in ${escapeText(options.to)}, verified`;
   print(io, options, { path, to: options.to, ...report }, () => `${[title, ...renderContent(report)].join("\n")}\n`);
@@ -133,7 +135,7 @@ async function* piecesOf({ signal }: Io, client: RpcClient): AsyncGenerator<Uint
 
 async function restoreOne(io: Io, file: string, options: ToOptions): Promise<number> {
   const { restoreBackup } = await import("../../store/maintenance.ts");
-  const report = await orExplain(restoreBackup(file, options.to));
+  const report = await untilStopped(io, restoreBackup(file, options.to));
   const title = `restored ${escapeText(file)} to ${escapeText(options.to)}`;
   print(io, options, { file, to: options.to, ...report }, () => `${[title, ...renderContent(report)].join("\n")}\n`);
   return report.isSound ? exitCode.success : exitCode.damagedRecords;
@@ -142,13 +144,13 @@ async function restoreOne(io: Io, file: string, options: ToOptions): Promise<num
 async function repairOne(io: Io, options: ToOptions): Promise<number> {
   const { repairStore } = await import("../../store/maintenance.ts");
   const path = storeOf(io, options);
-  const report = await orExplain(repairStore(path, options.to, io.clock));
+  const report = await untilStopped(io, repairStore(path, options.to, io.clock));
   print(io, options, { path, to: options.to, ...report }, () => renderRepaired(path, options.to, report));
   return report.isComplete ? exitCode.success : exitCode.damagedRecords;
 }
 
 function storeOf(io: Io, { store }: StoreOptions): string {
-  return store || io.env.STINT_DATA_DIR || "./stint-data";
+  return store ?? (io.env.STINT_DATA_DIR || "./stint-data");
 }
 
 function print(io: Io, { output }: StoreOptions, report: object, render: () => string): void {
@@ -165,6 +167,14 @@ const exitCodes: Readonly<Record<string, number>> = {
 const hints: Readonly<Record<string, readonly string[]>> = {
   LOCKED: ["stop the server on it, or copy its store while it runs: stint store backup --server HOST:PORT --to FILE"],
 };
+
+/** The same, unless the process is asked to stop before: what is half made then keeps the name that says so. */
+async function untilStopped<T>({ signal }: Io, work: Promise<T>): Promise<T> {
+  const explained = orExplain(work);
+  await settledOrAborted(explained, signal);
+  signal.throwIfAborted();
+  return explained;
+}
 
 /** As the work does; a StoreError is told to people. */
 async function orExplain<T>(work: Promise<T>): Promise<T> {

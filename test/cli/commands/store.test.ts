@@ -1,8 +1,11 @@
 import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { Interrupted } from "../../../src/cli/io.ts";
+import { runProgram } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/store/open.ts";
 import { makeScratchDirectory } from "../../support/scratch-directory.ts";
+import { createFakeIo } from "../support/fake-io.ts";
 import { runCommand } from "../support/run-command.ts";
 
 /** A store with a value, a counter and an index entry, in `store` of the directory. */
@@ -27,6 +30,29 @@ async function damageLog(path: string): Promise<void> {
     await writeFile(join(path, "db", name), log);
   }
 }
+
+describe("stint store", () => {
+  test("takes no empty path, as that of a variable that is not set", async () => {
+    for (const args of [
+      ["verify", "--store", ""],
+      ["backup", "--to", ""],
+      ["restore", "one.backup", "--to", ""],
+      ["repair", "--to", ""],
+    ]) {
+      const { code, err } = await runCommand(["store", ...args]);
+      expect({ code, err }).toEqual({ code: 2, err: expect.stringContaining("It must not be empty") as unknown });
+    }
+  });
+
+  test("is over when it is asked to stop", async () => {
+    await using scratch = await makeScratchDirectory();
+    const path = await makeStore(scratch.path);
+    const io = createFakeIo();
+    io.interrupt(new Interrupted("SIGINT"));
+    expect(await runProgram(["store", "verify", "--store", path], io)).toBe(130);
+    expect(io.stdout.text).toBe("");
+  });
+});
 
 describe("stint store verify", () => {
   test("says that a store is sound and what is in it, as text and as JSON", async () => {
@@ -110,6 +136,17 @@ describe("stint store backup and restore", () => {
     expect(await runCommand(["store", "restore", file, "--to", join(scratch.path, "link", "new")])).toMatchObject({
       code: 0,
     });
+  });
+
+  test("what a restore has left that was cut short is no place for a server", async () => {
+    await using scratch = await makeScratchDirectory();
+    const left = join(scratch.path, "restored.unfinished");
+    await mkdir(left);
+    await expect(openStore(`level:${left}`)).rejects.toMatchObject({
+      code: "DAMAGED",
+      message: expect.stringContaining("cut short") as unknown,
+    });
+    expect(await readdir(left)).toEqual([]);
   });
 
   test("exit with 7 where the backup is not whole", async () => {
