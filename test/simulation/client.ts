@@ -61,7 +61,7 @@ export class Client {
       case "list":
         return this.#list(op);
       case "watch":
-        this.#parts.follows.push(new Follow(this.#parts, this.node, taskId));
+        this.#parts.follows.push(new Follow(this.#parts, this.node, { taskId, slowMs: op.work.deafMs / 4 }));
         return true;
       default:
         return this.#repeat(op, async () => {

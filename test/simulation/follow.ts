@@ -27,13 +27,16 @@ export class Follow {
   resumed = 0;
   readonly #parts: ClientParts;
   readonly #node: SimNode;
+  readonly #slowMs: number;
   #revision = 0n;
   #isLeft = false;
 
-  constructor(parts: ClientParts, node: SimNode, taskId: string) {
+  /** `slowMs`: how long after each message it takes the next. */
+  constructor(parts: ClientParts, node: SimNode, { taskId, slowMs }: { taskId: string; slowMs: number }) {
     this.#parts = parts;
     this.#node = node;
     this.taskId = taskId;
+    this.#slowMs = slowMs;
     this.#open();
   }
 
@@ -103,11 +106,12 @@ export class Follow {
       const { controller, node } = process;
       void node.died.then(() => network.send(this.#node, "watch cut", cut));
       const options = { sinceRevision: this.#revision, includeLogs: true, waitForLaunch: true, signal: leaving.signal };
-      sim.at(0, node, "watch", () => void pump(() => controller.watchTask(this.taskId, options), down, cutOnLoss));
+      const sent = async (): Promise<void> => {
+        if (network.loses()) network.send(this.#node, "watch cut", cut);
+        if (this.#slowMs > 0) await new Promise<void>((resolve) => node.after(this.#slowMs, resolve));
+      };
+      sim.at(0, node, "watch", () => void pump(() => controller.watchTask(this.taskId, options), down, sent));
     });
-    const cutOnLoss = (): void => {
-      if (network.loses()) network.send(this.#node, "watch cut", cut);
-    };
   }
 
   #take(change: TaskChange): void {
@@ -146,12 +150,12 @@ export class Follow {
   }
 }
 
-/** Sends what the watch yields, and how it ended. */
-async function pump(open: () => AsyncIterable<TaskChange>, down: Pipe<Told>, sent: () => void): Promise<void> {
+/** Sends what the watch yields, the next when the one before was taken, and how it ended. */
+async function pump(open: () => AsyncIterable<TaskChange>, down: Pipe<Told>, sent: () => Promise<void>): Promise<void> {
   try {
     for await (const change of open()) {
       down.push({ change });
-      sent();
+      await sent();
     }
     down.push({ end: undefined });
   } catch (error) {
