@@ -61,10 +61,11 @@ async function toStoreErrors<T>(
   try {
     return await work();
   } catch (cause) {
-    const { code = "", syscall, path, message } = cause as NodeJS.ErrnoException;
-    if (cause instanceof StoreError) throw cause;
+    const { code, syscall, path, message } = cause as NodeJS.ErrnoException;
+    // The code of what a server answers is a number.
+    if (cause instanceof StoreError || typeof code !== "string") throw cause;
     if (code.startsWith("LEVEL_")) throw new StoreError("UNAVAILABLE", `${written}: ${message}`, { cause });
-    if (code === "" || syscall === undefined) throw cause;
+    if (syscall === undefined) throw cause;
     const where = path ?? (syscall === "read" ? read : written);
     throw new StoreError("UNAVAILABLE", `${where}: ${code} (${syscall})`, { cause });
   }

@@ -9,5 +9,7 @@ export interface ScratchDirectory extends AsyncDisposable {
 
 export async function makeScratchDirectory(): Promise<ScratchDirectory> {
   const path = await mkdtemp(join(tmpdir(), "stint-test-"));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+  // What was told to stop may be writing its last file.
+  const removal = { recursive: true, force: true, maxRetries: 5 };
+  return { path, [Symbol.asyncDispose]: () => rm(path, removal) };
 }
