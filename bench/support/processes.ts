@@ -18,6 +18,8 @@ export interface BenchProcess extends AsyncDisposable {
   readonly pid: number;
   /** Resident memory. */
   rssBytes(): number;
+  /** What of it is no page of a file: of the program, or of the store where LevelDB has mapped it. The system takes such pages back when it needs them. */
+  ownBytes(): number;
   /** What it has taken of the processors since it began. */
   processorMs(): number;
 }
@@ -144,7 +146,8 @@ export function processOf(child: ChildProcess, stop: () => void): BenchProcess {
   return {
     pid,
     processorMs: () => ticksOf(readFileSync(`/proc/${pid}/stat`, "utf8")) * 10,
-    rssBytes: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) * 1_024,
+    rssBytes: () => residentBytes(pid, "VmRSS"),
+    ownBytes: () => residentBytes(pid, "RssAnon"),
     async [Symbol.asyncDispose]() {
       process.off("exit", kill);
       if (child.exitCode !== null || child.signalCode !== null) return;
@@ -153,6 +156,11 @@ export function processOf(child: ChildProcess, stop: () => void): BenchProcess {
       await exited;
     },
   };
+}
+
+function residentBytes(pid: number, which: string): number {
+  const kilobytes = new RegExp(`${which}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+  return Number(kilobytes) * 1_024;
 }
 
 /** Of a hundredth of a second, for the process and in the kernel for it. */

@@ -17,7 +17,8 @@ const bitsPerKey = 10;
 const probes = 7;
 const firstKeys = 1 << 16;
 const maxLayers = 9;
-const pageEntries = 1_000;
+/** Few, as each key is a buffer of its own until the next collection of garbage. */
+const pageEntries = 200;
 const pageOptions = { values: false, limit: pageEntries, highWaterMarkBytes: 1 << 20 };
 
 interface Layer {
