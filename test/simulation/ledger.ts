@@ -15,7 +15,7 @@ import { decodeLogChunk, decodeTask } from "../../src/store/codec.ts";
 import { leaseKey, parseTaskKey } from "../../src/store/keys.ts";
 import type { Change, Store } from "../../src/store/store.ts";
 import { isEnded, StatePending, StateRunning, stateName } from "../../src/task/state.ts";
-import { historyComplaints, type Version } from "../support/task-history.ts";
+import { HistoryCheck, type Version } from "../support/task-history.ts";
 
 export const controllerName = "simulated";
 
@@ -23,8 +23,11 @@ export class Ledger {
   /** Broken promises. */
   readonly problems: string[] = [];
   readonly #histories = new Map<string, Array<Version | undefined>>();
+  readonly #checks = new Map<string, HistoryCheck>();
   readonly #byRevision = new Map<string, Version>();
   readonly #entries = new Map<string, bigint>();
+  /** Those of the entries that say what is left to do. */
+  readonly #waiting = new Set<string>();
   readonly #fences = new Map<string, bigint>();
   readonly #begun = new Set<string>();
   readonly #logs = new Set<string>();
@@ -86,9 +89,9 @@ export class Ledger {
 
   /** The launches that wait for a run to stop, and the ends that are to be told. */
   waiting(): string[] {
-    return [...this.#entries.keys()].filter((key) => {
-      const [, root = "", , taskId = ""] = key.split("/");
-      return ["intents", "deliveries"].includes(root) && !this.isRotten(taskId);
+    return [...this.#waiting].filter((key) => {
+      const [, , , taskId = ""] = key.split("/");
+      return !this.isRotten(taskId);
     });
   }
 
@@ -218,8 +221,7 @@ export class Ledger {
   }
 
   #see(change: Change, revision: bigint): void {
-    if (change.type === "index") this.#entries.set(change.key, revision);
-    if (change.type === "unindex") this.#entries.delete(change.key);
+    this.#seeEntry(change, revision);
     const place = parseTaskKey(change.key);
     if (place === undefined || (change.type !== "put" && change.type !== "delete")) return;
     const { taskId } = place;
@@ -228,11 +230,28 @@ export class Ledger {
     const version = change.type === "delete" ? undefined : { ...decodeTask(change.value), revision };
     const before = versions.at(-1);
     versions.push(version);
-    if (!this.isRotten(taskId)) this.problems.push(...historyComplaints(taskId, versions));
+    const complaints = this.#checkOf(taskId).next(version);
+    if (!this.isRotten(taskId)) this.problems.push(...complaints);
     if (version === undefined) return;
     this.#byRevision.set(`${taskId}@${revision}`, version);
     this.#seeRun(taskId, version);
     this.#seeProgress(taskId, before, version);
+  }
+
+  #checkOf(taskId: string): HistoryCheck {
+    const check = this.#checks.get(taskId) ?? new HistoryCheck(taskId);
+    this.#checks.set(taskId, check);
+    return check;
+  }
+
+  #seeEntry({ type, key }: Change, revision: bigint): void {
+    if (type === "unindex") {
+      this.#entries.delete(key);
+      this.#waiting.delete(key);
+    }
+    if (type !== "index") return;
+    this.#entries.set(key, revision);
+    if (key.startsWith("/intents/") || key.startsWith("/deliveries/")) this.#waiting.add(key);
   }
 
   /** A launch makes one run, however often it is repeated. */

@@ -142,7 +142,7 @@ export class SimStore implements Store {
     return this.#settled(
       new Promise((resolve) => {
         // Copied: the caller may use its bytes for something else.
-        this.#waiting.push({ changes: structuredClone(changes), conditions: [...conditions], settle: resolve });
+        this.#waiting.push({ changes: changes.map(copyOf), conditions: [...conditions], settle: resolve });
         this.#writing ??= this.#writeGroups();
       }),
     );
@@ -237,6 +237,10 @@ export class SimStore implements Store {
 
 function placeOf({ key, revision }: { key: string; revision: bigint }): string {
   return `${key}@${revision}`;
+}
+
+function copyOf(change: Change): Change {
+  return "value" in change ? { ...change, value: new Uint8Array(change.value) } : { ...change };
 }
 
 function unavailable(what: string, applied: "no" | "maybe"): StoreError {

@@ -7,7 +7,6 @@
  * 3. What a node has waited for when it died never happens: nothing of a dead process goes on.
  * 4. A paused node's events wait for it; its clocks do not.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock } from "../../src/clock.ts";
 import type { Random } from "../../src/random.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
@@ -119,6 +118,11 @@ export class Sim {
     }
     queue[at] = last;
   }
+}
+
+/** All that can happen without time passing has happened when this resolves. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function isBefore(a: SimEvent, b: SimEvent): boolean {

@@ -56,37 +56,51 @@ export async function readLog(
 
 /** Only legal transitions, a chain that names them, attempts that rise, and no change of a run that has ended. */
 export function historyComplaints(taskId: string, versions: ReadonlyArray<Version | undefined>): string[] {
-  const complaints: string[] = [];
-  const over = new Set<string>();
-  let before: Version | undefined;
-  let lastTransition = 0n;
-  for (const version of versions) {
-    if (version === undefined) {
-      if (before !== undefined && isActive(before.status.state)) complaints.push(`${taskId} was deleted while active`);
-      before = undefined;
-      lastTransition = 0n;
-      continue;
-    }
+  const check = new HistoryCheck(taskId);
+  return versions.flatMap((version) => check.next(version));
+}
+
+/** The same, one version after the other. */
+export class HistoryCheck {
+  readonly #taskId: string;
+  readonly #over = new Set<string>();
+  #before: Version | undefined;
+  #lastTransition = 0n;
+
+  constructor(taskId: string) {
+    this.#taskId = taskId;
+  }
+
+  /** What is wrong with the next version; undefined is a deletion. */
+  next(version: Version | undefined): string[] {
+    const before = this.#before;
+    this.#before = version;
+    if (version !== undefined) return this.#compare(before, version);
+    this.#lastTransition = 0n;
+    return before !== undefined && isActive(before.status.state) ? [`${this.#taskId} was deleted while active`] : [];
+  }
+
+  #compare(before: Version | undefined, version: Version): string[] {
+    const complaints: string[] = [];
     const { status, record, revision } = version;
-    const at = `${taskId} at ${revision}`;
-    if (over.has(status.runId) && !isOnlyCount(before, version))
+    const at = `${this.#taskId} at ${revision}`;
+    if (this.#over.has(status.runId) && !isOnlyCount(before, version))
       complaints.push(`${at}: ${stateName(status.state)} of a run that was over`);
     if (status.transitions.at(-1)?.state !== status.state)
       complaints.push(`${at}: the last transition is not the state`);
-    if (record.previousTransitionRevision !== lastTransition)
-      complaints.push(`${at}: the chain names ${record.previousTransitionRevision}, not ${lastTransition}`);
+    if (record.previousTransitionRevision !== this.#lastTransition)
+      complaints.push(`${at}: the chain names ${record.previousTransitionRevision}, not ${this.#lastTransition}`);
     const isNewRun = before?.status.runId !== status.runId;
-    if (isNewRun && before !== undefined) over.add(before.status.runId);
+    if (isNewRun && before !== undefined) this.#over.add(before.status.runId);
     if (isNewRun ? status.state !== StatePending || status.attempt !== 1 : !isLegal(before, version)) {
       complaints.push(
         `${at}: ${stateName(before?.status.state ?? 0)} to ${stateName(status.state)}, attempt ${status.attempt}`,
       );
     }
-    if (isEnded(status.state)) over.add(status.runId);
-    if (record.isTransition) lastTransition = revision;
-    before = version;
+    if (isEnded(status.state)) this.#over.add(status.runId);
+    if (record.isTransition) this.#lastTransition = revision;
+    return complaints;
   }
-  return complaints;
 }
 
 /** Of a run that has ended nothing changes but how many writes of others were refused. */
