@@ -1,10 +1,11 @@
 /** The clients of a world: what they do, what they were answered, and what they saw. */
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../../src/clock.ts";
-import type { Controller } from "../../src/controller/controller.ts";
+import type { Controller, TaskPage } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
 import { isEnded } from "../../src/task/state.ts";
 import { Follow } from "./follow.ts";
+import { FollowAll } from "./follow-all.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Call, Outcome } from "./linearizability.ts";
 import type { Network } from "./network.ts";
@@ -21,6 +22,7 @@ export interface ClientParts {
   /** The calls about each task. */
   readonly calls: Map<string, Call[]>;
   readonly follows: Follow[];
+  readonly followsAll: FollowAll[];
   /** How many calls of each kind were acknowledged. */
   readonly acknowledged: Record<string, number>;
 }
@@ -62,6 +64,11 @@ export class Client {
         return this.#list(op);
       case "watch":
         this.#parts.follows.push(new Follow(this.#parts, this.node, { taskId, slowMs: op.work.deafMs / 4 }));
+        return true;
+      case "watch all":
+        this.#parts.followsAll.push(
+          new FollowAll(this.#parts, this.node, { lists: op.tries % 2 === 0, slowMs: op.work.deafMs / 8 }),
+        );
         return true;
       default:
         return this.#repeat(op, async () => {
@@ -109,14 +116,24 @@ export class Client {
 
   #list(op: PlannedOp): Promise<boolean> {
     const { ledger } = this.#parts;
-    return this.#repeat(op, () =>
-      this.#ask("list", (controller) => controller.queryTasks({ pageSize: 100 }), {
-        answered: ({ tasks }) => {
+    return this.#repeat(op, () => {
+      let began = 0n;
+      const ask = (controller: Controller): Promise<TaskPage["tasks"]> => {
+        began = ledger.changes.last;
+        return listAll(controller);
+      };
+      return this.#ask("list", ask, {
+        answered: (tasks) => {
           for (const { taskId, status, revision } of tasks) ledger.shown(taskId, status, revision);
+          const listed = new Set(tasks.map(({ taskId }) => taskId));
+          const now = ledger.changes.tasksAt(ledger.changes.last);
+          for (const taskId of ledger.changes.tasksAt(began).keys())
+            if (!listed.has(taskId) && now.has(taskId) && !ledger.changes.isDeletedAfter(taskId, began))
+              ledger.broken(`${taskId} was left out of a list`);
         },
         failed: (error) => this.#unexpected("list", "all", error),
-      }),
-    );
+      });
+    });
   }
 
   async #repeat(op: PlannedOp, once: (nth: number) => Promise<Heard<unknown>>): Promise<boolean> {
@@ -217,6 +234,17 @@ export class Client {
 interface Shown {
   readonly status: TaskStatus;
   readonly revision: bigint;
+}
+
+/** Page by page. */
+async function listAll(controller: Controller): Promise<TaskPage["tasks"]> {
+  const tasks: Array<TaskPage["tasks"][number]> = [];
+  for (let pageToken = ""; ; ) {
+    const page = await controller.queryTasks({ pageSize: 2, pageToken });
+    tasks.push(...page.tasks);
+    pageToken = page.nextPageToken;
+    if (pageToken === "") return tasks;
+  }
 }
 
 async function use(controller: Controller, kind: PlannedOp["kind"], taskId: string): Promise<Shown | undefined> {

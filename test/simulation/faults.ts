@@ -24,6 +24,8 @@ export type Fired = Partial<Record<FaultKind | "torn", number>>;
 const workMaxMs = { read: 0.5, write: 1, sync: 4, hang: 4_000 };
 const diskWorks = ["read", "write", "sync"] as const;
 const slowFactor = 100;
+/** How long a server lives in which a run lost its fence. */
+const voidMs = 20;
 /** Request ids are remembered for 24 h on the wall clock: it does not jump over them. */
 const wallRangeMs = 22 * 3_600_000;
 
@@ -36,6 +38,8 @@ export class Faults {
   #slowUntilMs = 0;
   /** The server dies while the disk does the next work of this kind. */
   #deathAt: { kind: "crash" | "power cut"; downMs: number; work: (typeof diskWorks)[number] } | undefined;
+  /** The run of this task loses its fence while the disk writes next. */
+  #voidAt: { taskId: string; downMs: number } | undefined;
   #fallible: Fallible | undefined;
 
   constructor(sim: Sim, network: Network) {
@@ -54,6 +58,10 @@ export class Faults {
           const { kind, downMs } = this.#deathAt;
           this.#deathAt = undefined;
           this.#sim.at(ms * random.fraction(), this.#network.node, kind, () => this.#kill(kind, downMs));
+        }
+        if (work === "write" && this.#voidAt !== undefined) {
+          const { taskId, downMs } = this.#voidAt;
+          this.#sim.at(ms * random.fraction(), this.#network.node, "void", () => void this.#void(taskId, downMs));
         }
         return new Promise((resolve) => this.#sim.at(ms, user as SimNode, work, resolve));
       },
@@ -79,6 +87,7 @@ export class Faults {
   heal(): void {
     this.#ofDisk.length = 0;
     this.#deathAt = undefined;
+    this.#voidAt = undefined;
     this.#slowUntilMs = 0;
     this.#network.heal();
     if (this.#fallible === undefined) return;
@@ -125,6 +134,10 @@ export class Faults {
       case "jump":
         server.setWallOffset((random.fraction() - 0.5) * wallRangeMs);
         return this.#count(kind);
+      case "void":
+        // While the disk writes: a fence that was looked at before may be another's by the time of the commit.
+        this.#voidAt = { taskId: `t${which % tasks}`, downMs: ms / 4 };
+        return;
       case "runner crash":
         return this.#countIf(kind, one?.crash(ms) === true);
       case "runner pause":
@@ -138,6 +151,18 @@ export class Faults {
     ledger.rots(taskId, version.revision);
     disk.rot(taskKey(controllerName, taskId), version.revision);
     this.#count("rot");
+  }
+
+  /** The fence of a run is taken away, as who hosts it elsewhere would, and the server does not live long after that. */
+  async #void(taskId: string, downMs: number): Promise<void> {
+    const { disk, server, ledger } = this.#fallible ?? {};
+    if (this.#voidAt?.taskId !== taskId || server?.process === undefined || ledger?.isRotten(taskId) !== false) return;
+    const changes = ledger.voiding(taskId);
+    if (changes === undefined) return;
+    this.#voidAt = undefined;
+    this.#count("void");
+    this.#sim.at(voidMs, this.#network.node, "crash", () => this.#kill("crash", downMs));
+    await disk?.synced.commit(changes);
   }
 
   #kill(kind: "crash" | "power cut", downMs: number): void {

@@ -1,12 +1,10 @@
 /** A client that watches a task to its end, and goes on where it was whenever it is cut off. */
 import type { TaskChange } from "../../src/controller/controller.ts";
-import { ControllerError } from "../../src/controller/error.ts";
+import type { ControllerError } from "../../src/controller/error.ts";
 import { isEnded } from "../../src/task/state.ts";
 import type { ClientParts } from "./client.ts";
-import { Pipe } from "./network.ts";
 import type { SimNode } from "./sim.ts";
-
-type Told = { readonly change: TaskChange } | { readonly end: ControllerError | undefined };
+import { Subscription } from "./subscription.ts";
 
 /** What it saw since it began with the status as it was. */
 interface Stretch {
@@ -15,34 +13,39 @@ interface Stretch {
   readonly logs: string[];
 }
 
-const retryMs = 300;
-const silentMaxMs = 25_000;
-
 export class Follow {
   readonly taskId: string;
   readonly stretches: Stretch[] = [{ changes: [], logs: [] }];
   /** It saw the end of a run. */
   isOver = false;
-  /** How often it went on after it was cut off. */
-  resumed = 0;
   readonly #parts: ClientParts;
-  readonly #node: SimNode;
-  readonly #slowMs: number;
+  readonly #subscription: Subscription<TaskChange>;
   #revision = 0n;
-  #isLeft = false;
 
   /** `slowMs`: how long after each message it takes the next. */
   constructor(parts: ClientParts, node: SimNode, { taskId, slowMs }: { taskId: string; slowMs: number }) {
     this.#parts = parts;
-    this.#node = node;
     this.taskId = taskId;
-    this.#slowMs = slowMs;
-    this.#open();
+    this.#subscription = new Subscription<TaskChange>(parts, node, {
+      open: ({ controller }, signal) => {
+        const options = { sinceRevision: this.#revision, includeLogs: true, waitForLaunch: true, signal };
+        return controller.watchTask(taskId, options);
+      },
+      take: (change) => this.#take(change),
+      end: (error) => this.#end(error),
+      isOver: () => this.isOver,
+      slowMs,
+    });
+  }
+
+  /** How often it went on after it was cut off. */
+  get resumed(): number {
+    return this.#subscription.resumed;
   }
 
   /** The client wants no more. */
   leave(): void {
-    this.#isLeft = true;
+    this.#subscription.leave();
   }
 
   /** What was wrong with what it saw, now that everything is over. */
@@ -64,53 +67,6 @@ export class Follow {
         complaints.push(`a watch of ${this.taskId} showed ${seen.join()}`);
       if (new Set(logs).size < logs.length) complaints.push(`a watch of ${this.taskId} showed an entry twice`);
       return complaints;
-    });
-  }
-
-  #open(): void {
-    const { network, server, sim } = this.#parts;
-    const leaving = new AbortController();
-    let isCut = false;
-    let stopWaiting = (): void => {};
-    // Nothing is heard any more of what broke; the server learns of it later, or by itself.
-    const cut = (): void => {
-      if (isCut) return;
-      isCut = true;
-      over();
-      down.close();
-      stopWaiting();
-      if (process !== undefined) network.send(process.node, "watch cut", () => leaving.abort());
-      if (this.#isLeft || this.isOver) return;
-      this.resumed += 1;
-      this.#node.after(retryMs, () => this.#open());
-    };
-    const over = network.stream(() => network.send(this.#node, "watch cut", cut));
-    const listen = (): void => {
-      stopWaiting();
-      stopWaiting = this.#node.after(silentMaxMs, cut);
-    };
-    const down = new Pipe<Told>(network, this.#node, "watch", (told) => {
-      listen();
-      if ("change" in told) return this.#take(told.change);
-      if (this.#end(told.end)) {
-        isCut = true;
-        over();
-        stopWaiting();
-      } else cut();
-    });
-    let process = server.process;
-    listen();
-    network.send(network.node, "watch", () => {
-      process = server.process;
-      if (process === undefined) return network.send(this.#node, "watch refused", cut);
-      const { controller, node } = process;
-      void node.died.then(() => network.send(this.#node, "watch cut", cut));
-      const options = { sinceRevision: this.#revision, includeLogs: true, waitForLaunch: true, signal: leaving.signal };
-      const sent = async (): Promise<void> => {
-        if (network.loses()) network.send(this.#node, "watch cut", cut);
-        if (this.#slowMs > 0) await new Promise<void>((resolve) => node.after(this.#slowMs, resolve));
-      };
-      sim.at(0, node, "watch", () => void pump(() => controller.watchTask(this.taskId, options), down, sent));
     });
   }
 
@@ -147,19 +103,5 @@ export class Follow {
     if (error.code === "DATA_LOSS" && ledger.isRotten(this.taskId)) return true;
     ledger.broken(`a watch of ${this.taskId} ended with ${String(error)}`);
     return true;
-  }
-}
-
-/** Sends what the watch yields, the next when the one before was taken, and how it ended. */
-async function pump(open: () => AsyncIterable<TaskChange>, down: Pipe<Told>, sent: () => Promise<void>): Promise<void> {
-  try {
-    for await (const change of open()) {
-      down.push({ change });
-      await sent();
-    }
-    down.push({ end: undefined });
-  } catch (error) {
-    if (!(error instanceof ControllerError)) throw error;
-    down.push({ end: error });
   }
 }

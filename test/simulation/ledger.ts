@@ -7,17 +7,21 @@
  *    a task are never at work at one time, nor is one that has ended. A remote runner may be late, as long as it cannot write.
  * 4. A task whose record was damaged is never said not to be there; else nothing is asked of it any more.
  * 5. What a runner was told is written is on disk, and on disk once.
+ * 6. A lease is over only where its runner was not heard for as long; a run whose fence was taken away writes nothing more.
  */
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { RunPhase } from "#gen/stint/v1/runner_pb.js";
 import type { TaskContext } from "../../src/controller/task-runner.ts";
 import { decodeLogChunk, decodeTask } from "../../src/store/codec.ts";
-import { leaseKey, parseTaskKey } from "../../src/store/keys.ts";
+import { leaseKey, parseTaskKey, releasedKey } from "../../src/store/keys.ts";
 import type { Change, Store } from "../../src/store/store.ts";
-import { isEnded, StatePending, StateRunning, stateName } from "../../src/task/state.ts";
+import { isEnded, StateCompleted, StatePending, StateRunning, stateName } from "../../src/task/state.ts";
 import { HistoryCheck, type Version } from "../support/task-history.ts";
+import { LeaseCheck } from "./lease-check.ts";
+import { TaskChanges } from "./task-changes.ts";
 
 export const controllerName = "simulated";
+const lapseReason = "resumed: the lease of its runner is over";
 
 export class Ledger {
   /** Broken promises. */
@@ -37,6 +41,10 @@ export class Ledger {
   readonly #rotten = new Map<string, bigint>();
   /** The runs of whose ends the runner was told. */
   readonly #told = new Set<string>();
+  readonly changes = new TaskChanges((taskId) => this.isRotten(taskId));
+  readonly leases = new LeaseCheck();
+  /** The attempts whose fences were taken away. */
+  readonly #void = new Set<string>();
   /** Of each task whose runner is at work: which run, by the process that has it. */
   readonly #atWork = new Map<string, { runId: string; process: unknown }>();
 
@@ -72,6 +80,19 @@ export class Ledger {
 
   task(taskId: string): Version | undefined {
     return this.versions(taskId).at(-1);
+  }
+
+  /** The task's run, if it has a lease, and what takes that away from it, as a host elsewhere may. */
+  voiding(taskId: string): Change[] | undefined {
+    const { runId = "", attempt = 0 } = this.task(taskId)?.status ?? {};
+    const key = leaseKey(controllerName, taskId, runId, attempt);
+    if (!this.#entries.has(key)) return undefined;
+    this.#void.add(`${runId}/${attempt}`);
+    const released = releasedKey(controllerName, taskId, runId, attempt);
+    return [
+      { type: "unindex", key },
+      { type: "index", key: released, value: new Uint8Array(0) },
+    ];
   }
 
   /** What became of each task, for who looks for a cause. */
@@ -229,12 +250,15 @@ export class Ledger {
     this.#histories.set(taskId, versions);
     const version = change.type === "delete" ? undefined : { ...decodeTask(change.value), revision };
     const before = versions.at(-1);
+    if (version !== undefined || before !== undefined)
+      this.changes.push({ taskId, revision, isDeletion: version === undefined });
     versions.push(version);
     const complaints = this.#checkOf(taskId).next(version);
     if (!this.isRotten(taskId)) this.problems.push(...complaints);
     if (version === undefined) return;
     this.#byRevision.set(`${taskId}@${revision}`, version);
     this.#seeRun(taskId, version);
+    this.#seeLoss(taskId, before, version);
     this.#seeProgress(taskId, before, version);
   }
 
@@ -244,13 +268,15 @@ export class Ledger {
     return check;
   }
 
-  #seeEntry({ type, key }: Change, revision: bigint): void {
-    if (type === "unindex") {
+  #seeEntry(change: Change, revision: bigint): void {
+    const { key } = change;
+    if (change.type === "unindex") {
       this.#entries.delete(key);
       this.#waiting.delete(key);
     }
-    if (type !== "index") return;
+    if (change.type !== "index") return;
     this.#entries.set(key, revision);
+    if (key.startsWith("/leases/")) this.leases.see(key, change.value);
     if (key.startsWith("/intents/") || key.startsWith("/deliveries/")) this.#waiting.add(key);
   }
 
@@ -260,6 +286,16 @@ export class Ledger {
     const other = this.#runs.get(op);
     if (other !== undefined && other !== runId) this.broken(`launch ${op} of ${taskId} made ${other}, and ${runId}`);
     this.#runs.set(op, runId);
+  }
+
+  #seeLoss(taskId: string, before: Version | undefined, { status, record }: Version): void {
+    const { runId, attempt, state, transitions } = status;
+    const isWork = !record.isTransition || state === StateRunning || state === StateCompleted;
+    if (this.#void.has(`${runId}/${attempt}`) && isWork && status.cancel === before?.status.cancel)
+      this.broken(`${runId} attempt ${attempt} of ${taskId} was written after its fence was taken away`);
+    if (!record.isTransition || before === undefined || transitions.at(-1)?.reason !== lapseReason) return;
+    const key = leaseKey(controllerName, taskId, before.status.runId, before.status.attempt);
+    if (!this.leases.mayBeOver(key)) this.broken(`${taskId} was taken from a runner that was heard`);
   }
 
   /** Only the runner of the run and attempt sets its progress. */

@@ -36,8 +36,8 @@ const nothing: Model = { run: undefined, isEnded: false, next: undefined };
 const searchMax = 50_000;
 const never = Number.POSITIVE_INFINITY;
 
-/** Undefined when there is such an order; else what shows that there is none. */
-export function orderComplaint(calls: readonly Call[]): string | undefined {
+/** `expires`: a task that has ended may be gone by any moment. Undefined when there is such an order; else what shows that there is none. */
+export function orderComplaint(calls: readonly Call[], { expires = false } = {}): string | undefined {
   // Those that were answered are tried first: what was not seldom has to have taken place.
   const sorted = [...calls].sort((a, b) => a.answered - b.answered || a.began - b.began);
   const seen = new Set<string>();
@@ -55,7 +55,10 @@ export function orderComplaint(calls: readonly Call[]): string | undefined {
       if (call === undefined || call.began > firstAnswer) return false;
       const others = open.filter((other) => other !== i);
       // One without an answer that changed nothing may as well not have taken place.
-      const nexts = after(model, call).filter((next) => call.answered !== never || !isSame(next, model));
+      const befores = expires && model.run !== undefined ? [model, nothing] : [model];
+      const nexts = befores
+        .flatMap((before) => after(before, call))
+        .filter((next) => call.answered !== never || !isSame(next, model));
       return nexts.some((next) => search(others, next));
     });
   };

@@ -2,7 +2,17 @@
 import fc from "fast-check";
 
 /** What a client does; it waits for the answer before it goes on. */
-export const opKinds = ["launch", "launch unless active", "cancel", "delete", "get", "wait", "list", "watch"] as const;
+export const opKinds = [
+  "launch",
+  "launch unless active",
+  "cancel",
+  "delete",
+  "get",
+  "wait",
+  "list",
+  "watch",
+  "watch all",
+] as const;
 export type OpKind = (typeof opKinds)[number];
 
 export interface PlannedOp {
@@ -42,6 +52,7 @@ export const faultKinds = [
   "jump",
   "runner crash",
   "runner pause",
+  "void",
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -64,6 +75,10 @@ export interface Plan {
   readonly tasks: number;
   /** How long the store keeps history. */
   readonly historyMs: number;
+  /** How long a task is kept that has ended. */
+  readonly retentionMs: number;
+  /** How long a closing server waits. */
+  readonly graceMs: number;
   /** Faults of these classes do not happen. */
   readonly without: readonly FaultKind[];
   readonly ops: readonly PlannedOp[];
@@ -72,6 +87,11 @@ export interface Plan {
 
 /** Faults are over after this, and everything comes to its end. */
 export const healMs = 15_000;
+
+/** Of remote runners; short enough to be over while faults last. */
+export const leaseMs = 5_000;
+
+export const keptForEver = 365 * 24 * 3_600_000;
 
 /** Moments on a grid: what happens at one time is what goes wrong. */
 const gridMs = 300;
@@ -112,6 +132,8 @@ export const plans: fc.Arbitrary<Plan> = fc.record({
   clients: fc.integer({ min: 2, max: 8 }),
   tasks: fc.integer({ min: 1, max: 6 }),
   historyMs: fc.constantFrom(3_600_000, 3_000),
+  retentionMs: fc.constantFrom(keptForEver, keptForEver, 2_000),
+  graceMs: fc.constantFrom(30_000, 500),
   without: fc.noBias(fc.subarray([...faultKinds])),
   ops: fc.array(op, { minLength: 1, maxLength: 60, size: "max" }),
   faults: fc.array(fault, { maxLength: 25, size: "max" }),

@@ -1,7 +1,13 @@
 /** A remote runner of a world: the session and the handlers of `stint/runner`, as they are, over a stream of the simulated network. */
 import { create } from "@bufbuild/protobuf";
 import { Code } from "#gen/google/rpc/code_pb.js";
-import { RunRequestSchema, type RunRequest, type RunResponse, RunResponseSchema } from "#gen/stint/v1/runner_pb.js";
+import {
+  type TaskOffer,
+  RunRequestSchema,
+  type RunRequest,
+  type RunResponse,
+  RunResponseSchema,
+} from "#gen/stint/v1/runner_pb.js";
 import { ControllerError } from "../../src/controller/error.ts";
 import type { Attachment, Detachment, RemoteRunners, RunnerLink } from "../../src/controller/remote-link.ts";
 import { silentLog } from "../../src/log.ts";
@@ -121,7 +127,10 @@ function connect({ sim, network, server, ledger }: RunnerParts, node: SimNode, e
     const { process } = server;
     if (process?.runners === undefined) return broke();
     void process.node.died.then(broke);
-    const stream = new ServedStream(process.runners, ledger, down);
+    const stream = new ServedStream(process.runners, down, {
+      offered: (offer) => ledger.offered(offer.taskId, offer.fence, offer.phase),
+      heard: (instanceId) => ledger.leases.heard(instanceId),
+    });
     detach = (how) => sim.at(0, process.node, "detach", () => stream.detach(how));
     up = new Pipe<Said>(network, process.node, "from runner", (said) => stream.take(said));
     for (const said of saidBefore.splice(0)) up.push(said);
@@ -147,20 +156,27 @@ function connect({ sim, network, server, ledger }: RunnerParts, node: SimNode, e
   };
 }
 
+/** What of a stream is written down. */
+interface Noted {
+  readonly offered: (offer: TaskOffer) => void;
+  readonly heard: (instanceId: string) => void;
+}
+
 /** The server's side of it, as the service has it. */
 class ServedStream implements RunnerLink {
   readonly #runners: RemoteRunners;
-  readonly #ledger: Ledger;
+  readonly #noted: Noted;
   readonly #down: Pipe<Told>;
+  #instanceId = "";
   #attachment: Attachment | undefined;
   /** What it is told before the welcome has been sent. */
   #early: Array<() => void> | undefined = [];
   #isOver = false;
 
-  constructor(runners: RemoteRunners, ledger: Ledger, down: Pipe<Told>) {
+  constructor(runners: RemoteRunners, down: Pipe<Told>, noted: Noted) {
     this.#runners = runners;
-    this.#ledger = ledger;
     this.#down = down;
+    this.#noted = noted;
   }
 
   take(said: Said): void {
@@ -171,6 +187,8 @@ class ServedStream implements RunnerLink {
       return this.#down.push({ case: "ended", value: { code: 0, message: "" } });
     }
     try {
+      if (said.case === "hello") this.#instanceId = said.value.instanceId;
+      this.#noted.heard(this.#instanceId);
       if (said.case === "hello") this.#hello(said.value);
       else void this.#attachment?.receive(create(RunRequestSchema, { message: said }));
     } catch (error) {
@@ -202,7 +220,7 @@ class ServedStream implements RunnerLink {
       load().then(
         (value) => {
           if (value === undefined || this.#isOver) return;
-          this.#ledger.offered(value.taskId, value.fence, value.phase);
+          this.#noted.offered(value);
           this.#down.push({ case: "offer", value });
         },
         () => {},

@@ -4,27 +4,26 @@ import { openController } from "../../src/controller/open-controller.ts";
 import { openRemoteController } from "../../src/controller/open-remote-controller.ts";
 import type { RemoteController, RemoteRunners } from "../../src/controller/remote-link.ts";
 import { controllerName, type Ledger } from "./ledger.ts";
-import type { Plan } from "./plan.ts";
+import { leaseMs, type Plan } from "./plan.ts";
 import { createSimRandom, type Sim, type SimNode } from "./sim.ts";
-import type { SimDisk } from "./sim-disk.ts";
+import type { SimDisk, SimStore } from "./sim-disk.ts";
 import { createWorker } from "./work.ts";
-
-/** Short enough to be over while faults last. */
-const leaseMs = 5_000;
-const keepAll = { afterEndMs: 365 * 24 * 3_600_000 };
 
 export interface ServerParts {
   readonly sim: Sim;
   readonly disk: SimDisk;
   readonly ledger: Ledger;
-  readonly plan: Pick<Plan, "concurrency" | "runners">;
+  readonly plan: Pick<Plan, "concurrency" | "runners" | "retentionMs" | "graceMs">;
 }
 
 /** One process of it, which takes calls. */
 export interface Process {
   readonly node: SimNode;
+  readonly store: SimStore;
   readonly controller: Controller;
   readonly runners: RemoteRunners | undefined;
+  /** How many watch all tasks. */
+  watching: number;
 }
 
 export class Server {
@@ -33,6 +32,8 @@ export class Server {
   #node: SimNode | undefined;
   #process: Process | undefined;
   #lives = 0;
+  /** How long the pauses are that it was in, and is in. */
+  #heldUpMs = 0;
   #wallOffsetMs = 0;
 
   constructor(parts: ServerParts) {
@@ -56,12 +57,14 @@ export class Server {
     const node = sim.node(`server ${this.#lives}`);
     node.wallOffsetMs = this.#wallOffsetMs;
     this.#node = node;
+    const store = disk.open(node);
     const options = {
       name: controllerName,
-      store: disk.open(node),
+      store,
       clock: node,
       random: createSimRandom(sim.random.fork(), `s${this.#lives}`),
-      retention: keepAll,
+      retention: { afterEndMs: plan.retentionMs },
+      closeGraceMs: plan.graceMs,
     };
     const opening: Promise<Controller | RemoteController> =
       plan.runners > 0
@@ -69,7 +72,8 @@ export class Server {
         : openController({ ...options, runner: createWorker(ledger, node, false), concurrency: plan.concurrency });
     opening.then(
       (controller) => {
-        this.#process = { node, controller, runners: "runners" in controller ? controller.runners : undefined };
+        const runners = "runners" in controller ? controller.runners : undefined;
+        this.#process = { node, store, controller, runners, watching: 0 };
         sim.note("open");
       },
       (error: unknown) => ledger.broken(`the controller could not be opened: ${String(error)}`),
@@ -103,14 +107,28 @@ export class Server {
     return true;
   }
 
+  /** How long it was not held up, up to now. */
+  get servedMs(): number {
+    return this.#parts.sim.nowMs - this.#heldUpMs;
+  }
+
   pause(ms: number): boolean {
-    this.#node?.pause(ms);
-    return this.isUp;
+    if (this.#node === undefined) return false;
+    const beforeMs = this.#leftOfPauseMs(this.#node);
+    this.#node.pause(ms);
+    this.#heldUpMs += this.#leftOfPauseMs(this.#node) - beforeMs;
+    return true;
   }
 
   /** Goes on, where it stood still; the wall clock stays as wrong as it is. */
   resume(): void {
-    if (this.#node !== undefined) this.#node.pausedUntilMs = 0;
+    if (this.#node === undefined) return;
+    this.#heldUpMs -= this.#leftOfPauseMs(this.#node);
+    this.#node.pausedUntilMs = 0;
+  }
+
+  #leftOfPauseMs({ pausedUntilMs }: SimNode): number {
+    return Math.max(0, pausedUntilMs - this.#parts.sim.nowMs);
   }
 
   /** The wall clock is wrong by so much from now on. */
@@ -120,6 +138,7 @@ export class Server {
   }
 
   #gone(): void {
+    this.resume();
     this.#node?.kill();
     this.#node = undefined;
     this.#process = undefined;

@@ -105,6 +105,8 @@ export class SimStore implements Store {
   readonly durability = "sync";
   readonly #disk: SimDisk;
   readonly #user: DiskUser;
+  /** How many watches have begun and are not over. */
+  watches = 0;
   #isFenced = false;
   #isClosed = false;
   #waiting: Commit[] = [];
@@ -152,19 +154,36 @@ export class SimStore implements Store {
     const { signal } = options;
     const ended = signal === undefined ? this.#closing.signal : AbortSignal.any([signal, this.#closing.signal]);
     const watch = this.#disk.synced.watch({ ...options, signal: ended });
-    const inner = watch[Symbol.asyncIterator]();
-    const iterator = {
-      next: async (): Promise<IteratorResult<StoreEvent[], undefined>> => {
-        const step = await this.#settled(inner.next());
-        if (step.done === true) return { done: true, value: undefined };
+    return {
+      position: () => watch.position(),
+      [Symbol.asyncIterator]: () => this.#countedEvents(watch[Symbol.asyncIterator]()),
+    };
+  }
+
+  #countedEvents(inner: AsyncIterator<StoreEvent[], undefined>): AsyncIterator<StoreEvent[], undefined> {
+    let isOpen = true;
+    this.watches += 1;
+    const over = (): { done: true; value: undefined } => {
+      if (isOpen) this.watches -= 1;
+      isOpen = false;
+      return { done: true, value: undefined };
+    };
+    return {
+      next: async () => {
+        const step = await this.#settled(
+          inner.next().catch((error: unknown) => {
+            over();
+            throw error;
+          }),
+        );
+        if (step.done === true) return over();
         return { done: false, value: step.value.map((event) => this.#marked(event)) };
       },
       return: async () => {
         await inner.return?.();
-        return { done: true as const, value: undefined };
+        return over();
       },
     };
-    return { position: () => watch.position(), [Symbol.asyncIterator]: () => iterator };
   }
 
   /** Settles what was written by the handle there was: it is read, and synced. */

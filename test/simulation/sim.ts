@@ -6,6 +6,7 @@
  * 2. All that follows from an event without time passing has happened before the next.
  * 3. What a node has waited for when it died never happens: nothing of a dead process goes on.
  * 4. A paused node's events wait for it; its clocks do not.
+ * 5. Nothing goes on for ever without time passing: that is a loop, and ends the run.
  */
 import type { Clock } from "../../src/clock.ts";
 import type { Random } from "../../src/random.ts";
@@ -23,6 +24,7 @@ interface SimEvent {
 }
 
 const startWallMs = 1_700_000_000_000;
+const eventsAtOnceMax = 20_000;
 
 export class Sim {
   readonly random: SeededRandom;
@@ -31,6 +33,7 @@ export class Sim {
   steps = 0;
   readonly #queue: SimEvent[] = [];
   #nth = 0;
+  #atOnce = 0;
   #hash = 0x811c9dc5;
 
   constructor(seed: number) {
@@ -74,7 +77,7 @@ export class Sim {
       }
       this.#pop();
       if (event.isCanceled || event.node.isDead) continue;
-      this.nowMs = Math.max(this.nowMs, event.timeMs);
+      this.#countMoment(event);
       if (event.node.pausedUntilMs > this.nowMs) {
         event.timeMs = event.node.pausedUntilMs;
         this.#push(event);
@@ -86,6 +89,12 @@ export class Sim {
       await nextTurn();
       check();
     }
+  }
+
+  #countMoment({ timeMs, node, label }: SimEvent): void {
+    this.#atOnce = timeMs > this.nowMs ? 0 : this.#atOnce + 1;
+    if (this.#atOnce > eventsAtOnceMax) throw new Error(`${node.name} goes on with "${label}" without time passing`);
+    this.nowMs = Math.max(this.nowMs, timeMs);
   }
 
   #push(event: SimEvent): void {
@@ -137,6 +146,8 @@ export class SimNode implements Clock {
   readonly died: Promise<void>;
   pausedUntilMs = 0;
   wallOffsetMs = 0;
+  /** How many timers are set. */
+  timers = 0;
   readonly #sim: Sim;
   #die: () => void = () => {};
   #isDead = false;
@@ -162,7 +173,21 @@ export class SimNode implements Clock {
   }
 
   after(delayMs: number, fire: () => void): () => void {
-    return this.#sim.at(delayMs, this, "timer", fire);
+    if (delayMs === Number.POSITIVE_INFINITY) return () => {};
+    let isSet = true;
+    this.timers += 1;
+    const unset = (): void => {
+      if (isSet) this.timers -= 1;
+      isSet = false;
+    };
+    const cancel = this.#sim.at(delayMs, this, "timer", () => {
+      unset();
+      fire();
+    });
+    return () => {
+      unset();
+      cancel();
+    };
   }
 
   /** Dies as it is. */

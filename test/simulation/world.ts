@@ -10,16 +10,18 @@ import { checkConsistency } from "../support/check-consistency.ts";
 import { Client } from "./client.ts";
 import { type Fired, Faults } from "./faults.ts";
 import type { Follow } from "./follow.ts";
+import type { FollowAll } from "./follow-all.ts";
 import { controllerName, Ledger } from "./ledger.ts";
 import { type Call, orderComplaint } from "./linearizability.ts";
 import { Network } from "./network.ts";
-import { healMs, type Plan, type PlannedOp } from "./plan.ts";
+import { healMs, keptForEver, type Plan, type PlannedOp } from "./plan.ts";
 import { SimRunner } from "./remote-runner.ts";
 import { Server } from "./server.ts";
 import { Sim } from "./sim.ts";
 import { SimDisk } from "./sim-disk.ts";
 
 const livenessMs = 60_000;
+const leavingMs = 2_000;
 /** A task of its own that each client launches once all is sound. */
 const lastOp: PlannedOp = {
   client: 0,
@@ -53,6 +55,7 @@ export class World {
   readonly #faults: Faults;
   readonly #calls = new Map<string, Call[]>();
   readonly #follows: Follow[] = [];
+  readonly #followsAll: FollowAll[] = [];
   readonly #acknowledged: Record<string, number> = {};
   #disk!: SimDisk;
   #server!: Server;
@@ -68,7 +71,9 @@ export class World {
   /** Plays it to its end, or to the first promise that is broken. */
   async play(): Promise<WorldReport> {
     await this.#build();
-    const problems = this.#ledger.problems;
+    const { problems } = this.#ledger;
+    const onUnhandled = (reason: unknown): void => this.#ledger.broken(`a rejection that nobody handles: ${reason}`);
+    process.on("unhandledRejection", onUnhandled);
     const clients = Array.from({ length: this.#plan.clients }, (_, i) => new Client(this.#parts, i + 1));
     try {
       const playing = this.#playClients(clients);
@@ -78,6 +83,8 @@ export class World {
       await this.#checkEnd();
     } catch (error) {
       if (!(error instanceof Broken)) problems.push(String(error));
+    } finally {
+      process.off("unhandledRejection", onUnhandled);
     }
     return {
       problems,
@@ -87,7 +94,7 @@ export class World {
       simulatedMs: this.#sim.nowMs,
       fired: this.#faults.fired,
       acknowledged: this.#acknowledged,
-      resumed: this.#follows.reduce((sum, { resumed }) => sum + resumed, 0),
+      resumed: [...this.#follows, ...this.#followsAll].reduce((sum, { resumed }) => sum + resumed, 0),
     };
   }
 
@@ -97,6 +104,7 @@ export class World {
     this.#disk = new SimDisk(this.#ledger.over(await openMemoryStore({ clock, historyMs })), this.#faults.diskPorts());
     this.#server = new Server({ sim: this.#sim, disk: this.#disk, ledger: this.#ledger, plan: this.#plan });
     this.#server.start();
+    this.#ledger.leases.servedMs = () => this.#server.servedMs;
     const parts = { ...this.#parts, capacity: concurrency };
     this.#runners = Array.from({ length: runners }, (_, i) => new SimRunner(parts, `runner ${i + 1}`));
     const { tasks } = this.#plan;
@@ -112,6 +120,7 @@ export class World {
       ledger: this.#ledger,
       calls: this.#calls,
       follows: this.#follows,
+      followsAll: this.#followsAll,
       acknowledged: this.#acknowledged,
     };
   }
@@ -156,7 +165,8 @@ export class World {
         ? []
         : [`a watch of ${taskId} goes on`];
     });
-    return [...tasks, ...watches, ...this.#ledger.waiting().map((key) => `${key} waits`)];
+    const behind = this.#followsAll.filter(({ isBehind }) => isBehind).map(() => "a watch of all lacks a change");
+    return [...tasks, ...watches, ...behind, ...this.#ledger.waiting().map((key) => `${key} waits`)];
   }
 
   async #checkEnd(): Promise<void> {
@@ -165,24 +175,38 @@ export class World {
       if (this.#ledger.isRotten(follow.taskId)) continue;
       this.#ledger.problems.push(...follow.complaints());
     }
+    for (const follow of this.#followsAll) {
+      follow.leave();
+      this.#ledger.problems.push(...follow.complaints());
+    }
     // Where nobody is connected, an end may be dropped for a launch.
     if (this.#plan.runners === 0)
       for (const runId of this.#ledger.untold()) this.#ledger.broken(`the runner was not told of the end of ${runId}`);
     for (const [taskId, calls] of this.#calls) {
       if (this.#ledger.isRotten(taskId)) continue;
-      const complaint = orderComplaint(calls.filter((call) => this.#matters(taskId, call)));
+      const complaint = orderComplaint(
+        calls.filter((call) => this.#matters(taskId, call)),
+        { expires: this.#plan.retentionMs < keptForEver },
+      );
       if (complaint !== undefined) this.#ledger.broken(`${taskId}: ${complaint}`);
     }
     this.#check();
-    const { process } = this.#server;
-    if (process === undefined) throw new Error("there is no server in the end");
+    // Those who have left are let go.
+    await this.#run(this.#sim.nowMs + leavingMs);
+    const last = this.#server.process;
+    if (last === undefined) throw new Error("there is no server in the end");
     await this.#drive(
       checkConsistency(this.#disk.synced, controllerName, {
-        controller: process.controller,
+        controller: last.controller,
         except: this.#ledger.rotten,
       }),
     );
-    await this.#drive(process.controller.close());
+    if (last.store.watches > 0) this.#ledger.broken(`${last.store.watches} watches of the store are left`);
+    await this.#drive(last.controller.close());
+    // Of a task that was damaged and launched anew nobody waits for the end.
+    if (last.node.timers > 0 && this.#ledger.rotten.length === 0)
+      this.#ledger.broken(`a closed controller has ${last.node.timers} timers left`);
+    this.#check();
   }
 
   /** Whether a call may have changed what others were answered: one without an answer has if it is on disk; of a cancel nothing shows. */
