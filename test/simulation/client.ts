@@ -1,9 +1,9 @@
 /** The clients of a world: what they do, what they were answered, and what they saw. */
-import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../../src/clock.ts";
-import type { Controller, TaskPage } from "../../src/controller/controller.ts";
+import type { Controller, LaunchedRun, TaskPage } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
 import { isEnded } from "../../src/task/state.ts";
+import { listAll, manyIds, type Shown, use } from "./client-calls.ts";
 import { Follow } from "./follow.ts";
 import { FollowAll } from "./follow-all.ts";
 import type { Ledger } from "./ledger.ts";
@@ -31,7 +31,6 @@ export interface ClientParts {
 type Heard<T> = { readonly value: T } | { readonly error: ControllerError } | "nothing";
 
 const answerMaxMs = 2_000;
-const waitMs = 1_200;
 const never = Number.POSITIVE_INFINITY;
 
 export class Client {
@@ -60,6 +59,8 @@ export class Client {
       case "launch":
       case "launch unless active":
         return this.#launch(op, op.kind, taskId);
+      case "launch many":
+        return this.#launchMany(op, taskId);
       case "list":
         return this.#list(op);
       case "watch":
@@ -114,6 +115,40 @@ export class Client {
     });
   }
 
+  /** One call for several, each of which is done or refused for itself; again as a whole, until all are. */
+  #launchMany(op: PlannedOp, taskId: string): Promise<boolean> {
+    const launches = manyIds(taskId).map((id) => {
+      const run = this.#nth * 1_000 + (this.#launches += 1);
+      const work: Work = { ...op.work, op: run };
+      const call = this.#call("launch", id, run);
+      return { call, options: { taskId: id, metadata: { ...work }, requestId: `launch-${run}` } };
+    });
+    const ask = (controller: Controller) => controller.launchTasks(launches.map(({ options }) => options));
+    return this.#repeat(op, async () => {
+      let isDone = false;
+      const heard = await this.#ask("launch many", ask, {
+        answered: (results) => {
+          const outcomes = launches.map(({ call, options }, i) => this.#launched(call, options.taskId, results[i]));
+          isDone = outcomes.every((outcome) => outcome);
+        },
+        failed: (error) => this.#unexpected("launch many", taskId, error),
+      });
+      return isDone ? heard : "nothing";
+    });
+  }
+
+  /** Whether nothing is left to do for one launch of many. */
+  #launched(call: Call, taskId: string, result: PromiseSettledResult<LaunchedRun> | undefined): boolean {
+    const { ledger } = this.#parts;
+    const error: unknown = result?.status === "rejected" ? result.reason : undefined;
+    if (error instanceof ControllerError && error.code === "UNAVAILABLE") return false;
+    const isGone = error instanceof ControllerError && error.code === "NOT_FOUND";
+    if (error !== undefined && !isGone) this.#unexpected("launch many", taskId, error);
+    else if (!ledger.isStored(call.run)) ledger.broken(`launch ${call.run} of ${taskId}, one of many, is not on disk`);
+    this.#settle(call, { kind: "done" });
+    return true;
+  }
+
   #list(op: PlannedOp): Promise<boolean> {
     const { ledger } = this.#parts;
     return this.#repeat(op, () => {
@@ -161,8 +196,7 @@ export class Client {
           resolve(heard);
         });
       };
-      if (network.loses()) return;
-      network.send(network.node, kind, () => {
+      const serve = (hear: (heard: Heard<T>) => void): void => {
         const { process } = server;
         if (process === undefined) return hear("nothing");
         void process.node.died.then(() => hear("nothing"));
@@ -182,7 +216,12 @@ export class Client {
             },
           );
         });
-      });
+      };
+      if (network.loses()) return;
+      // What has a request id may arrive twice, the second time in another process.
+      if ((kind === "launch" || kind === "launch many") && network.repeats())
+        network.send(network.node, `${kind} again`, () => serve(() => {}));
+      network.send(network.node, kind, () => serve(hear));
     });
   }
 
@@ -229,28 +268,4 @@ export class Client {
     if (error instanceof ControllerError && error.code === "DATA_LOSS" && this.#parts.ledger.isRotten(of)) return;
     this.#parts.ledger.broken(`${kind} of ${of} was answered with ${String(error)}`);
   }
-}
-
-interface Shown {
-  readonly status: TaskStatus;
-  readonly revision: bigint;
-}
-
-/** Page by page. */
-async function listAll(controller: Controller): Promise<TaskPage["tasks"]> {
-  const tasks: Array<TaskPage["tasks"][number]> = [];
-  for (let pageToken = ""; ; ) {
-    const page = await controller.queryTasks({ pageSize: 2, pageToken });
-    tasks.push(...page.tasks);
-    pageToken = page.nextPageToken;
-    if (pageToken === "") return tasks;
-  }
-}
-
-async function use(controller: Controller, kind: PlannedOp["kind"], taskId: string): Promise<Shown | undefined> {
-  if (kind === "cancel") return controller.cancelTask(taskId, { reason: "not wanted" });
-  if (kind === "wait") return controller.waitTask(taskId, { timeoutMs: waitMs });
-  if (kind === "get") return controller.readTask(taskId);
-  await controller.deleteTask(taskId);
-  return undefined;
 }

@@ -28,6 +28,7 @@ const slowFactor = 100;
 const voidMs = 20;
 /** Request ids are remembered for 24 h on the wall clock: it does not jump over them. */
 const wallRangeMs = 22 * 3_600_000;
+const yearsRangeMs = 20 * 365 * 24 * 3_600_000;
 
 export class Faults {
   readonly fired: Fired = {};
@@ -133,6 +134,11 @@ export class Faults {
         return this.#count(kind);
       case "jump":
         server.setWallOffset((random.fraction() - 0.5) * wallRangeMs);
+        return this.#count(kind);
+      case "years":
+        // Ended tasks and request ids may be forgotten by it: less can be said of what becomes of a launch.
+        ledger.hasForgotten = true;
+        server.setWallOffset((random.fraction() - 0.5) * yearsRangeMs);
         return this.#count(kind);
       case "void":
         // While the disk writes: a fence that was looked at before may be another's by the time of the commit.

@@ -11,6 +11,7 @@
  */
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { RunPhase } from "#gen/stint/v1/runner_pb.js";
+import { decodeIntent } from "../../src/controller/intent.ts";
 import type { TaskContext } from "../../src/controller/task-runner.ts";
 import { decodeLogChunk, decodeTask } from "../../src/store/codec.ts";
 import { leaseKey, parseTaskKey, releasedKey } from "../../src/store/keys.ts";
@@ -24,6 +25,8 @@ export const controllerName = "simulated";
 const lapseReason = "resumed: the lease of its runner is over";
 
 export class Ledger {
+  /** Time has jumped over the 24 h for which request ids are remembered, and over what tasks are kept for. */
+  hasForgotten = false;
   /** Broken promises. */
   readonly problems: string[] = [];
   readonly #histories = new Map<string, Array<Version | undefined>>();
@@ -37,6 +40,8 @@ export class Ledger {
   readonly #logs = new Set<string>();
   /** Which run a launch has made, by its number. */
   readonly #runs = new Map<number, string>();
+  /** The launches that were to take place once a run had stopped. */
+  readonly #intended = new Set<number>();
   /** The revision of the version that was damaged. */
   readonly #rotten = new Map<string, bigint>();
   /** The runs of whose ends the runner was told. */
@@ -119,6 +124,11 @@ export class Ledger {
   /** Whether the launch of this number has made a run. */
   isLaunched(op: number): boolean {
     return this.#runs.has(op);
+  }
+
+  /** Whether it has made a run, or was stored to make one. */
+  isStored(op: number): boolean {
+    return this.isLaunched(op) || this.#intended.has(op);
   }
 
   broken(problem: string): void {
@@ -276,6 +286,10 @@ export class Ledger {
     }
     if (change.type !== "index") return;
     this.#entries.set(key, revision);
+    if (key.startsWith("/intents/")) {
+      const { metadata = "" } = decodeIntent({ key, value: change.value, revision, previous: 0n }) ?? {};
+      this.#intended.add((JSON.parse(metadata) as { op: number }).op);
+    }
     if (key.startsWith("/leases/")) this.leases.see(key, change.value);
     if (key.startsWith("/intents/") || key.startsWith("/deliveries/")) this.#waiting.add(key);
   }
@@ -284,7 +298,8 @@ export class Ledger {
   #seeRun(taskId: string, { status: { metadata, runId } }: Version): void {
     const { op } = JSON.parse(metadata) as { op: number };
     const other = this.#runs.get(op);
-    if (other !== undefined && other !== runId) this.broken(`launch ${op} of ${taskId} made ${other}, and ${runId}`);
+    if (other !== undefined && other !== runId && !this.hasForgotten)
+      this.broken(`launch ${op} of ${taskId} made ${other}, and ${runId}`);
     this.#runs.set(op, runId);
   }
 

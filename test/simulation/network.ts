@@ -35,6 +35,11 @@ export class Network {
     return isLost;
   }
 
+  /** Whether what is sent now arrives once more, later. */
+  repeats(): boolean {
+    return this.sim.nowMs < this.#lossyUntilMs && this.sim.random.chance(lossRate);
+  }
+
   latencyMs(): number {
     return latencyMinMs + this.sim.random.fraction() * (latencyMaxMs - latencyMinMs);
   }

@@ -4,6 +4,7 @@ import fc from "fast-check";
 /** What a client does; it waits for the answer before it goes on. */
 export const opKinds = [
   "launch",
+  "launch many",
   "launch unless active",
   "cancel",
   "delete",
@@ -53,6 +54,7 @@ export const faultKinds = [
   "runner crash",
   "runner pause",
   "void",
+  "years",
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -79,6 +81,8 @@ export interface Plan {
   readonly retentionMs: number;
   /** How long a closing server waits. */
   readonly graceMs: number;
+  /** Everything that has a bound has a small one. */
+  readonly isTight: boolean;
   /** Faults of these classes do not happen. */
   readonly without: readonly FaultKind[];
   readonly ops: readonly PlannedOp[];
@@ -134,6 +138,7 @@ export const plans: fc.Arbitrary<Plan> = fc.record({
   historyMs: fc.constantFrom(3_600_000, 3_000),
   retentionMs: fc.constantFrom(keptForEver, keptForEver, 2_000),
   graceMs: fc.constantFrom(30_000, 500),
+  isTight: fc.constantFrom(false, false, true),
   without: fc.noBias(fc.subarray([...faultKinds])),
   ops: fc.array(op, { minLength: 1, maxLength: 60, size: "max" }),
   faults: fc.array(fault, { maxLength: 25, size: "max" }),

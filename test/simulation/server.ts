@@ -9,11 +9,13 @@ import { createSimRandom, type Sim, type SimNode } from "./sim.ts";
 import type { SimDisk, SimStore } from "./sim-disk.ts";
 import { createWorker } from "./work.ts";
 
+const tightLimits = { logMaxEntries: 3, logMaxBytes: 200, transitionsMax: 3, progressPerSecondMax: 3 };
+
 export interface ServerParts {
   readonly sim: Sim;
   readonly disk: SimDisk;
   readonly ledger: Ledger;
-  readonly plan: Pick<Plan, "concurrency" | "runners" | "retentionMs" | "graceMs">;
+  readonly plan: Pick<Plan, "concurrency" | "runners" | "retentionMs" | "graceMs" | "isTight">;
 }
 
 /** One process of it, which takes calls. */
@@ -65,6 +67,7 @@ export class Server {
       random: createSimRandom(sim.random.fork(), `s${this.#lives}`),
       retention: { afterEndMs: plan.retentionMs },
       closeGraceMs: plan.graceMs,
+      limits: plan.isTight ? tightLimits : {},
     };
     const opening: Promise<Controller | RemoteController> =
       plan.runners > 0

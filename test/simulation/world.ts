@@ -183,7 +183,7 @@ export class World {
     if (this.#plan.runners === 0)
       for (const runId of this.#ledger.untold()) this.#ledger.broken(`the runner was not told of the end of ${runId}`);
     for (const [taskId, calls] of this.#calls) {
-      if (this.#ledger.isRotten(taskId)) continue;
+      if (this.#ledger.isRotten(taskId) || this.#ledger.hasForgotten) continue;
       const complaint = orderComplaint(
         calls.filter((call) => this.#matters(taskId, call)),
         { expires: this.#plan.retentionMs < keptForEver },

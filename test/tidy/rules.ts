@@ -264,6 +264,7 @@ export const longFiles: Readonly<Record<string, string>> = {
   "test/runner/exec-runner.test.ts": "one table of commands",
   "test/server/connections.test.ts": "the life of a connection, case by case",
   "test/server/hostile.test.ts": "one table of hostile requests",
+  "test/simulation/ledger.ts": "all that is held against what is on disk, promise by promise",
   "test/server/stream-lane.test.ts": "the calls of one lane, case by case",
   "test/store/key-value-store.test.ts": "the cases of one interface, method by method",
 };
