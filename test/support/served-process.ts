@@ -16,6 +16,7 @@ const complaintsMax = 100;
 /** `stint serve` on one port and one directory, whatever happens to its process. */
 export class ServedProcess implements AsyncDisposable {
   readonly client: Client<typeof TaskControllerService>;
+  readonly port: number;
   readonly baseUrl: string;
   /** What it logged as an error or worse, and what it wrote that is no log line; the first hundred. */
   readonly complaints: string[] = [];
@@ -25,6 +26,7 @@ export class ServedProcess implements AsyncDisposable {
   #said = "";
 
   private constructor(port: number, options: { directory: string; config: string }) {
+    this.port = port;
     this.baseUrl = `http://127.0.0.1:${port}`;
     const main = join(repositoryRoot, "dist/cli/main.js");
     const address = ["--listen", `127.0.0.1:${port}`, "--data-dir", options.directory];
@@ -37,9 +39,9 @@ export class ServedProcess implements AsyncDisposable {
     return new ServedProcess(await freePort(), options);
   }
 
-  /** A client with connections of its own. */
-  connect(): Client<typeof TaskControllerService> {
-    return createClient(TaskControllerService, createGrpcTransport({ baseUrl: this.baseUrl }));
+  /** A client with connections of its own; `baseUrl` is something in front of the server. */
+  connect(baseUrl = this.baseUrl): Client<typeof TaskControllerService> {
+    return createClient(TaskControllerService, createGrpcTransport({ baseUrl }));
   }
 
   get isAlive(): boolean {

@@ -37,20 +37,28 @@ export interface LaunchAsk {
   readonly hasRequestId?: boolean;
 }
 
+type Server = Client<typeof TaskControllerService>;
+
+export interface CalledServer {
+  readonly client: Server;
+  /** Its calls arrive, and their answers are lost. */
+  readonly unanswered: Server;
+  readonly reachable: Reachable;
+}
+
 export class Caller {
   readonly told: Told;
-  readonly client: Client<typeof TaskControllerService>;
+  readonly client: Server;
   readonly random: SeededRandom;
 
+  /** Through a proxy on which no answer comes back. */
+  readonly #unanswered: Server;
   readonly #reachable: Reachable;
 
-  constructor(
-    told: Told,
-    server: { client: Client<typeof TaskControllerService>; reachable: Reachable },
-    random: SeededRandom,
-  ) {
+  constructor(told: Told, server: CalledServer, random: SeededRandom) {
     this.told = told;
     this.client = server.client;
+    this.#unanswered = server.unanswered;
     this.#reachable = server.reachable;
     this.random = random;
   }
@@ -69,7 +77,9 @@ export class Caller {
       ifEnded: ask.ifEnded ?? IfEnded.UNSPECIFIED,
       metadata: ask.metadata === undefined ? undefined : JSON.stringify(ask.metadata),
     });
-    const answer = await this.#untilAnswered(launch, (options) => this.client.launchTask(requestOf(launch), options));
+    const answer = await this.#untilAnswered(launch, (client, options) =>
+      client.launchTask(requestOf(launch), options),
+    );
     if (answer === undefined) return launch;
     launch.answer = { taskId: answer.taskId, runId: answer.runId, outcome: answer.outcome };
     launch.taskId = answer.taskId;
@@ -80,7 +90,7 @@ export class Caller {
   /** Sends a launch that was answered once more: the answer must be the same. */
   async repeat(launch: Launch): Promise<void> {
     const again: Launch = { ...launch, begunUs: nowUs(), endedUs: Infinity, tries: 0 };
-    const answer = await this.#untilAnswered(again, (options) => this.client.launchTask(requestOf(launch), options));
+    const answer = await this.#untilAnswered(again, (client, options) => client.launchTask(requestOf(launch), options));
     const was = JSON.stringify(launch.answer);
     const is = JSON.stringify(answer && { taskId: answer.taskId, runId: answer.runId, outcome: answer.outcome });
     if (is !== was) this.told.complain(`${launch.requestId} was answered ${was}, and repeated ${is ?? again.refusal}`);
@@ -89,7 +99,7 @@ export class Caller {
   /** Sends the request_id with another payload, which must be refused. */
   async misuse(launch: Launch): Promise<void> {
     const again: Launch = { ...launch, metadata: '{"steps":77}', begunUs: nowUs(), endedUs: Infinity, tries: 0 };
-    const answer = await this.#untilAnswered(again, (options) => this.client.launchTask(requestOf(again), options));
+    const answer = await this.#untilAnswered(again, (client, options) => client.launchTask(requestOf(again), options));
     if (answer !== undefined || again.refusal !== Code.AlreadyExists)
       this.told.complain(`${launch.requestId} with another payload was not refused as such (${again.refusal})`);
   }
@@ -103,7 +113,7 @@ export class Caller {
       reason: cancel.nonce,
       ...(waitMs === 0 ? {} : { wait: { seconds: 0n, nanos: waitMs * 1_000_000 } }),
     };
-    const answer = await this.#untilAnswered(cancel, (options) => this.client.cancelTask(request, options));
+    const answer = await this.#untilAnswered(cancel, (client, options) => client.cancelTask(request, options));
     if (answer === undefined) return cancel;
     cancel.answer = { runId: answer.status?.runId ?? "" };
     this.told.show(`cancel ${cancel.nonce}`, cancel.taskId, answer.revision, answer.status);
@@ -117,8 +127,8 @@ export class Caller {
     logLimit = 0,
   ): Promise<GetTaskStatusResponse & { status: TaskStatus }> {
     const call = { nonce: `the status of ${taskId}`, endedUs: Infinity, tries: 0 };
-    const answer = await this.#untilAnswered(call, (options) =>
-      this.client.getTaskStatus({ controller, taskId, logLimit }, options),
+    const answer = await this.#untilAnswered(call, (client, options) =>
+      client.getTaskStatus({ controller, taskId, logLimit }, options),
     );
     if (answer?.status === undefined) throw new Error(`there is no status of ${taskId}`);
     this.told.show("a status", taskId, answer.revision, answer.status);
@@ -128,15 +138,16 @@ export class Caller {
   /** Undefined: it was refused, for good. */
   async #untilAnswered<T>(
     call: { readonly nonce: string; endedUs: number; tries: number; refusal?: Code },
-    send: (options: CallOptions) => Promise<T>,
+    send: (client: Server, options: CallOptions) => Promise<T>,
   ): Promise<T | undefined> {
+    let client = this.random.chance(0.1) ? this.#unanswered : this.client;
     // Some answers are lost because nobody waits for them: the call may have been done, or not.
-    let timeoutMs = this.random.chance(0.1) ? this.random.int(1, 12) : callMaxMs;
+    let timeoutMs = this.random.chance(0.05) ? this.random.int(1, 12) : callMaxMs;
     for (;;) {
       await this.#reachable.wait();
       call.tries += 1;
       try {
-        const answer = await send({ timeoutMs });
+        const answer = await send(client, { timeoutMs });
         call.endedUs = nowUs();
         this.told.answers += 1;
         return answer;
@@ -150,6 +161,7 @@ export class Caller {
         if (call.tries >= triesMax) throw new Error(`${call.nonce} was never answered`, { cause: error });
       }
       timeoutMs = callMaxMs;
+      client = this.client;
       await sleep(this.random.int(5, 40));
     }
   }

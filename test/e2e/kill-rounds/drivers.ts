@@ -17,6 +17,8 @@ export const controllers = { ledger: "ledger", narrow: "narrow", countdown: "cou
 /** How long a task may take once the server is no longer killed. */
 const settleMaxMs = 120_000;
 
+const manyAtOnce = 8;
+
 /** What all drivers share. */
 export interface Field {
   readonly told: Told;
@@ -49,9 +51,12 @@ export function driveDeath(field: Field): Promise<void> {
 export async function driveMany(field: Field): Promise<void> {
   const caller = field.newCaller();
   const { random, told } = caller;
-  while (!field.ending.aborted) {
+  const launch = async (): Promise<void> => {
     const metadata = { steps: random.int(0, 2), pauseMs: 0, tellMs: random.chance(0.2) ? random.int(1, 200) : 0 };
     await caller.launch({ controller: controllers.ledger, taskId: `many-${told.nonce()}`, isAlone: true, metadata });
+  };
+  while (!field.ending.aborted) {
+    await Promise.all(Array.from({ length: manyAtOnce }, launch));
     await sleep(random.int(0, 12));
   }
 }

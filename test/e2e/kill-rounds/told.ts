@@ -63,10 +63,16 @@ export class Told {
   /** How many calls were answered. */
   answers = 0;
   #calls = 0;
+  readonly #name: string;
+
+  /** `name` tells the calls from those of other eras on the same store. */
+  constructor(name: string) {
+    this.#name = name;
+  }
 
   nonce(): string {
     this.#calls += 1;
-    return `call-${this.#calls}`;
+    return `${this.#name}-${this.#calls}`;
   }
 
   launch(launch: Omit<Launch, "kind" | "begunUs" | "endedUs" | "tries">): Launch {

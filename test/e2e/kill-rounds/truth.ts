@@ -38,7 +38,11 @@ export interface TaskTruth {
 export class Truth {
   readonly tasks = new Map<string, TaskTruth>();
   readonly problems: string[] = [];
-  lastRevision = 0;
+  lastRevision: number;
+
+  constructor(since: number) {
+    this.lastRevision = since;
+  }
 
   /** The task; ids are used in one controller only. */
   task(taskId: string): TaskTruth | undefined {
@@ -88,11 +92,11 @@ export class Truth {
   }
 }
 
-/** Reads the store in `directory`, which no process has open. */
-export function readTruth(directory: string): Promise<Truth> {
+/** Reads what was committed after `since`, when there was no task, in the store in `directory`, which no process has open. */
+export function readTruth(directory: string, since: number): Promise<Truth> {
   return withDatabase(directory, async (db) => {
-    const truth = new Truth();
-    const blocks = db.iterator(numberedRange("journal"));
+    const truth = new Truth(since);
+    const blocks = db.iterator(numberedRange("journal", since + 1));
     try {
       for (let page = await blocks.nextv(500); page.length > 0; page = await blocks.nextv(500)) {
         for (const [key, bytes] of page) {
