@@ -1,141 +1,51 @@
 /**
  * What a crash may leave of a store, file by file: images of it are made at each write, with the write there, not there and
- * torn, and opened. CRASH_IMAGES: how many (default 100; from about four million on, each byte in each way).
+ * torn, and opened. CRASH_IMAGES: how many (default 100; from about four million on, each byte in each way). CRASH_SEED: where
+ * they are torn, and what noise is; printed.
  */
-import { cp, link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { cp, link, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import type { Log } from "../../src/log.ts";
 import { silentLog } from "../../src/log.ts";
 import { type CreateLevelDatabase, createLevelDatabase } from "../../src/store/level-database.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
 import { changesOf, checkCrashed, crashHistoryMs, workOn } from "./crash-workload.ts";
-import { crashCopy, lettersOf, makeScratch, type Scratch, withDatabase } from "./level-fixture.ts";
+import { makeImage, recordWrites, sectorBytes, tailBytes, tear, tearsOf } from "./crash-images.ts";
+import { crashCopy, makeScratch, type Scratch, withDatabase } from "./level-fixture.ts";
 
 const dose = Number(process.env["CRASH_IMAGES"] ?? 100);
+const seed = Number(process.env["CRASH_SEED"] ?? Math.floor(Math.random() * 2 ** 32));
+const random = new SeededRandom(seed);
 const commits = 45;
-const sectorBytes = 512;
-const pageBytes = 4_096;
-
-/** A write to the log: the directory as it was before, and the log before and after it. */
-interface Write {
-  readonly base: Scratch;
-  readonly logName: string;
-  readonly before: Buffer;
-  readonly after: Buffer;
-  /** What was acknowledged when it began. */
-  readonly acknowledged: number;
-  /** What it writes, by the first letters of the LevelDB keys. */
-  readonly letters: string;
-  readonly sync: boolean;
-}
-
-/** Does all the work, and keeps each of its writes. */
-async function recordWrites(durability: "sync" | "async" = "sync"): Promise<Write[]> {
-  await using scratch = await makeScratch();
-  const clock = createFakeClock();
-  const writes: Write[] = [];
-  let acknowledged = (): number => 0;
-  const createDatabase: CreateLevelDatabase = (location, options) => {
-    const db = createLevelDatabase(location, options);
-    return {
-      ...db,
-      async batch(operations, given) {
-        const base = await crashCopy(scratch.path);
-        const [logName, before] = await readLog(base.path);
-        await db.batch(operations, given);
-        const [, after] = await readLog(scratch.path);
-        const write = { base, logName, before, after, acknowledged: acknowledged() };
-        writes.push({ ...write, letters: lettersOf(operations), sync: given.sync });
-      },
-    };
-  };
-  const options = { clock, durability, historyMs: crashHistoryMs, roundKeys: 30, createDatabase };
-  const store = await openLevelStore(scratch.path, options);
-  acknowledged = () => Number(store.revision());
-  await workOn(store, clock, commits);
-  await store.close();
-  return writes;
-}
-
-async function readLog(path: string): Promise<[name: string, content: Buffer]> {
-  const names = await readdir(join(path, "db"));
-  const name = names.find((each) => each.endsWith(".log")) ?? "";
-  return [name, await readFile(join(path, "db", name))];
-}
-
-/** A directory with the files of `base`, but for the log. LevelDB changes no file that is there, so links to them will do. */
-async function makeImage({ base, logName }: Write, log: Buffer): Promise<Scratch> {
-  const image = await makeScratch();
-  for (const entry of await readdir(base.path, { recursive: true, withFileTypes: true })) {
-    const from = join(entry.parentPath, entry.name);
-    const to = join(image.path, from.slice(base.path.length));
-    if (entry.isDirectory()) await mkdir(to, { recursive: true });
-    else if (entry.name !== logName) await link(from, to);
-  }
-  await writeFile(join(image.path, "db", logName), log);
-  return image;
-}
-
-/** Each way in which a log may end that was being written to, as far as the write's bytes go. */
-const tears: Record<string, (write: Write, at: number) => Buffer> = {
-  cut: ({ before, after }, at) => after.subarray(0, before.length + at),
-  zeros: ({ before, after }, at) => Buffer.from(after).fill(0, before.length + at),
-  noise: ({ before, after }, at) => {
-    const log = Buffer.from(after);
-    for (let i = before.length + at; i < log.length; i += 1) log[i] = (i * 167 + 13) & 0xff;
-    return log;
-  },
-  "without a sector": (write, at) => without(write, at, sectorBytes),
-  "without a page": (write, at) => without(write, at, pageBytes),
-  "without every other sector": ({ before, after }, at) => {
-    const log = Buffer.from(after);
-    const first = Math.floor((before.length + at) / sectorBytes) * sectorBytes;
-    for (let from = first; from < log.length; from += 2 * sectorBytes) {
-      log.fill(0, Math.max(from, before.length), Math.min(from + sectorBytes, log.length));
-    }
-    return log;
-  },
-};
-
-function without({ before, after }: Write, at: number, unitBytes: number): Buffer {
-  const log = Buffer.from(after);
-  const from = Math.floor((before.length + at) / unitBytes) * unitBytes;
-  return log.fill(0, Math.max(from, before.length), Math.min(from + unitBytes, log.length));
-}
-
-/** The images that are made of a write: all there are, or as many as asked for, spread over the tears and the bytes. */
-function* imagesOf({ before, after }: Write, count: number, seed: number): Generator<[tear: string, at: number]> {
-  const length = after.length - before.length;
-  const names = Object.keys(tears);
-  if (count >= names.length * (length + 1)) {
-    for (const name of names) for (let at = 0; at <= length; at += 1) yield [name, at];
-    return;
-  }
-  yield ["cut", seed % 2 === 0 ? 0 : length];
-  for (let i = 1; i < count; i += 1) {
-    const fraction = ((seed * 7 + i) * 0.618_034) % 1;
-    yield [names[(seed + i) % names.length]!, Math.floor(fraction * (length + 1))];
-  }
-}
+/** The least that LevelDB takes: its log is begun anew now and then. */
+const writeBufferBytes = 1 << 16;
+const seen = { images: 0, lost: 0, kept: 0, torn: 0, begun: 0, "cut at each byte": 0 };
+afterAll(() => {
+  const counts = Object.entries(seen).map(([what, count]) => `${count} ${what}`);
+  process.stderr.write(`crash images: CRASH_SEED=${seed}: ${counts.join(", ")}\n`);
+});
 
 describe("after a power cut", () => {
   test(`at any write, torn in any way, all that was acknowledged is there, and nothing else by halves (${dose} images)`, {
     timeout: 120_000 + dose * 500,
   }, async () => {
-    const writes = await recordWrites();
-    const seen = { images: 0, lost: 0, kept: 0, torn: 0 };
+    const writes = await recordWrites(commits, { writeBufferBytes });
     const log: Log = { ...silentLog, warn: () => (seen.torn += 1) };
     for (const [i, write] of writes.entries()) {
       const isCommit = write.letters.startsWith("J");
       // A round's records say what is committed already; what a group adds may be there, as a whole, or not.
       const most = isCommit ? (writes[i + 1]?.acknowledged ?? commits) : write.acknowledged;
-      for (const [name, at] of imagesOf(write, Math.ceil(dose / writes.length), i)) {
-        await using image = await makeImage(write, tears[name]!(write, at));
+      const count = Math.ceil(dose / writes.length);
+      if (count > tailBytes(write)) seen["cut at each byte"] += 1;
+      if (write.before === undefined) seen.begun += 1;
+      for (const [name, at] of tearsOf(write, { count, number: i, random })) {
+        await using image = await makeImage(write, tear(write, [name, at], random));
         const between = { least: write.acknowledged, most };
         const revision = await checkCrashed(image.path, between, { log }).catch((error: unknown) => {
-          throw new Error(`${name} at ${at} of write ${i} (${write.letters})`, { cause: error });
+          throw new Error(`${name} at ${at} of write ${i} (${write.letters}), CRASH_SEED=${seed}`, { cause: error });
         });
         if (isCommit) expect([write.acknowledged, most]).toContain(revision);
         seen.images += 1;
@@ -150,12 +60,13 @@ describe("after a power cut", () => {
     // Each second commit is tried with its write there, untouched; most of the others have lost some of it.
     for (const count of [seen.lost, seen.torn]) expect(count).toBeGreaterThan(seen.images / 20);
     expect(seen.kept).toBeGreaterThan(10);
+    expect(seen.begun, "logs that were begun").toBeGreaterThan(1);
   });
 
   test("a store that does not sync is what it was at some moment before", {
     timeout: 120_000 + dose * 500,
   }, async () => {
-    const writes = await recordWrites("async");
+    const writes = await recordWrites(commits, { durability: "async" });
     const last = writes.at(-1)!;
     expect(writes.some(({ sync }) => sync)).toBe(false);
     const outcomes: number[] = [];

@@ -70,6 +70,8 @@ export class Killer {
     const place = way === "a place" ? random.pick(places) : undefined;
     const life = await this.#launch({ place });
     const serves = this.#serves(life);
+    // It is waited for below, at the latest.
+    serves.catch(() => {});
     if (way === "opening it") await sleep(this.#startMs * (0.5 + random.fraction() / 2));
     else await Promise.race([serves, this.#service.exited]);
     if (way === "load") await this.#load(random.int(50, 600));
