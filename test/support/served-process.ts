@@ -13,6 +13,14 @@ export const repositoryRoot = fileURLToPath(new URL("../../", import.meta.url));
 const startMaxMs = 30_000;
 const complaintsMax = 100;
 
+export interface ServedProcessOptions {
+  /** The store's. */
+  readonly directory: string;
+  readonly config: string;
+  /** A program and its arguments that start the server's in the same process. */
+  readonly under?: readonly string[];
+}
+
 /** `stint serve` on one port and one directory, whatever happens to its process. */
 export class ServedProcess implements AsyncDisposable {
   readonly client: Client<typeof TaskControllerService>;
@@ -20,22 +28,31 @@ export class ServedProcess implements AsyncDisposable {
   readonly baseUrl: string;
   /** What it logged as an error or worse, and what it wrote that is no log line; the first hundred. */
   readonly complaints: string[] = [];
-  readonly #args: readonly string[];
+  readonly #command: readonly string[];
   #process: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #said = "";
 
-  private constructor(port: number, options: { directory: string; config: string }) {
+  private constructor(port: number, options: ServedProcessOptions) {
     this.port = port;
     this.baseUrl = `http://127.0.0.1:${port}`;
     const main = join(repositoryRoot, "dist/cli/main.js");
     const address = ["--listen", `127.0.0.1:${port}`, "--data-dir", options.directory];
-    this.#args = [main, "serve", "--config", options.config, "--no-banner", ...address];
+    this.#command = [
+      ...(options.under ?? []),
+      process.execPath,
+      main,
+      "serve",
+      "--config",
+      options.config,
+      "--no-banner",
+      ...address,
+    ];
     this.client = this.connect();
   }
 
   /** On a port that is free now; nothing is started. */
-  static async create(options: { directory: string; config: string }): Promise<ServedProcess> {
+  static async create(options: ServedProcessOptions): Promise<ServedProcess> {
     return new ServedProcess(await freePort(), options);
   }
 
@@ -60,7 +77,8 @@ export class ServedProcess implements AsyncDisposable {
 
   /** Starts a process, and waits for nothing. `env` is added to this process's environment. */
   launch(env: Readonly<Record<string, string>> = {}): void {
-    const started = spawn(process.execPath, this.#args, {
+    const [program = "", ...args] = this.#command;
+    const started = spawn(program, args, {
       stdio: ["ignore", "ignore", "pipe"],
       env: { ...process.env, ...env },
     });
