@@ -65,6 +65,10 @@ export class ServedProcess implements AsyncDisposable {
     return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null;
   }
 
+  get pid(): number {
+    return this.#process?.pid ?? 0;
+  }
+
   /** Whether the process that was started last was ended by SIGKILL. */
   get wasKilled(): boolean {
     return this.#process?.signalCode === "SIGKILL";
