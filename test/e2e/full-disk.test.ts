@@ -29,7 +29,7 @@ const metadataBytes = 16_000;
 /** How long it stays full once the server has said so. */
 const fullMs = 500;
 /** Far more than it should take: the machine may have much else to do. */
-const changeMaxMs = 20_000;
+const changeMaxMs = 60_000;
 
 /** What a launch may fail with while nothing can be stored. */
 const expectedCodes: readonly Code[] = [Code.Unavailable, Code.ResourceExhausted];
@@ -44,78 +44,79 @@ const disks: Record<string, FullDisk> = {
   "files that cannot grow": smallFiles,
 };
 
-test.each(Object.entries(disks))(
-  "%s: nothing acknowledged is lost, and the server recovers by itself",
-  {
-    timeout: 120_000 + cycles * 60_000,
-  },
-  async (name, disk) => {
-    if (disk.missing !== undefined) {
-      process.stderr.write(`full disk: ${name}: skipped, there is no ${disk.missing}\n`);
-      return;
-    }
-    await using scratch = await makeScratchDirectory();
-    const root = join(scratch.path, "disk");
-    await mkdir(root);
-    const config = await writeConfig(scratch.path);
-    const data = join(root, "data");
-    await using service = await ServedProcess.create({ directory: data, config, under: disk.under(root) });
-    await service.start();
-    const { pid } = service;
-    const load = new Load(service.client);
-    const health = createClient(Health, createGrpcTransport({ baseUrl: service.baseUrl }));
-    const becomes = async (status: ServingStatus): Promise<number> => {
-      const since = performance.now();
-      while ((await health.check({}, { timeoutMs: 5_000 })).status !== status) {
-        expect(performance.now() - since, `ms until the health is ${ServingStatus[status]}`).toBeLessThan(changeMaxMs);
-        await sleep(10);
-      }
-      return performance.now() - since;
-    };
-    let noticedMs = 0;
-    let recoveredMs = 0;
+for (const [name, disk] of Object.entries(disks)) {
+  const { missing } = disk;
+  if (missing !== undefined) process.stderr.write(`full disk: ${name}: skipped, there is no ${missing}\n`);
+  test.skipIf(missing !== undefined)(
+    `${name}: nothing acknowledged is lost, and the server recovers by itself`,
+    { timeout: 120_000 + cycles * 120_000 },
+    () => fillAndFree(name, disk),
+  );
+}
 
-    const running = load.run();
-    for (let cycle = 0; cycle < cycles; cycle += 1) {
-      await load.moreThan({ acknowledged: 20 });
-      await disk.fill(root, pid);
-      await load.moreThan({ failed: 1 });
-      noticedMs = Math.max(noticedMs, await becomes(ServingStatus.NOT_SERVING));
-      await sleep(fullMs);
-      await disk.free(root, pid);
-      const freedMs = performance.now();
-      await becomes(ServingStatus.SERVING);
-      await load.moreThan({ acknowledged: 1 });
-      recoveredMs = Math.max(recoveredMs, performance.now() - freedMs);
+async function fillAndFree(name: string, disk: FullDisk): Promise<void> {
+  await using scratch = await makeScratchDirectory();
+  const root = join(scratch.path, "disk");
+  await mkdir(root);
+  const config = await writeConfig(scratch.path);
+  const data = join(root, "data");
+  await using service = await ServedProcess.create({ directory: data, config, under: disk.under(root) });
+  await service.start();
+  const { pid } = service;
+  await using load = new Load(service.client);
+  const health = createClient(Health, createGrpcTransport({ baseUrl: service.baseUrl }));
+  const becomes = async (status: ServingStatus): Promise<number> => {
+    const since = performance.now();
+    while ((await health.check({}, { timeoutMs: 5_000 })).status !== status) {
+      expect(performance.now() - since, `ms until the health is ${ServingStatus[status]}`).toBeLessThan(changeMaxMs);
+      await sleep(10);
     }
-    load.stop();
-    await running;
-    await rested(service.client);
-    const { failed, launches, codes } = load;
-    const ms = `${Math.round(noticedMs)} ms until NOT_SERVING, ${Math.round(recoveredMs)} ms until it took launches again`;
-    const counts = `${launches.length} launches acknowledged, ${failed} calls failed (${[...codes].join()})`;
-    process.stderr.write(`full disk: ${name}: ${cycles} times, ${counts}, at most ${ms}\n`);
-    expect(codes.filter((code) => !expectedCodes.includes(Code[code as keyof typeof Code]))).toEqual([]);
-    expect(service.pid).toBe(pid);
+    return performance.now() - since;
+  };
+  let noticedMs = 0;
+  let recoveredMs = 0;
 
-    // What a crash at this moment would leave.
-    const copy = join(scratch.path, "copy");
-    process.kill(pid, "SIGSTOP");
-    await cp(join(disk.seen(root, pid), "data"), copy, { recursive: true });
-    process.kill(pid, "SIGCONT");
-    expect(await service.stop(), "the exit code of a stop").toBe(0);
-    const store = await openStore(`level:${copy}`);
-    const lost: string[] = [];
-    for (const { taskId, runId } of launches) {
-      const entry = await store.get(taskKey(controller, taskId));
-      const status = entry && decodeTask(entry.value).status;
-      if (status?.runId !== runId || status?.state !== StateCompleted) lost.push(taskId);
-    }
-    expect(lost).toEqual([]);
-    await checkConsistency(store, controller);
-    await store.close();
-  },
-);
+  const running = load.run();
+  // Awaited below, unless the test fails before.
+  running.catch(() => {});
+  for (let cycle = 0; cycle < cycles; cycle += 1) {
+    await load.moreThan({ acknowledged: 20 });
+    await load.moreThan({ failed: 1 }, () => disk.fill(root, pid));
+    noticedMs = Math.max(noticedMs, await becomes(ServingStatus.NOT_SERVING));
+    await sleep(fullMs);
+    await disk.free(root, pid);
+    const freedMs = performance.now();
+    await becomes(ServingStatus.SERVING);
+    await load.moreThan({ acknowledged: 1 });
+    recoveredMs = Math.max(recoveredMs, performance.now() - freedMs);
+  }
+  load.stop();
+  await running;
+  await rested(service.client);
+  const { failed, launches, codes } = load;
+  const ms = `${Math.round(noticedMs)} ms until NOT_SERVING, ${Math.round(recoveredMs)} ms until it took launches again`;
+  const counts = `${launches.length} launches acknowledged, ${failed} calls failed (${[...codes].join()})`;
+  process.stderr.write(`full disk: ${name}: ${cycles} times, ${counts}, at most ${ms}\n`);
+  expect(codes.filter((code) => !expectedCodes.includes(Code[code as keyof typeof Code]))).toEqual([]);
+  expect(service.pid).toBe(pid);
+
+  // What a crash at this moment would leave.
+  const copy = join(scratch.path, "copy");
+  process.kill(pid, "SIGSTOP");
+  await cp(join(disk.seen(root, pid), "data"), copy, { recursive: true });
+  process.kill(pid, "SIGCONT");
+  expect(await service.stop(), "the exit code of a stop").toBe(0);
+  const store = await openStore(`level:${copy}`);
+  const lost: string[] = [];
+  for (const { taskId, runId } of launches) {
+    const entry = await store.get(taskKey(controller, taskId));
+    const status = entry && decodeTask(entry.value).status;
+    if (status?.runId !== runId || status?.state !== StateCompleted) lost.push(taskId);
+  }
+  expect(lost).toEqual([]);
+  await checkConsistency(store, controller);
+  await store.close();
+}
 
 async function writeConfig(directory: string): Promise<string> {
   const config = join(directory, "stint.yaml");
@@ -136,7 +137,7 @@ async function rested(client: Client<typeof TaskControllerService>): Promise<voi
 }
 
 /** Clients that launch, and repeat what failed in the same words until it is acknowledged. */
-class Load {
+class Load implements AsyncDisposable {
   /** Those that were acknowledged. */
   readonly launches: Launch[] = [];
   readonly codes: string[] = [];
@@ -144,6 +145,7 @@ class Load {
   readonly #client: Client<typeof TaskControllerService>;
   readonly #stopping = new AbortController();
   #calls = 0;
+  #isGivenUp = false;
 
   constructor(client: Client<typeof TaskControllerService>) {
     this.#client = client;
@@ -153,12 +155,22 @@ class Load {
     await Promise.all(Array.from({ length: clients }, () => this.#launchAll()));
   }
 
+  /** Begins no more. */
   stop(): void {
     this.#stopping.abort();
   }
 
-  /** Until so many more were acknowledged, or have failed. */
-  async moreThan({ acknowledged = 0, failed = 0 }: { acknowledged?: number; failed?: number }): Promise<void> {
+  /** Repeats no more, either. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
+    this.#isGivenUp = true;
+  }
+
+  /** Until so many more were acknowledged, and have failed; does `meanwhile` again and again. */
+  async moreThan(
+    { acknowledged = 0, failed = 0 }: { acknowledged?: number; failed?: number },
+    meanwhile = async (): Promise<void> => {},
+  ): Promise<void> {
     const untilAcknowledged = this.launches.length + acknowledged;
     const untilFailed = this.failed + failed;
     const since = performance.now();
@@ -166,7 +178,8 @@ class Load {
       expect(performance.now() - since, `ms for ${acknowledged} launches, ${failed} failures`).toBeLessThan(
         changeMaxMs,
       );
-      await sleep(10);
+      await meanwhile();
+      await sleep(20);
     }
   }
 
@@ -188,6 +201,7 @@ class Load {
       try {
         return (await send({ timeoutMs: 30_000 })).runId;
       } catch (error) {
+        if (this.#isGivenUp) throw error;
         const code = Code[ConnectError.from(error).code];
         this.failed += 1;
         if (!this.codes.includes(code)) this.codes.push(code);

@@ -10,14 +10,14 @@ export interface FullDisk {
   under(root: string): string[];
   /** `root` as this process sees it. */
   seen(root: string, pid: number): string;
-  /** Leaves next to no room: some writes to come go well. */
+  /** Leaves next to no room, also where some has come back: some writes to come go well. */
   fill(root: string, pid: number): Promise<void>;
   /** Gives room again. */
   free(root: string, pid: number): Promise<void>;
 }
 
 const blockBytes = 1 << 20;
-const leftBytes = 1 << 20;
+const leftBytes = 256 << 10;
 const fileMaxBytes = 64 << 10;
 
 /** A file system in memory that only the server's process has, filled by a file that lies about: ENOSPC. */
@@ -32,7 +32,7 @@ export function smallDisk(sizeMb: number): FullDisk {
     under: (root) => ["unshare", "-rm", "sh", "-c", script, root],
     seen,
     async fill(root, pid) {
-      const file = await open(ballast(root, pid), "w");
+      const file = await open(ballast(root, pid), "a");
       try {
         for (;;) {
           const { bavail, bsize } = await statfs(seen(root, pid));
