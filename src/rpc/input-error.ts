@@ -2,7 +2,10 @@ import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { invalidArgument } from "../controller/error.ts";
 import { cutText } from "../task/limits.ts";
+import { escapeInput } from "../task/quote-input.ts";
 import { fromControllerError } from "./errors.ts";
+
+const messageMaxBytes = 512;
 
 /**
  * What is sent for a request of the type `input` that could not be read. The libraries
@@ -12,7 +15,8 @@ import { fromControllerError } from "./errors.ts";
 export function fromInputError(error: unknown, input: DescMessage): ConnectError {
   const source = ConnectError.from(error, Code.InvalidArgument);
   const blame = source.code === Code.Internal || source.code === Code.Unknown ? Code.InvalidArgument : source.code;
-  const message = cutText(source.rawMessage, 512);
+  // The libraries quote pieces of what was sent, as they are; escaped, they may be longer.
+  const message = cutText(escapeInput(source.rawMessage, messageMaxBytes), messageMaxBytes);
   const field = findField(message, input);
   if (blame === Code.InvalidArgument && source.details.length === 0 && field !== undefined) {
     const violation = fromControllerError(invalidArgument([{ field, description: message }]));
