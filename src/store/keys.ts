@@ -54,7 +54,7 @@ export function logsPrefix(controller: string, taskId: string): string {
 
 /** The last seq of a chunk, from its key. */
 export function logKeySeq(key: string): bigint {
-  return BigInt(key.slice(-numberDigits));
+  return numberIn(key.slice(-numberDigits));
 }
 
 /** Log chunks, up to a seq, of a generation of a task that are no longer wanted. */
@@ -64,7 +64,7 @@ export function trashKey(controller: string, taskId: string, generation: string,
 
 export function parseTrashKey(key: string): { taskId: string; generation: string; upToSeq: bigint } {
   const [, , , taskId = "", generation = "", seq = "0"] = key.split("/");
-  return { taskId, generation, upToSeq: BigInt(seq) };
+  return { taskId, generation, upToSeq: numberIn(seq) };
 }
 
 /** The kinds of index entries that name one task each, by the controller and then what they are for. */
@@ -87,7 +87,7 @@ export function waitingKey(controller: string, queueNumber: bigint, taskId: stri
 
 export function parseWaitingKey(key: string): { queueNumber: bigint; taskId: string } {
   const [, , , queueNumber = "0", taskId = ""] = key.split("/");
-  return { queueNumber: BigInt(queueNumber), taskId };
+  return { queueNumber: numberIn(queueNumber), taskId };
 }
 
 /** An attempt of a run that was offered to a runner. The revision of this entry is the fence. */
@@ -251,7 +251,7 @@ export function parseMention(key: string): TaskMention | undefined {
   if (kind === undefined) return undefined;
   const taskId = kind === "waiting" ? (generation ?? "") : third;
   if (kind !== "log" && kind !== "trash") return { kind, controller: second, taskId };
-  return { kind, controller: second, taskId, generation, seq: BigInt(/^\d+$/.test(seq ?? "") ? (seq ?? 0) : 0) };
+  return { kind, controller: second, taskId, generation, seq: numberIn(seq ?? "") };
 }
 
 /** The prefixes of all index entries of a controller that are none of its tasks' own, or were left by one. */
@@ -259,6 +259,11 @@ export function indexEntryPrefixes(controller: string): string[] {
   const roots = ["waiting", "leases", "released", "intents", "deliveries", "trash", "logs", "requests"];
   const indexes = ["newest", "state", "label", "ended"].map((index) => `index/${index}`);
   return [...roots, "requests-by-time", ...indexes].map((root) => `/${root}/${controller}/`);
+}
+
+/** The number in the part of a key. What is none, in a key that nobody here has built, is 0: it must not keep a store from being opened. */
+function numberIn(text: string): bigint {
+  return /^\d{1,20}$/.test(text) ? BigInt(text) : 0n;
 }
 
 function digits(value: bigint): string {
