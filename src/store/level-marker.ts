@@ -36,7 +36,15 @@ export function parseMarker(text: string): Marker | string {
   if (marker?.format !== storeFormat) {
     return `${markerName} names format ${marker?.format}; this version reads format ${storeFormat}`;
   }
-  return { ...(marker as Marker), revision: marker.revision ?? 0 };
+  const { uuid, createTime, state, revision = 0 } = marker;
+  const wrong = Object.entries({
+    uuid: typeof uuid === "string",
+    createTime: typeof createTime === "string",
+    state: state === "creating" || state === "ready",
+    revision: Number.isSafeInteger(revision) && revision >= 0,
+  }).flatMap(([name, isRight]) => (isRight ? [] : [name]));
+  if (wrong.length > 0) return `${markerName} is damaged: ${wrong.join(" and ")}`;
+  return { ...(marker as Marker), revision };
 }
 
 /** Whole or not at all, and on disk when this resolves. */

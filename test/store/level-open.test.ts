@@ -87,6 +87,14 @@ describe("opening", () => {
       code: "DAMAGED",
       spoil: (path) => writeFile(join(path, "stint-store.json"), "{"),
     },
+    ...[
+      '"createTime": "", "state": "ready", "revision": 0',
+      '"uuid": "x", "createTime": "", "state": "ready", "revision": "5"',
+    ].map((rest) => ({
+      what: `a marker that has no more than ${rest}`,
+      code: "DAMAGED" as const,
+      spoil: (path: string) => writeFile(join(path, "stint-store.json"), `{"format": 1, ${rest}}`),
+    })),
     { what: "an empty marker", code: "DAMAGED", spoil: (path) => truncate(join(path, "stint-store.json")) },
   ];
   test.each(refusals)("refuses $what as $code, and changes nothing", async ({ code, spoil }) => {
