@@ -66,6 +66,22 @@ const detailFiles = ["google/rpc/error_details.proto", "google/rpc/status.proto"
 
 /** Resolves when the port is open. Calls are refused until `availability` enters "serving". */
 export async function serve(options: ServeOptions): Promise<Listener> {
+  const { host, port, tls, availability, limits, clock, log } = options;
+  const requests = createRequestListener(options);
+  const listener = await openListener({ host, port, tls, requests, limits, clock, log });
+  return {
+    host: listener.host,
+    port: listener.port,
+    close(graceMs) {
+      availability.enter("draining");
+      return listener.close(graceMs);
+    },
+    renewTls: (pair) => listener.renewTls(pair),
+  };
+}
+
+/** What takes the requests of the port: the services, and the policy of all calls. */
+export function createRequestListener(options: Omit<ServeOptions, "host" | "port" | "tls">): RequestListener {
   const { availability, registry, descriptors, limits, clock, random, log } = options;
   const policy = { availability, log, streams: createStreamSlots(limits.watchersMax) };
   const service = createTaskControllerService({
@@ -97,25 +113,7 @@ export async function serve(options: ServeOptions): Promise<Listener> {
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
   const methods = createHandlers(routes, limits);
   const corsOrigins = new Set(options.corsOrigins);
-  const requests = new RequestListener({ methods, limits, corsOrigins, clock, log });
-  const listener = await openListener({
-    host: options.host,
-    port: options.port,
-    tls: options.tls,
-    requests,
-    limits,
-    clock,
-    log,
-  });
-  return {
-    host: listener.host,
-    port: listener.port,
-    close(graceMs) {
-      availability.enter("draining");
-      return listener.close(graceMs);
-    },
-    renewTls: (pair) => listener.renewTls(pair),
-  };
+  return new RequestListener({ methods, limits, corsOrigins, clock, log });
 }
 
 /** Reflection over the services of `routes`, and itself. */

@@ -273,6 +273,7 @@ export const longFiles: Readonly<Record<string, string>> = {
 export const testFolders: Readonly<Record<string, string>> = {
   "test/clients/": "what people call with, as they have it: grpcurl, the package, README",
   "test/e2e/": "the built program, in processes of its own",
+  "test/fuzz/": "whatever bytes somebody could send or a disk could have",
   "test/messages/": "the bytes of what proto/ declares",
   "test/scale/": "many tasks at one time",
   "test/simulation/": "worlds in which everything fails that can",
