@@ -32,13 +32,40 @@ export function uint32(value: number): Buffer {
   return bytes;
 }
 
-/** A block of headers, each written out (RFC 7541, section 6.2.2); names and values of at most 126 bytes. */
-export function headerBlock(headers: Readonly<Record<string, string>>): Buffer {
-  const literal = (text: string) => Buffer.concat([Buffer.from([Buffer.byteLength(text)]), Buffer.from(text)]);
-  return Buffer.concat(
-    Object.entries(headers).flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]),
-  );
+/** A block of headers, each written out (RFC 7541, section 6.2.2), in this order and as often as they are there. */
+export function headerBlock(
+  headers: Readonly<Record<string, string>> | readonly (readonly [string, string])[],
+): Buffer {
+  const pairs = Array.isArray(headers) ? (headers as readonly (readonly [string, string])[]) : Object.entries(headers);
+  return Buffer.concat(pairs.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]));
 }
+
+/** A text behind its length, which has seven bits and then as many bytes as it needs (RFC 7541, section 5.1). */
+function literal(text: string): Buffer {
+  const bytes = Buffer.from(text);
+  if (bytes.length < 127) return Buffer.concat([Buffer.of(bytes.length), bytes]);
+  const length = [127];
+  let left = bytes.length - 127;
+  for (; left >= 128; left >>= 7) length.push((left & 127) | 128);
+  return Buffer.concat([Buffer.from(length), Buffer.of(left), bytes]);
+}
+
+/** How an encoder of HPACK writes the name of the header: with the code of Huffman (RFC 7541, appendix B). */
+const grpcStatusName = Buffer.from("889acac8b21234da8f", "hex");
+
+/** The grpc-status in a block of headers whose encoder has no table, as its peer has asked for; undefined where there is none. */
+export function grpcStatusIn(block: Buffer): number | undefined {
+  const at = block.indexOf(grpcStatusName);
+  if (at < 0) return undefined;
+  const length = block.readUInt8(at + grpcStatusName.length);
+  return Number(block.toString("latin1", at + grpcStatusName.length + 1, at + grpcStatusName.length + 1 + length));
+}
+
+/** Settings of a client that has no table for HPACK and takes all that comes at once. */
+export const greedySettings = Buffer.concat([
+  frame(frameType.settings, 0, 0, Buffer.from("000100000000" + "000440000000", "hex")),
+  frame(frameType.windowUpdate, 0, 0, uint32(2 ** 30)),
+]);
 
 /** The beginning of a connection: the preface and empty settings. */
 export const preface = Buffer.concat([
@@ -60,6 +87,7 @@ export function callHeaders(path: string): Buffer {
 
 export interface ReceivedFrame {
   readonly type: number;
+  readonly flags: number;
   readonly streamId: number;
   readonly payload: Buffer;
 }
@@ -94,8 +122,8 @@ export class FrameSocket {
     while (this.#rest.byteLength >= headBytes) {
       const end = headBytes + this.#rest.readUIntBE(0, 3);
       if (this.#rest.byteLength < end) return;
-      const [type, streamId] = [this.#rest.readUInt8(3), this.#rest.readUInt32BE(5)];
-      this.received.push({ type, streamId, payload: this.#rest.subarray(headBytes, end) });
+      const [type, flags, streamId] = [this.#rest.readUInt8(3), this.#rest.readUInt8(4), this.#rest.readUInt32BE(5)];
+      this.received.push({ type, flags, streamId, payload: this.#rest.subarray(headBytes, end) });
       this.#rest = this.#rest.subarray(end);
     }
   }
