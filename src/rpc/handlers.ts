@@ -49,6 +49,7 @@ import {
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
 import { onAbort } from "../async/signals.ts";
+import "../messages/whole-text.ts";
 import type { BatchCall } from "./batches.ts";
 import { abortError, type Implementation, type StreamCall, type UnaryCall } from "./call.ts";
 import type { RequestLimit } from "./errors.ts";

@@ -10,6 +10,7 @@ import { create, fromBinary } from "@bufbuild/protobuf";
 import { type LogEntry, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { LeaseSchema, type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { createEncoder } from "../messages/message-encoder.ts";
+import "../messages/whole-text.ts";
 import * as keys from "./keys.ts";
 import type { Change } from "./store.ts";
 
@@ -22,7 +23,7 @@ export interface StoredTask {
 const inlineMaxBytes = 1024;
 const readOptions = { readUnknownFields: false };
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const noBytes = new Uint8Array(0);
 const encodeStatus = createEncoder(TaskStatusSchema);
 const encodeStored = createEncoder(TaskStatusSchema, TaskRecordSchema);

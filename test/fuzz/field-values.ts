@@ -18,7 +18,7 @@ const pairs = (count: number): Record<string, string> =>
   Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, ""]));
 const protoKey = (): object => Object.defineProperty({}, "__proto__", { value: "x", enumerable: true });
 
-const badIds = ["../x", "%2e%2e", "a/b", "a\0b", "\u202ea", "-a", long(129), "__proto__", "é", "a b", "a\n"];
+const badIds = ["../x", "%2e%2e", "a/b", "a\0b", "\u202ea", "-a", long(129), "__proto__", "é", "a b", "a\n", "\ufeffa"];
 const taskId: FieldValues = {
   good: values("a", "b", "c", "e1", "e2", "constructor", "toString", "a.b:c@d-e_f", long(128)),
   bad: values("", ...badIds),
@@ -60,7 +60,7 @@ const byName: Readonly<Record<string, FieldValues>> = {
   id_prefix: optionalId,
   json_metadata: {
     good: values("", " \r\n\t", "{}", '{"a":1}', '{"__proto__":{"a":1}}', nested(32), `{"a":"${long(2_000)}"}`),
-    bad: values("[]", "null", "1", '"x"', '{"a":', "{", "{'a':1}", nested(33), nested(5_000), "{}{}"),
+    bad: values("[]", "null", "1", '"x"', '{"a":', "{", "{'a':1}", "\ufeff{}", nested(33), nested(5_000), "{}{}"),
   },
   metadata: {
     good: [

@@ -5,18 +5,20 @@
  * beginning: FUZZ_SEED=... FUZZ_MESSAGES=... npx vitest run test/fuzz/messages.test.ts
  */
 import { gzipSync } from "node:zlib";
-import { createRegistry, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { createRegistry, fromBinary, hasOption, type Message, toBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { field as fieldRules } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { expect, test } from "vitest";
 import { type BadRequest, BadRequestSchema } from "#gen/google/rpc/error_details_pb.js";
 import { BatchLaunchTasksResponseSchema } from "#gen/stint/v1/controller_pb.js";
 import { envelope } from "../support/raw-http.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
+import { valuesOf } from "./field-values.ts";
 import { readFuzzDose } from "./fuzz-dose.ts";
 import { judgeFields } from "./judge.ts";
 import { type ByteMutation, byteMutations, mutateBytes } from "./mutate-bytes.ts";
 import type { Answer } from "./read-answer.ts";
-import { brokenOfBatches, makeRequest } from "./requests.ts";
+import { brokenOfBatches, fuzzedMethods, makeRequest } from "./requests.ts";
 import { type FuzzInput, isPatient, runWorlds } from "./run-worlds.ts";
 
 const dose = readFuzzDose("FUZZ_MESSAGES", 500);
@@ -124,4 +126,17 @@ test(`${dose.count} messages: each is answered, or refused for all that is wrong
     make: makeInput,
     judgeFields: judgeMessages,
   });
+});
+
+test("every field of a request that a rule of the proto is about has values that break it", () => {
+  const inputs = fuzzedMethods.flatMap(({ input }) => [
+    input,
+    ...input.oneofs.flatMap(({ fields }) => fields.flatMap(({ message }) => message ?? [])),
+  ]);
+  const ruled = inputs.flatMap((desc) =>
+    desc.fields.filter((field) => hasOption(field, fieldRules)).map((field) => ({ desc, field })),
+  );
+  expect(ruled.length).toBeGreaterThan(40);
+  const unbroken = ruled.filter(({ desc, field }) => (valuesOf(desc.name, field)?.bad?.length ?? 0) === 0);
+  expect(unbroken.map(({ desc, field }) => `${desc.name}.${field.name}`)).toEqual([]);
 });

@@ -159,7 +159,7 @@ function beHonest(client: Client<typeof TaskControllerService>) {
     isOver = true;
     return over;
   };
-  return { seen, stop };
+  return { seen, stop, [Symbol.asyncDispose]: stop };
 }
 
 async function openFiles({ pid }: ServedProgram): Promise<number> {
@@ -178,12 +178,19 @@ test(`${dose.count} requests and frames that nobody should send: the same proces
   // The delivery of the end is a commit, too.
   await sleep(500);
   const revision = await storeNow();
-  const honest = beHonest(client);
+  await using honest = beHonest(client);
   const fuzz = new WireFuzz(server.port);
+  let exit: unknown;
+  void server.exited.then((how) => (exit = how));
   let seed = dose.seed;
   const fuzzUpTo = (count: number): Promise<unknown> => {
     const lane = async (): Promise<void> => {
-      while (fuzz.count < count) await fuzz.connection(seed++);
+      while (fuzz.count < count) {
+        const own = seed;
+        seed += 1;
+        await fuzz.connection(own);
+        if (exit !== undefined) throw new Error(`the server has ended at FUZZ_SEED=${own}: ${JSON.stringify(exit)}`);
+      }
     };
     return Promise.all(Array.from({ length: count === 1 ? 1 : connectionsAtOnce }, lane));
   };
@@ -204,7 +211,7 @@ test(`${dose.count} requests and frames that nobody should send: the same proces
   }
   expect(honest.seen.failures).toEqual([]);
   expect(await storeNow()).toBe(revision);
-  expect(await Promise.race([server.exited, sleep(0)])).toBeUndefined();
+  expect(exit).toBeUndefined();
   const complaints = server.log.filter(
     ({ level, msg }) => level === "error" || level === "fatal" || msg === "a request could not be answered",
   );

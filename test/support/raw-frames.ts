@@ -63,7 +63,7 @@ export function grpcStatusIn(block: Buffer): number | undefined {
 
 /** Settings of a client that has no table for HPACK and takes all that comes at once. */
 export const greedySettings = Buffer.concat([
-  frame(frameType.settings, 0, 0, Buffer.from("000100000000" + "000440000000", "hex")),
+  frame(frameType.settings, 0, 0, Buffer.from("000100000000000440000000", "hex")),
   frame(frameType.windowUpdate, 0, 0, uint32(2 ** 30)),
 ]);
 
