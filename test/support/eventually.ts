@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Resolves when `check` no longer throws; throws what it threw last when that takes longer than `maxMs`. */
-export async function eventually(check: () => void | Promise<void>, maxMs = 5_000): Promise<void> {
+/** Resolves when `check` no longer throws, to what it returns; throws what it threw last when that takes longer than `maxMs`. */
+export async function eventually<T>(check: () => T | Promise<T>, maxMs = 5_000): Promise<T> {
   const deadline = performance.now() + maxMs;
   for (;;) {
     try {

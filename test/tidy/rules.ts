@@ -274,6 +274,7 @@ export const testFolders: Readonly<Record<string, string>> = {
   "test/clients/": "what people call with, as they have it: grpcurl, the package, README",
   "test/e2e/": "the built program, in processes of its own",
   "test/fuzz/": "whatever bytes somebody could send or a disk could have",
+  "test/endurance/": "the built program for long, or with more to do than it can",
   "test/messages/": "the bytes of what proto/ declares",
   "test/scale/": "many tasks at one time",
   "test/simulation/": "worlds in which everything fails that can",

@@ -1,4 +1,4 @@
-/** Stands between a runner and the server, and can hold back what one of them says. */
+/** Stands between a runner, or a client, and the server: can hold back what one of them says, and cut them off. */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
@@ -11,6 +11,8 @@ export interface Relay extends AsyncDisposable {
   hold(side: Side): void;
   /** What was held back arrives, late. */
   release(): void;
+  /** Every connection that there is now breaks; resolves to how many. */
+  cut(): number;
   /** Resolves when the runner gives up a connection that it has now. */
   givenUp(): Promise<void>;
 }
@@ -43,6 +45,11 @@ export async function openRelay(port: number): Promise<Relay> {
     release() {
       for (const side of held) for (const socket of sockets[side]) socket.resume();
       held.clear();
+    },
+    cut() {
+      const count = sockets.runner.size;
+      for (const socket of [...sockets.runner, ...sockets.server]) socket.resetAndDestroy();
+      return count;
     },
     async givenUp() {
       await Promise.race([...sockets.runner].map((socket) => once(socket, "close")));
