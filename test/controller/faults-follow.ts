@@ -1,5 +1,5 @@
 /** Clients that watch, over every failure. */
-import type { LogEntry } from "#gen/core/v1/core_pb.js";
+import type { LogEntry, TaskState } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../../src/clock.ts";
 import type { TaskChange } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
@@ -88,6 +88,53 @@ export class StoreFollow {
         }
       } catch (error) {
         if (!(error instanceof StoreError) || error.code !== "UNAVAILABLE") throw error;
+      }
+      if (!signal.aborted) await sleep(world.clock, 200);
+    }
+  }
+}
+
+/** A client that watches all tasks of the controller, and goes on where it was when it is cut off. */
+export class ListFollow {
+  /** The newest state of each task. */
+  readonly states = new Map<string, TaskState>();
+  readonly over: Promise<void>;
+  #position = 0n;
+  readonly #world: World;
+  readonly #leaving = new AbortController();
+
+  constructor(world: World) {
+    this.#world = world;
+    this.over = this.#follow();
+  }
+
+  /** Ends when it has been told of everything up to this revision. */
+  async leaveAfter(revision: bigint): Promise<void> {
+    while (this.#position < revision) await sleep(this.#world.clock, 100);
+    this.#leaving.abort();
+    await this.over;
+  }
+
+  async #follow(): Promise<void> {
+    const world = this.#world;
+    const { signal } = this.#leaving;
+    while (!signal.aborted) {
+      const { died } = world;
+      try {
+        const watch = world.controller.watchTasks({ sinceRevision: this.#position, signal });
+        const changes = watch[Symbol.asyncIterator]();
+        for (let next = await Promise.race([changes.next(), died]); next && !next.done; ) {
+          const { taskId, revision, status, bookmark } = next.value;
+          if (revision < this.#position) world.broken.push(`the list went from ${this.#position} back to ${revision}`);
+          this.#position = revision;
+          if (!bookmark && status !== undefined) {
+            this.states.set(taskId, status.state);
+            world.seen(taskId, status, revision);
+          }
+          next = await Promise.race([changes.next(), died]);
+        }
+      } catch (error) {
+        if (!(error instanceof ControllerError) || error.code !== "UNAVAILABLE") throw error;
       }
       if (!signal.aborted) await sleep(world.clock, 200);
     }

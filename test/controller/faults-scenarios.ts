@@ -249,4 +249,37 @@ export const scenarios: readonly Scenario[] = [
       await expectState(world, "a", "Completed");
     },
   },
+  {
+    name: "many are launched at one time, and their logs are read",
+    options: { concurrency: 3 },
+    async run(world) {
+      const taskIds = ["a", "b", "c", "d"];
+      await world.launchMany(taskIds, { steps: 2 });
+      for (const taskId of taskIds) await expectState(world, taskId, "Completed");
+      for (const taskId of taskIds) {
+        const { entries } = await world.call((controller) => controller.taskLogs(taskId));
+        const seqs = entries.map(({ seq }) => Number(seq));
+        expect(seqs, taskId).toEqual(seqs.map((_, i) => i + 1));
+        expect(seqs.length, taskId).toBeGreaterThanOrEqual(2);
+      }
+    },
+  },
+  {
+    name: "somebody waits for a task, and somebody watches all",
+    async run(world) {
+      const list = world.followList();
+      await world.launch("a", { steps: 2 });
+      const { done } = await world.call((controller) => controller.waitTask("a"));
+      expect(done).toBe(true);
+      await world.launch("b", { gate: true });
+      await world.untilRunning("b");
+      await world.cancel("b");
+      await expectState(world, "b", "Canceled");
+      await list.leaveAfter(await world.lastRevision("b"));
+      expect([...list.states].map(([taskId, state]) => `${taskId} ${stateName(state)}`).sort()).toEqual([
+        "a Completed",
+        "b Canceled",
+      ]);
+    },
+  },
 ];

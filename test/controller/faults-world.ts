@@ -20,11 +20,12 @@ import type { Store } from "../../src/store/store.ts";
 import { isActive, isEnded, stateName } from "../../src/task/state.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
 import { type Fault, FaultPlan, FaultStore } from "../support/fault-store.ts";
-import { Follow, StoreFollow } from "./faults-follow.ts";
+import { Follow, ListFollow, StoreFollow } from "./faults-follow.ts";
 import { controllerName, Incarnation } from "./faults-process.ts";
 
 const stepMs = 50;
 const healAfterMs = 3_000;
+const recoveryMaxMs = 5_000;
 const stuckAfterMs = 10 * 60_000;
 
 /** What the scripted runner is to do, as the task's metadata. */
@@ -66,6 +67,8 @@ export class World {
   readonly follows: Follow[] = [];
   readonly storeFollows: StoreFollow[] = [];
   readonly gates = new Set<string>();
+  /** How long it took until it answered after the store was healed. */
+  readonly recoveriesMs: number[] = [];
   runs = 0;
   inner!: Store;
   controller!: Controller;
@@ -162,7 +165,21 @@ export class World {
   #healInTime(): void {
     if (!this.plan.isFailing) this.#failingSinceMs = undefined;
     else if (this.#failingSinceMs === undefined) this.#failingSinceMs = this.clock.mono();
-    else if (this.clock.mono() - this.#failingSinceMs >= healAfterMs) this.plan.heal();
+    else if (this.clock.mono() - this.#failingSinceMs >= healAfterMs) {
+      this.plan.heal();
+      this.#pending.push(this.#recover());
+    }
+  }
+
+  /** What failed is mended: in time the controller answers again, and nobody does anything for that. */
+  async #recover(): Promise<void> {
+    const sinceMs = this.clock.mono();
+    // Where it failed in being opened, that goes on first.
+    await this.#opening;
+    await this.call((controller) => controller.countTasks());
+    const tookMs = this.clock.mono() - sinceMs;
+    this.recoveriesMs.push(tookMs);
+    if (tookMs > recoveryMaxMs) this.broken.push(`it answered again ${tookMs} ms after the store worked`);
   }
 
   /** A client's call: repeated while the answer is UNAVAILABLE. */
@@ -188,6 +205,29 @@ export class World {
     this.acknowledged.launches.push({ taskId, runId: launched.runId, at: this.inner.revision() });
     this.seen(taskId, launched.status, launched.revision);
     return launched;
+  }
+
+  /** The same, of several in one call; those that it did not launch are launched by another. */
+  async launchMany(taskIds: readonly string[], work: Work): Promise<void> {
+    const metadata = { ...work } as Record<string, never>;
+    let due = taskIds.map((taskId) => ({ taskId, metadata, requestId: `request-${(this.#ids += 1)}` }));
+    while (due.length > 0) {
+      const launches = due;
+      const results = await this.call((controller) => controller.launchTasks(launches));
+      const at = this.inner.revision();
+      due = [];
+      for (const [i, launch] of launches.entries()) {
+        const result = results[i];
+        if (result?.status === "fulfilled") {
+          this.acknowledged.launches.push({ taskId: launch.taskId, runId: result.value.runId, at });
+        } else {
+          const { reason } = result as PromiseRejectedResult;
+          if (!(reason instanceof ControllerError) || reason.code !== "UNAVAILABLE") throw reason;
+          due.push(launch);
+        }
+      }
+      if (due.length > 0) await sleep(this.clock, 500);
+    }
   }
 
   async cancel(taskId: string): Promise<void> {
@@ -249,6 +289,16 @@ export class World {
     const follow = new StoreFollow(this);
     this.storeFollows.push(follow);
     return follow;
+  }
+
+  /** Watches all tasks, over every failure, until it is left. */
+  followList(): ListFollow {
+    return new ListFollow(this);
+  }
+
+  /** Of the task's last change that is durable. */
+  async lastRevision(taskId: string): Promise<bigint> {
+    return (await this.stored(taskId))?.revision ?? 0n;
   }
 
   /** The handle on the store of the process that is alive. */

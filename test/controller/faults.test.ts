@@ -1,7 +1,7 @@
 /**
  * The store fails at its n-th operation, for every n, in each of the scenarios, in each of the ways that
  * test/support/fault-store.ts knows, once and for good: nothing that was acknowledged is lost, nothing that is written is
- * wrong, and everything goes on once the store works again.
+ * wrong, and everything goes on once the store works again, within five seconds.
  *
  * The operations are those of the seam (get, scan, commit, next of a watch), of opening the controller on; those of
  * reopening fail after them. (What a store does when it is itself opened is its own: test/store.)
@@ -9,7 +9,7 @@
  * FAULTS: in how many of the ways each operation fails. By default one, each n in another, which looks at every
  * operation; "all" is the whole promise, every n in every way. FAULT_SCENARIO: only the scenarios with this in their names.
  */
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { sleep } from "../../src/clock.ts";
 import type { Fault, FaultOperation } from "../support/fault-store.ts";
 import { complaintsOf } from "./faults-check.ts";
@@ -73,6 +73,17 @@ function waysAt(at: number): Way[] {
 /** What was injected, by operation and kind, in all scenarios. */
 const injected = new Map<FaultOperation, Map<string, number>>();
 
+/** How often a scenario was played with a fault, and what it took until the controller answered again. */
+const played = { runs: 0, recoveries: 0, longestMs: 0 };
+afterAll(() => {
+  const { runs, recoveries, longestMs } = played;
+  const healed = `${recoveries} recoveries in ${longestMs} ms of the clock at most`;
+  const kinds = [...injected].map(
+    ([operation, each]) => `${operation} ${[...each.values()].reduce((sum, n) => sum + n, 0)}`,
+  );
+  process.stderr.write(`faults of the store: ${runs} runs, FAULTS=${dose}: ${kinds.join(", ")}; ${healed}\n`);
+});
+
 interface Played {
   readonly world: World;
   /** Up to the scenario's end. */
@@ -110,6 +121,9 @@ async function failuresAt(scenario: Scenario, at: number): Promise<string[]> {
   for (const way of waysAt(at)) {
     try {
       const { world } = await play(scenario, way.faults(at));
+      played.runs += 1;
+      played.recoveries += world.recoveriesMs.length;
+      played.longestMs = Math.max(played.longestMs, ...world.recoveriesMs);
       if (world.plan.injected.length === 0) failures.push(`operation ${at} did not fail: ${way.name}`);
       for (const { operation, kind } of world.plan.injected) {
         const kinds = injected.get(operation) ?? new Map<string, number>();
@@ -145,6 +159,7 @@ describe("failing the n-th store operation, once and for good, breaks no promise
       watch: waysEach < ways.length ? [] : all,
       reopen: ["refused", "applied", "hang", "crash after"],
     };
+    expect(played.recoveries).toBeGreaterThan(played.runs / 10);
     for (const [operation, kinds] of Object.entries(due) as Array<[FaultOperation, string[]]>) {
       expect(injected.get(operation)?.size ?? 0, operation).toBeGreaterThan(0);
       for (const kind of kinds) {
