@@ -3,14 +3,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createClient, type Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { describe, expect, test } from "vitest";
+import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "#gen/grpc/health/v1/health_pb.js";
 import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import { type CallError, callError } from "../support/call-error.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
 import { type ServedProgram, serveProgram } from "../support/served-program.ts";
 
 /** How often it is stopped in the middle of launches. */
-const stops = Number(process.env["STOP_ROUNDS"] ?? 2);
+const stops = Number(process.env["STOP_ROUNDS"] ?? 4);
+/** What the second signals go by; printed. */
+const seed = Number(process.env["STOP_SEED"] ?? Math.floor(Math.random() * 2 ** 32));
+/** At most as late does a second signal come: while it stops, or right after that. */
+const secondMaxMs = 300;
+const watchesEach = 4;
 
 const task = { controller: "steps", taskId: "long" };
 const payload = { case: "jsonMetadata" as const, value: JSON.stringify({ limit: 1_000_000, intervalMs: 20 }) };
@@ -34,8 +41,8 @@ interface Watched {
 }
 
 /** Watches the task; resolves when the first message is there. */
-async function watch(transport: Transport): Promise<Watched> {
-  const messages = createClient(TaskControllerService, transport).watchTask(task)[Symbol.asyncIterator]();
+async function watch(transport: Transport, watchedTask = task): Promise<Watched> {
+  const messages = createClient(TaskControllerService, transport).watchTask(watchedTask)[Symbol.asyncIterator]();
   const first = await messages.next();
   const watched = { revision: first.done === true ? 0n : first.value.revision };
   async function rest() {
@@ -82,58 +89,116 @@ describe("SIGTERM", () => {
     expect(served.log.slice(-2).map(({ msg }) => msg)).toEqual(["the server is stopping", "the server has stopped"]);
   });
 
-  test.each([
-    ["once, and it exits with 0 when all is closed", ["SIGTERM"], [0]],
-    // Two of one kind that are under way are one, so they are of two kinds; which of them comes second is the system's choice.
-    ["twice, and it exits at once", ["SIGTERM", "SIGINT"], [143, 130]],
-  ] as const)(
-    `%s: no launch that was answered is lost, in ${stops} rounds`,
-    { timeout: 60_000 + stops * 30_000 },
-    async (_, signals, codes) => {
-      await using scratch = await makeScratchDirectory();
-      const answered: string[] = [];
-      for (let round = 0; round < stops; round += 1) {
-        await using served = await serveProgram(scratch.path);
-        const before = answered.length;
-        const launching = Promise.all(
-          [0, 1, 2, 3].map((lane) => launchUntilRefused(served, `r${round}-${lane}`, answered)),
-        );
-        let isOver = false;
-        void launching.then(() => (isOver = true));
-        while (answered.length < before + 20 && !isOver) await sleep(5);
-        for (const signal of signals) served.kill(signal);
-        await launching;
-        const { code } = await served.exited;
-        expect(codes).toContain(code);
-      }
+  test(`under load, in ${stops} rounds, and a second signal in every other: nothing that was answered is lost`, {
+    timeout: 60_000 + stops * 30_000,
+  }, async () => {
+    const random = new SeededRandom(seed);
+    await using scratch = await makeScratchDirectory();
+    const answered: Answered = { launches: [], cancels: [] };
+    const seen = { ended: 0, cutShort: 0, told: 0, longestMs: 0 };
+    for (let round = 0; round < stops; round += 1) {
       await using served = await serveProgram(scratch.path);
-      const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl: served.baseUrl }));
-      const there = new Set<string>();
-      let pageToken = "";
-      do {
-        const page = await client.listTasks({ controller: "steps", pageSize: 1_000, pageToken });
-        for (const { taskId } of page.tasks) there.add(taskId);
-        pageToken = page.nextPageToken;
-      } while (pageToken !== "");
-      expect(answered.length).toBeGreaterThanOrEqual(20 * stops);
-      expect(answered.filter((taskId) => !there.has(taskId))).toEqual([]);
-    },
-  );
+      const second = round % 2 === 0 ? undefined : random.int(0, secondMaxMs);
+      const { code, told, tookMs } = await stopUnderLoad(served, { round, second, answered });
+      if (code === 0) {
+        seen.ended += 1;
+        seen.told += told;
+        seen.longestMs = Math.max(seen.longestMs, tookMs);
+        expect(told, `watches that were told where to go on, in round ${round}`).toBe(watchesEach);
+        expect(tookMs).toBeLessThan(10_000);
+      } else {
+        seen.cutShort += 1;
+        // Which of two that are under way comes second is the system's choice.
+        expect([143, 130], `round ${round} with a second signal after ${second} ms`).toContain(code);
+        expect(second).toBeDefined();
+      }
+    }
+    await using served = await serveProgram(scratch.path);
+    const there = await tasksOf(served);
+    expect(answered.launches.filter((taskId) => !there.has(taskId))).toEqual([]);
+    expect(answered.cancels.filter((taskId) => there.get(taskId)?.cancel === undefined)).toEqual([]);
+    process.stderr.write(
+      `stops under load: ${stops} rounds, STOP_SEED=${seed}: ${seen.ended} exits with 0 in ${Math.round(seen.longestMs)} ms at most, ${seen.cutShort} by a second signal; ` +
+        `${seen.told} watches told; ${answered.launches.length} launches and ${answered.cancels.length} cancels answered, 0 lost\n`,
+    );
+    expect(answered.launches.length).toBeGreaterThanOrEqual(20 * stops);
+    expect(answered.cancels.length).toBeGreaterThanOrEqual(stops);
+    expect(seen.ended).toBeGreaterThanOrEqual(Math.ceil(stops / 2));
+    if (stops >= 10) expect(seen.cutShort).toBeGreaterThan(0);
+  });
 });
 
-/** Launches one task after the other until the server takes no more; adds those that were answered. */
-async function launchUntilRefused({ baseUrl }: ServedProgram, name: string, answered: string[]): Promise<void> {
+/** What clients were told is done. */
+interface Answered {
+  readonly launches: string[];
+  readonly cancels: string[];
+}
+
+/** Signals while four clients launch and cancel, and others watch. */
+async function stopUnderLoad(
+  served: ServedProgram,
+  { round, second, answered }: { round: number; second: number | undefined; answered: Answered },
+): Promise<{ code: number | null; told: number; tookMs: number }> {
+  const before = answered.launches.length;
+  let lanes = 4;
+  const launching = Promise.all(
+    [0, 1, 2, 3].map((lane) => launchUntilRefused(served, `r${round}-${lane}`, answered).finally(() => (lanes -= 1))),
+  );
+  while (answered.launches.length === before && lanes > 0) await sleep(5);
+  const [taskId = ""] = answered.launches.slice(before);
+  const transport = createGrpcTransport({ baseUrl: served.baseUrl });
+  const watches = await Promise.all(
+    Array.from({ length: watchesEach }, () => watch(transport, { controller: "steps", taskId })),
+  );
+  while (answered.launches.length < before + 20 && lanes > 0) await sleep(5);
+  const fromMs = performance.now();
+  served.kill("SIGTERM");
+  if (second !== undefined) {
+    await sleep(second);
+    // Two of one kind that are under way are one.
+    served.kill("SIGINT");
+  }
+  const { code } = await served.exited;
+  const tookMs = performance.now() - fromMs;
+  await launching;
+  let told = 0;
+  for (const watched of watches) {
+    const { code: status, reason, metadata } = await watched.ended;
+    const isRight = status === "Unavailable" && reason === "DRAINING";
+    if (isRight && metadata?.["since_revision"] === String(watched.revision)) told += 1;
+  }
+  return { code, told, tookMs };
+}
+
+async function tasksOf({ baseUrl }: ServedProgram): Promise<Map<string, TaskStatus | undefined>> {
+  const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl }));
+  const there = new Map<string, TaskStatus | undefined>();
+  let pageToken = "";
+  do {
+    const page = await client.listTasks({ controller: "steps", pageSize: 1_000, pageToken });
+    for (const { taskId, status } of page.tasks) there.set(taskId, status);
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  return there;
+}
+
+/** Launches one task after the other until the server takes no more, and cancels some; adds what was answered. */
+async function launchUntilRefused({ baseUrl }: ServedProgram, name: string, answered: Answered): Promise<void> {
   const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl }));
   for (let i = 0; ; i += 1) {
     const taskId = `${name}-${i}`;
+    const which = { controller: "steps", taskId };
     try {
       // Slow ones, so that hundreds of them leave the machine to the launches.
-      await client.launchTask({ controller: "steps", taskId, payload: slowly });
+      await client.launchTask({ ...which, payload: slowly });
+      answered.launches.push(taskId);
+      if (i % 3 !== 2) continue;
+      await client.cancelTask(which);
+      answered.cancels.push(taskId);
     } catch {
-      // Refused, or cut off on the way: each is a launch that was not answered.
+      // Refused, or cut off on the way: each is a call that was not answered.
       return;
     }
-    answered.push(taskId);
   }
 }
 
