@@ -47,8 +47,7 @@ export async function runWorlds(options: WorldsOptions): Promise<void> {
   const methods = new Tally();
   const changes = new Tally();
   const seen = new Tally<"answered" | "refused" | "left" | "named">();
-  // Each refusal is an error, and nobody reads where it was made.
-  Error.stackTraceLimit = 0;
+  using _ = withoutStacks();
   const prototype = Object.getOwnPropertyNames(Object.prototype).join();
   for (let count = 0, world = 0; count < dose.count; world += 1) {
     const seed = dose.seed + world;
@@ -85,6 +84,17 @@ export async function runWorlds(options: WorldsOptions): Promise<void> {
   }
   for (const { name } of fuzzedMethods) expect(methods.of(name), name).toBeGreaterThan(dose.count / 500 - 5);
   for (const kind of options.changes) expect(changes.of(kind), kind).toBeGreaterThan(dose.count / 1_000 - 3);
+}
+
+/** Each refusal is an error, and nobody reads where it was made. */
+function withoutStacks(): Disposable {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  return {
+    [Symbol.dispose]: () => {
+      Error.stackTraceLimit = stackTraceLimit;
+    },
+  };
 }
 
 function describeFailure(error: unknown, { asked, change }: FuzzInput, command: string): Error {
