@@ -128,6 +128,7 @@ function runnerOf(told: Told): TaskRunner {
         await Promise.all([task.setProgress({ current: step }), task.addLogEntry("info", `step ${step}`)]);
         told.entries.set(task.taskId, step);
       }
+      signal.throwIfAborted();
       if (steps === 0) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     },
   };
@@ -181,6 +182,9 @@ async function live(path: string, level: FailingLevel): Promise<Told> {
   };
   try {
     await launch("a", 3);
+    await launch("gone", 0);
+    await again(() => now.controller.cancelTask("gone"));
+    await untilEnded(now.controller, "gone");
     await launch("held", 0);
     told.ended.set("a", await untilEnded(now.controller, "a"));
     await again(() => now.controller.cancelTask("held"));
@@ -191,8 +195,8 @@ async function live(path: string, level: FailingLevel): Promise<Told> {
     now = await start(path, level, told);
     await again(() => now.controller.queryTasks({ pageSize: 10 }));
     await again(() => now.controller.taskLogs("b"));
-    await again(() => now.controller.deleteTask("a").catch(ignoreAbsent));
-    told.deleted.add("a");
+    await again(() => now.controller.deleteTask("gone").catch(ignoreAbsent));
+    told.deleted.add("gone");
     await launch("c", 2);
     told.ended.set("c", await untilEnded(now.controller, "c"));
   } finally {
