@@ -1,5 +1,5 @@
 import type { TaskState } from "#gen/core/v1/core_pb.js";
-import { countKey, statePrefix } from "../store/keys.ts";
+import { countKey, countPrefix, parseCountKey, statePrefix } from "../store/keys.ts";
 import { StoreError } from "../store/store.ts";
 import { allStates } from "../task/state.ts";
 import { once } from "./commit.ts";
@@ -7,6 +7,7 @@ import type { Core } from "./core.ts";
 import type { Parts } from "./parts.ts";
 
 const pageSize = 1_000;
+const keyedTries = 3;
 
 /** See Controller.countTasks. */
 export async function countTasks(parts: Parts): Promise<Map<TaskState, bigint>> {
@@ -14,22 +15,42 @@ export async function countTasks(parts: Parts): Promise<Map<TaskState, bigint>> 
 }
 
 /**
- * The same, with what the store throws. Each counter is asked for by its key: those of a controller at work are in the store's cache, and
- * a scan would go over all the versions of them that LevelDB has not yet done away with, one for each second of work.
+ * The same, with what the store throws; all of one revision. Each counter is asked for by its key: those of a controller at work are in the
+ * store's cache, and a scan would go over all the versions of them that LevelDB has not yet done away with, one for each second of work.
  */
 export async function readCounts(core: Core): Promise<Map<TaskState, bigint>> {
-  const found = await Promise.all(allStates.map(async (state) => [state, await readCount(core, state)] as const));
-  return new Map(found.filter(([, count]) => count > 0n));
+  for (let tries = 0; tries < keyedTries; tries += 1) {
+    const revision = core.store.revision();
+    const counts = await Promise.all(allStates.map(async (state) => [state, await readCount(core, state)] as const));
+    // Where one was not in memory, others may be of later. Now all are, and the next time takes no wait.
+    if (core.store.revision() === revision) return new Map(counts.filter(([, count]) => count > 0n));
+  }
+  return scanCounts(core);
+}
+
+/** The same as a snapshot, however busy the store is. */
+async function scanCounts(core: Core): Promise<Map<TaskState, bigint>> {
+  const counts = new Map<TaskState, bigint>();
+  for (const entry of await core.store.scan({ prefix: countPrefix(core.name), limit: 16 })) {
+    const state = parseCountKey(entry.key);
+    const count = entry.corrupt ? await countIndex(core, state) : countIn(entry.value);
+    if (count > 0n) counts.set(state, count);
+  }
+  return counts;
 }
 
 async function readCount(core: Core, state: TaskState): Promise<bigint> {
   try {
     const counter = await core.store.get(countKey(core.name, state));
-    return counter === undefined ? 0n : new DataView(counter.value.buffer, counter.value.byteOffset).getBigInt64(0);
+    return counter === undefined ? 0n : countIn(counter.value);
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
     return countIndex(core, state);
   }
+}
+
+function countIn(value: Uint8Array): bigint {
+  return new DataView(value.buffer, value.byteOffset).getBigInt64(0);
 }
 
 /** Where a counter is damaged the tasks are counted: slow, and right. */
