@@ -77,7 +77,7 @@ const loads: readonly Load[] = [
   {
     name: "storm of many",
     remark: "the same by 1,000 tasks of the module, ten times each",
-    target: true,
+    target: false,
     begin: (on) => launch(on, { tasks: 1_000, metadata: { perSecond: 10 } }),
   },
 ];

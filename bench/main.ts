@@ -1,9 +1,12 @@
 /** `npm run bench -- NAME` runs the run() of bench/NAME.ts and prints its rows, which it also sends to the process that has forked it, if one has. */
+import { readdir } from "node:fs/promises";
 import { printRows, type Row } from "./support/rows.ts";
 
+const files = await readdir(new URL(".", import.meta.url));
+const names = files.filter((file) => file.endsWith(".ts") && file !== "main.ts").map((file) => file.slice(0, -3));
 const name = process.argv[2] ?? "";
-if (!/^[a-z][a-z-]*$/.test(name) || name === "main") {
-  console.error("usage: npm run bench -- NAME    with NAME as in bench/NAME.ts, for example ceiling, or all");
+if (!names.includes(name)) {
+  console.error(`usage: npm run bench -- NAME    with NAME one of ${names.join(", ")}`);
   process.exit(2);
 }
 // An exit takes along the processes that the benchmark has started; the end by a signal, or of who has forked this one, would leave them.

@@ -66,7 +66,11 @@ async function toEnd({ address, controller, tasks, inFlight, batch }) {
   const since = performance.now();
   let left = tasks;
   const launchAll = async () => {
-    while ((left -= batch) >= 0) await launchBatch(client, controller, batch);
+    while (left > 0) {
+      const count = Math.min(batch, left);
+      left -= count;
+      await launchBatch(client, controller, count);
+    }
   };
   await Promise.all(Array.from({ length: inFlight }, launchAll));
   while ((await completed(client, controller)) < before + tasks)

@@ -1,6 +1,6 @@
 /**
  * Has protobuf-es leave texts as they are: by itself it takes a byte order mark away with which a text begins, so that an id was
- * read as another, and metadata was not kept byte for byte. Imported by whatever decodes requests or what is stored; it holds for the whole process.
+ * read as another, and metadata was not kept byte for byte. Imported by whatever decodes calls or what is stored; it holds for the whole process.
  */
 import { configureTextEncoding } from "@bufbuild/protobuf/wire";
 

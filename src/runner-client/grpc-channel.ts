@@ -1,6 +1,7 @@
 /** How a server is reached over grpc-js, by runners as by the command line. */
 import { createSecureContext } from "node:tls";
 import { type ChannelCredentials, type ChannelOptions, credentials } from "@grpc/grpc-js";
+import "../messages/whole-text.ts";
 
 /** What a channel is made of. */
 export interface ChannelParts {

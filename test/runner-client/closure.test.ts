@@ -19,7 +19,17 @@ describe.each(["run-remote", "session-worker", "testing"])("src/runner-client/%s
   test("needs nothing of the server, and no store", () => {
     const folders = new Set(closure.map((path) => /^(src\/[^/]+|gen|[^/]+)/.exec(path)?.[0]));
     const allowed = ["gen", "node:os", "node:tls", "node:worker_threads", "node:crypto", "@bufbuild", "@grpc"];
-    const ours = ["async", "controller", "runner-client", "task", "clock.ts", "json-text.ts", "log.ts", "random.ts"];
+    const ours = [
+      "async",
+      "controller",
+      "messages",
+      "runner-client",
+      "task",
+      "clock.ts",
+      "json-text.ts",
+      "log.ts",
+      "random.ts",
+    ];
     expect([...folders].filter((each) => ![...allowed, ...ours.map((of) => `src/${of}`)].includes(each ?? ""))).toEqual(
       [],
     );
@@ -28,4 +38,8 @@ describe.each(["run-remote", "session-worker", "testing"])("src/runner-client/%s
   test("is more than one file", () => {
     expect(closure.length).toBeGreaterThan(8);
   });
+});
+
+test.each(["src/runner-client/session-worker.ts", "src/cli/client.ts"])("%s reads texts as they were sent", (entry) => {
+  expect(closureOf(entry)).toContain("src/messages/whole-text.ts");
 });

@@ -17,6 +17,11 @@ const copied = ["gen", "package.json", "src", "test", "tsconfig.json", "vitest.c
 
 const wanted = process.argv.slice(2);
 const names = (await readdir(planted)).filter((name) => name.endsWith(".patch")).map((name) => name.slice(0, -6));
+const unknown = wanted.filter((name) => !names.includes(name));
+if (unknown.length > 0) {
+  console.error(`there is no planted bug ${unknown.join(", ")}; there are ${names.join(", ")}`);
+  process.exit(2);
+}
 const missed = [];
 const caughtIn = [];
 for (const name of names.filter((each) => wanted.length === 0 || wanted.includes(each))) {
