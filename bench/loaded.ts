@@ -14,7 +14,8 @@
  *
  * LOADED_RATE, LOADED_SECONDS and LOADED_ROUNDS change the dose.
  */
-import { type AskedProcess, makeDirectory, type StintProcess, startProcess, startStint } from "./support/processes.ts";
+import { makeDirectory } from "./support/directory.ts";
+import { type AskedProcess, type StintProcess, startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates, shareOf } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 

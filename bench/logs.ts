@@ -9,10 +9,8 @@
  *
  * LOGS_ENTRIES (a round) and LOGS_ROUNDS change the dose.
  */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { ActiveTask, Controller } from "../src/index.ts";
+import { makeDirectory } from "./support/directory.ts";
 import { openController, openStore } from "./support/product.ts";
 import { dose, inFigures, inTurn, median, printRates } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
@@ -37,8 +35,8 @@ interface Handed {
 export async function run(): Promise<Row[]> {
   const entries = dose("LOGS_ENTRIES", 200);
   const rounds = dose("LOGS_ROUNDS", 7);
-  const directory = await mkdtemp(join(tmpdir(), "stint-bench-"));
-  const store = await openStore(`level:${directory}`);
+  await using directory = await makeDirectory();
+  const store = await openStore(`level:${directory.path}`);
   const controllers: Controller[] = [];
   try {
     const kept = await handOut("kept", keepAll);
@@ -57,7 +55,6 @@ export async function run(): Promise<Row[]> {
   } finally {
     for (const controller of controllers) await controller.close();
     await store.close();
-    await rm(directory, { recursive: true, force: true });
   }
 
   async function handOut(name: string, limits: object): Promise<Handed> {

@@ -15,7 +15,8 @@
  *
  * REMOTE_TASKS, REMOTE_ROUNDS, REMOTE_RATE and REMOTE_SECONDS change the dose.
  */
-import { makeDirectory, startProcess, startStint } from "./support/processes.ts";
+import { makeDirectory } from "./support/directory.ts";
+import { startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates, shareOf } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 import { measureTemporal, missingTemporal } from "./support/temporal.ts";

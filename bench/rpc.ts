@@ -17,8 +17,9 @@
  *
  * RPC_SECONDS, RPC_ROUNDS and RPC_RATE change the dose.
  */
+import { makeDirectory } from "./support/directory.ts";
 import { startGoPeer } from "./support/go-peer.ts";
-import { type AskedProcess, makeDirectory, startProcess, startStint } from "./support/processes.ts";
+import { type AskedProcess, startProcess, startStint } from "./support/processes.ts";
 import { missingRedis, startRedis } from "./support/redis.ts";
 import { dose, inFigures, inTurn, median, printRates, shareOf } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";

@@ -15,7 +15,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { TaskState } from "#gen/core/v1/core_pb.js";
-import { type AskedProcess, makeDirectory, runScript, startProcess, startStint, storeIn } from "./support/processes.ts";
+import { makeDirectory } from "./support/directory.ts";
+import { type AskedProcess, runScript, startProcess, startStint, storeIn } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 

@@ -14,7 +14,8 @@
  *
  * WATCH_SECONDS, WATCH_ROUNDS and WATCH_WATCHERS change the dose.
  */
-import { type AskedProcess, type BenchProcess, makeDirectory, startProcess, startStint } from "./support/processes.ts";
+import { makeDirectory } from "./support/directory.ts";
+import { type AskedProcess, type BenchProcess, startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median, printRates } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
 

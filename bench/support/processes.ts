@@ -5,8 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -97,12 +96,6 @@ const raised = {
   waitingMax: 100_000_000,
   progressPerSecondMax: 1_000,
 };
-
-/** A directory that is gone at the end of its scope. */
-export async function makeDirectory(): Promise<{ readonly path: string } & AsyncDisposable> {
-  const path = await mkdtemp(join(tmpdir(), "stint-bench-"));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
-}
 
 /**
  * Starts the server as it is built, with its store in `directory`. Its controllers "remote" and "remote-progress" are for runners that connect, "module"

@@ -1,7 +1,5 @@
 /** Measures subjects in turn, A B A B, so that what else the machine does falls on all of them, and prints them as a table. */
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { makeDirectory } from "./directory.ts";
 import { printHeading } from "./rows.ts";
 
 /** Brings tasks from launch to end. */
@@ -59,21 +57,17 @@ export async function inTurn<T>(all: readonly Measured<T>[], rounds: number): Pr
 }
 
 async function measure(open: Contender["open"], { tasks, inFlight }: Dose): Promise<number> {
-  const directory = await mkdtemp(join(tmpdir(), "stint-bench-"));
-  try {
-    const subject = await open(directory);
-    let next = 0;
-    const bringAll = async (): Promise<void> => {
-      while (next < tasks) await subject.bring(next++);
-    };
-    const since = performance.now();
-    await Promise.all(Array.from({ length: inFlight }, bringAll));
-    const seconds = (performance.now() - since) / 1_000;
-    await subject.close();
-    return tasks / seconds;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  await using directory = await makeDirectory();
+  const subject = await open(directory.path);
+  let next = 0;
+  const bringAll = async (): Promise<void> => {
+    while (next < tasks) await subject.bring(next++);
+  };
+  const since = performance.now();
+  await Promise.all(Array.from({ length: inFlight }, bringAll));
+  const seconds = (performance.now() - since) / 1_000;
+  await subject.close();
+  return tasks / seconds;
 }
 
 /** A line of a table: what was measured, and a remark about it. */
