@@ -84,8 +84,13 @@ describe("a deadline", () => {
     served.controller.put("a", { state: StateRunning });
     const answer = await served.client().cancelTask({ ...task, wait: { seconds: 60n } }, { timeoutMs: 1_500 });
     expect(answer.stage).toBe(1);
-    const leaving = AbortSignal.timeout(50);
-    await callError(served.client().cancelTask({ ...task, wait: { seconds: 3_600n } }, { signal: leaving }));
+    const leaving = new AbortController();
+    const left = callError(
+      served.client().cancelTask({ ...task, wait: { seconds: 3_600n } }, { signal: leaving.signal }),
+    );
+    await eventually(() => expect(served.controller.cancels).toHaveLength(2));
+    leaving.abort();
+    await left;
     expect(served.controller.cancels.map((cancel) => cancel.waitMs)).toEqual([expect.any(Number), 25_000]);
     expect(served.controller.cancels[0]?.waitMs).toBeLessThan(1_500);
   });

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { Interrupted } from "../../../src/cli/io.ts";
 import { runProgram } from "../../../src/cli/program.ts";
 import { openStore } from "../../../src/store/open.ts";
+import { eventually } from "../../support/eventually.ts";
 import { makeScratchDirectory } from "../../support/scratch-directory.ts";
 import { createFakeIo } from "../support/fake-io.ts";
 import { runCommand } from "../support/run-command.ts";
@@ -51,6 +52,8 @@ describe("stint store", () => {
     io.interrupt(new Interrupted("SIGINT"));
     expect(await runProgram(["store", "verify", "--store", path], io)).toBe(130);
     expect(io.stdout.text).toBe("");
+    // The program would end now. Here what it had begun goes on, with the lock of a store whose place another may get.
+    await eventually(async () => (await openStore(`level:${path}`)).close());
   });
 });
 
