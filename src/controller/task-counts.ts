@@ -7,7 +7,6 @@ import type { Core } from "./core.ts";
 import type { Parts } from "./parts.ts";
 
 const pageSize = 1_000;
-const keyedTries = 3;
 
 /** See Controller.countTasks. */
 export async function countTasks(parts: Parts): Promise<Map<TaskState, bigint>> {
@@ -19,16 +18,28 @@ export async function countTasks(parts: Parts): Promise<Map<TaskState, bigint>> 
  * store's cache, and a scan would go over all the versions of them that LevelDB has not yet done away with, one for each second of work.
  */
 export async function readCounts(core: Core): Promise<Map<TaskState, bigint>> {
-  for (let tries = 0; tries < keyedTries; tries += 1) {
-    const revision = core.store.revision();
-    const counts = await Promise.all(allStates.map(async (state) => [state, await readCount(core, state)] as const));
-    // Where one was not in memory, others may be of later. Now all are, and the next time takes no wait.
-    if (core.store.revision() === revision) return new Map(counts.filter(([, count]) => count > 0n));
-  }
-  return scanCounts(core);
+  // What had to be read from disk is in memory the second time, which takes no wait then.
+  return (await readByKeys(core)) ?? (await readByKeys(core)) ?? scanCounts(core);
 }
 
-/** The same as a snapshot, however busy the store is. */
+/** Undefined where the store has gone on meanwhile, so that they may be of several revisions, or where a counter is damaged. */
+async function readByKeys({ store, name }: Core): Promise<Map<TaskState, bigint> | undefined> {
+  const revision = store.revision();
+  const counts = new Map<TaskState, bigint>();
+  try {
+    const entries = await Promise.all(allStates.map((state) => store.get(countKey(name, state))));
+    for (const [i, state] of allStates.entries()) {
+      const count = countIn(entries[i]?.value);
+      if (count > 0n) counts.set(state, count);
+    }
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
+    return undefined;
+  }
+  return store.revision() === revision ? counts : undefined;
+}
+
+/** A snapshot, however busy the store is. */
 async function scanCounts(core: Core): Promise<Map<TaskState, bigint>> {
   const counts = new Map<TaskState, bigint>();
   for (const entry of await core.store.scan({ prefix: countPrefix(core.name), limit: 16 })) {
@@ -39,18 +50,8 @@ async function scanCounts(core: Core): Promise<Map<TaskState, bigint>> {
   return counts;
 }
 
-async function readCount(core: Core, state: TaskState): Promise<bigint> {
-  try {
-    const counter = await core.store.get(countKey(core.name, state));
-    return counter === undefined ? 0n : countIn(counter.value);
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
-    return countIndex(core, state);
-  }
-}
-
-function countIn(value: Uint8Array): bigint {
-  return new DataView(value.buffer, value.byteOffset).getBigInt64(0);
+function countIn(value: Uint8Array | undefined): bigint {
+  return value === undefined ? 0n : new DataView(value.buffer, value.byteOffset).getBigInt64(0);
 }
 
 /** Where a counter is damaged the tasks are counted: slow, and right. */
