@@ -6,7 +6,7 @@ export default defineConfig({
     testTimeout: 20_000,
     // Two cores are what there is; the end-to-end tests start servers of their own.
     maxWorkers: 2,
-    // No test changes a module for others, and to load all of them anew for each file took a tenth of the time.
+    // To load all modules anew for each file took a tenth of the time. What a test changes for its whole process it puts back.
     isolate: false,
   },
 });

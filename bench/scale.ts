@@ -11,7 +11,7 @@
  * stay there, and those that are there measured.
  */
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { TaskState } from "#gen/core/v1/core_pb.js";
@@ -58,8 +58,12 @@ export async function run(): Promise<Row[]> {
 
 async function fill(directory: string, size: number, load: AskedProcess): Promise<Filled> {
   await mkdir(directory, { recursive: true });
-  if (!existsSync(storeIn(directory)))
+  // One that was cut short is filled again.
+  const filled = join(directory, "filled");
+  if (!existsSync(filled)) {
     await runScript("--import", "tsx", manyTasks, "launch", storeIn(directory), "0", String(size));
+    await writeFile(filled, "");
+  }
   await using stint = await startStint(directory);
   await load.ask("connect", stint);
   await load.ask("launch", { controller, count: active });

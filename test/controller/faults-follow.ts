@@ -55,88 +55,85 @@ export class Follow {
   }
 }
 
-/** A client that watches all tasks through the store, and goes on behind the last revision when it is cut off. */
-export class StoreFollow {
-  readonly seen: Array<{ key: string; revision: bigint }> = [];
+/** A client that watches all tasks, and goes on where it was whenever it is cut off. */
+interface FollowAll {
   readonly over: Promise<void>;
-  readonly #world: World;
-  readonly #leaving = new AbortController();
+  /** Ends when it was told of everything up to this revision. */
+  leaveAfter(revision: bigint): Promise<void>;
+}
 
-  constructor(world: World) {
-    this.#world = world;
-    this.over = this.#follow();
-  }
+interface Watching<T> {
+  open(signal: AbortSignal): AsyncIterable<T>;
+  take(value: T): void;
+  /** Up to where it was told of everything. */
+  position(): bigint;
+}
 
-  /** Ends when it has seen the change with this revision. */
-  async leaveAfter(revision: bigint): Promise<void> {
-    while ((this.seen.at(-1)?.revision ?? 0n) < revision) await sleep(this.#world.clock, 100);
-    this.#leaving.abort();
-    await this.over;
-  }
+function followAll<T>(world: World, watching: Watching<T>): FollowAll {
+  const leaving = new AbortController();
+  const over = followUntil(world, watching, leaving.signal);
+  return {
+    over,
+    async leaveAfter(revision) {
+      while (watching.position() < revision) await sleep(world.clock, 100);
+      leaving.abort();
+      await over;
+    },
+  };
+}
 
-  async #follow(): Promise<void> {
-    const world = this.#world;
-    const { signal } = this.#leaving;
-    while (!signal.aborted) {
-      const { died } = world;
-      const after = this.seen.at(-1)?.revision ?? 0n;
-      const events = world.store.watch({ prefix: taskKey(controllerName, ""), after, signal })[Symbol.asyncIterator]();
-      try {
-        for (let next = await Promise.race([events.next(), died]); next && !next.done; ) {
-          this.seen.push(...next.value.map(({ key, revision }) => ({ key, revision })));
-          next = await Promise.race([events.next(), died]);
-        }
-      } catch (error) {
-        if (!(error instanceof StoreError) || error.code !== "UNAVAILABLE") throw error;
+async function followUntil<T>(world: World, { open, take }: Watching<T>, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const { died } = world;
+    try {
+      const values = open(signal)[Symbol.asyncIterator]();
+      for (let next = await Promise.race([values.next(), died]); next && !next.done; ) {
+        take(next.value);
+        next = await Promise.race([values.next(), died]);
       }
-      if (!signal.aborted) await sleep(world.clock, 200);
+    } catch (error) {
+      const isKnown = error instanceof StoreError || error instanceof ControllerError;
+      if (!isKnown || error.code !== "UNAVAILABLE") throw error;
     }
+    if (!signal.aborted) await sleep(world.clock, 200);
   }
 }
 
-/** A client that watches all tasks of the controller, and goes on where it was when it is cut off. */
-export class ListFollow {
+export interface StoreFollow extends FollowAll {
+  readonly seen: ReadonlyArray<{ readonly key: string; readonly revision: bigint }>;
+}
+
+/** Through the store itself. */
+export function followStore(world: World): StoreFollow {
+  const seen: Array<{ key: string; revision: bigint }> = [];
+  const position = (): bigint => seen.at(-1)?.revision ?? 0n;
+  const followed = followAll(world, {
+    open: (signal) => world.store.watch({ prefix: taskKey(controllerName, ""), after: position(), signal }),
+    take: (events) => void seen.push(...events.map(({ key, revision }) => ({ key, revision }))),
+    position,
+  });
+  return { seen, ...followed };
+}
+
+export interface ListFollow extends FollowAll {
   /** The newest state of each task. */
-  readonly states = new Map<string, TaskState>();
-  readonly over: Promise<void>;
-  #position = 0n;
-  readonly #world: World;
-  readonly #leaving = new AbortController();
+  readonly states: ReadonlyMap<string, TaskState>;
+}
 
-  constructor(world: World) {
-    this.#world = world;
-    this.over = this.#follow();
-  }
-
-  /** Ends when it has been told of everything up to this revision. */
-  async leaveAfter(revision: bigint): Promise<void> {
-    while (this.#position < revision) await sleep(this.#world.clock, 100);
-    this.#leaving.abort();
-    await this.over;
-  }
-
-  async #follow(): Promise<void> {
-    const world = this.#world;
-    const { signal } = this.#leaving;
-    while (!signal.aborted) {
-      const { died } = world;
-      try {
-        const watch = world.controller.watchTasks({ sinceRevision: this.#position, signal });
-        const changes = watch[Symbol.asyncIterator]();
-        for (let next = await Promise.race([changes.next(), died]); next && !next.done; ) {
-          const { taskId, revision, status, bookmark } = next.value;
-          if (revision < this.#position) world.broken.push(`the list went from ${this.#position} back to ${revision}`);
-          this.#position = revision;
-          if (!bookmark && status !== undefined) {
-            this.states.set(taskId, status.state);
-            world.seen(taskId, status, revision);
-          }
-          next = await Promise.race([changes.next(), died]);
-        }
-      } catch (error) {
-        if (!(error instanceof ControllerError) || error.code !== "UNAVAILABLE") throw error;
-      }
-      if (!signal.aborted) await sleep(world.clock, 200);
-    }
-  }
+/** Through the controller. */
+export function followList(world: World): ListFollow {
+  const states = new Map<string, TaskState>();
+  let position = 0n;
+  const followed = followAll(world, {
+    open: (signal) => world.controller.watchTasks({ sinceRevision: position, signal }),
+    take({ taskId, revision, status, bookmark }) {
+      if (revision < position) world.broken.push(`the list went from ${position} back to ${revision}`);
+      position = revision;
+      if (bookmark || status === undefined) return;
+      states.set(taskId, status.state);
+      world.seen(taskId, status, revision);
+    },
+    position: () => position,
+  });
+  return { states, ...followed };
 }

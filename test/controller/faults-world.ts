@@ -20,7 +20,7 @@ import type { Store } from "../../src/store/store.ts";
 import { isActive, isEnded, stateName } from "../../src/task/state.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
 import { type Fault, FaultPlan, FaultStore } from "../support/fault-store.ts";
-import { Follow, ListFollow, StoreFollow } from "./faults-follow.ts";
+import { Follow, followList, type ListFollow, followStore, type StoreFollow } from "./faults-follow.ts";
 import { controllerName, Incarnation } from "./faults-process.ts";
 
 const stepMs = 50;
@@ -286,14 +286,14 @@ export class World {
 
   /** Watches the tasks through the store itself, over every failure, until the world's end. */
   followStore(): StoreFollow {
-    const follow = new StoreFollow(this);
+    const follow = followStore(this);
     this.storeFollows.push(follow);
     return follow;
   }
 
   /** Watches all tasks, over every failure, until it is left. */
   followList(): ListFollow {
-    return new ListFollow(this);
+    return followList(this);
   }
 
   /** Of the task's last change that is durable. */

@@ -3,7 +3,7 @@ import { appendFile, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/prom
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Progress, ProgressSchema } from "#gen/core/v1/core_pb.js";
 import { runner as checksum } from "../../examples/runners/checksum.ts";
 import { runner as countdown } from "../../examples/runners/countdown.ts";
@@ -101,9 +101,12 @@ const digestOf = (...texts: string[]): string => sha256(texts.map(sha256).sort()
 
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), "stint-checksum-test-"));
-  process.env["STINT_CHECKSUM_STATE"] = join(root, "state");
+  vi.stubEnv("STINT_CHECKSUM_STATE", join(root, "state"));
 });
-afterAll(() => rm(root, { recursive: true }));
+afterAll(async () => {
+  vi.unstubAllEnvs();
+  await rm(root, { recursive: true });
+});
 
 async function createTree(name: string): Promise<string> {
   const path = join(root, name);
