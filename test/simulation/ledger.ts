@@ -306,7 +306,9 @@ export class Ledger {
   #seeLoss(taskId: string, before: Version | undefined, { status, record }: Version): void {
     const { runId, attempt, state, transitions } = status;
     const isWork = !record.isTransition || state === StateRunning || state === StateCompleted;
-    if (this.#void.has(`${runId}/${attempt}`) && isWork && status.cancel === before?.status.cancel)
+    // That a write was refused is written by the server.
+    const isRefusal = status.rejectedWrites !== before?.status.rejectedWrites;
+    if (this.#void.has(`${runId}/${attempt}`) && isWork && !isRefusal && status.cancel === before?.status.cancel)
       this.broken(`${runId} attempt ${attempt} of ${taskId} was written after its fence was taken away`);
     if (!record.isTransition || before === undefined || transitions.at(-1)?.reason !== lapseReason) return;
     const key = leaseKey(controllerName, taskId, before.status.runId, before.status.attempt);

@@ -60,7 +60,7 @@ export class SimRunner {
   }
 
   resume(): void {
-    if (this.#node !== undefined) this.#node.pausedUntilMs = 0;
+    this.#node?.resume();
   }
 
   #start(): void {

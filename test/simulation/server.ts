@@ -2,12 +2,16 @@
 import type { Controller } from "../../src/controller/controller.ts";
 import { openController } from "../../src/controller/open-controller.ts";
 import { openRemoteController } from "../../src/controller/open-remote-controller.ts";
+import { ticksPerLease } from "../../src/controller/remote-lease.ts";
 import type { RemoteController, RemoteRunners } from "../../src/controller/remote-link.ts";
 import { controllerName, type Ledger } from "./ledger.ts";
 import { leaseMs, type Plan } from "./plan.ts";
 import { createSimRandom, type Sim, type SimNode } from "./sim.ts";
 import type { SimDisk, SimStore } from "./sim-disk.ts";
 import { createWorker } from "./work.ts";
+
+/** A tick of leases counts for two intervals at most, however late it is (remote-lease.ts). */
+const countedOfPauseMs = (2 * leaseMs) / ticksPerLease;
 
 const tightLimits = { logMaxEntries: 3, logMaxBytes: 200, transitionsMax: 3, progressPerSecondMax: 3 };
 
@@ -110,7 +114,7 @@ export class Server {
     return true;
   }
 
-  /** How long it was not held up, up to now. */
+  /** How long it was not held up, up to now; of each pause what counts against leases is not taken off. */
   get servedMs(): number {
     return this.#parts.sim.nowMs - this.#heldUpMs;
   }
@@ -119,7 +123,7 @@ export class Server {
     if (this.#node === undefined) return false;
     const beforeMs = this.#leftOfPauseMs(this.#node);
     this.#node.pause(ms);
-    this.#heldUpMs += this.#leftOfPauseMs(this.#node) - beforeMs;
+    this.#heldUpMs += Math.max(0, this.#leftOfPauseMs(this.#node) - beforeMs - countedOfPauseMs);
     return true;
   }
 
@@ -127,7 +131,7 @@ export class Server {
   resume(): void {
     if (this.#node === undefined) return;
     this.#heldUpMs -= this.#leftOfPauseMs(this.#node);
-    this.#node.pausedUntilMs = 0;
+    this.#node.resume();
   }
 
   #leftOfPauseMs({ pausedUntilMs }: SimNode): number {

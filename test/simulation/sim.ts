@@ -21,6 +21,8 @@ interface SimEvent {
   readonly label: string;
   readonly fire: () => void;
   isCanceled: boolean;
+  /** It was due while its node was paused. */
+  isHeld: boolean;
 }
 
 const startWallMs = 1_700_000_000_000;
@@ -53,11 +55,20 @@ export class Sim {
   at(delayMs: number, node: SimNode, label: string, fire: () => void): () => void {
     if (node.isDead || delayMs === Number.POSITIVE_INFINITY) return () => {};
     const timeMs = this.nowMs + Math.max(0, delayMs);
-    const event = { timeMs, tie: this.random.fraction(), nth: (this.#nth += 1), node, label, fire, isCanceled: false };
+    const tie = this.random.fraction();
+    const event = { timeMs, tie, nth: (this.#nth += 1), node, label, fire, isCanceled: false, isHeld: false };
     this.#push(event);
     return () => {
       event.isCanceled = true;
     };
+  }
+
+  /** What waited for the node happens now. */
+  release(node: SimNode): void {
+    for (const event of this.#queue.splice(0)) {
+      if (event.node === node && event.isHeld) event.timeMs = this.nowMs;
+      this.#push(event);
+    }
   }
 
   /** Adds to the trace what an event has led to. */
@@ -80,6 +91,7 @@ export class Sim {
       this.#countMoment(event);
       if (event.node.pausedUntilMs > this.nowMs) {
         event.timeMs = event.node.pausedUntilMs;
+        event.isHeld = true;
         this.#push(event);
         continue;
       }
@@ -146,7 +158,7 @@ export class SimNode implements Clock {
   readonly died: Promise<void>;
   pausedUntilMs = 0;
   wallOffsetMs = 0;
-  /** How many timers are set. */
+  /** How many timers are set by the product. */
   timers = 0;
   readonly #sim: Sim;
   #die: () => void = () => {};
@@ -162,6 +174,15 @@ export class SimNode implements Clock {
 
   get isDead(): boolean {
     return this.#isDead;
+  }
+
+  /** The same clock for code of the node that is not the product's: its timers are not counted. */
+  get foreign(): Clock {
+    return {
+      mono: () => this.mono(),
+      wall: () => this.wall(),
+      after: (delayMs, fire) => this.#sim.at(delayMs, this, "timer", fire),
+    };
   }
 
   mono(): number {
@@ -199,6 +220,13 @@ export class SimNode implements Clock {
   /** Stands still for so long: nothing of it happens meanwhile. */
   pause(ms: number): void {
     this.pausedUntilMs = Math.max(this.pausedUntilMs, this.#sim.nowMs + ms);
+  }
+
+  /** Goes on, if it stood still. */
+  resume(): void {
+    if (this.pausedUntilMs <= this.#sim.nowMs) return;
+    this.pausedUntilMs = 0;
+    this.#sim.release(this);
   }
 }
 

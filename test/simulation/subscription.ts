@@ -1,4 +1,5 @@
 /** A client that watches something over the network, and goes on where it was whenever it is cut off. */
+import { sleep } from "../../src/clock.ts";
 import { ControllerError } from "../../src/controller/error.ts";
 import type { ClientParts } from "./client.ts";
 import { Pipe } from "./network.ts";
@@ -100,7 +101,7 @@ export class Subscription<T> {
     void node.died.then(cutLater);
     const sent = async (): Promise<void> => {
       if (network.loses()) cutLater();
-      if (slowMs > 0) await new Promise<void>((resolve) => node.after(slowMs, resolve));
+      if (slowMs > 0) await sleep(node.foreign, slowMs);
     };
     sim.at(0, node, "watch", () => void pump(() => this.#watching.open(process, signal), down, sent));
   }

@@ -23,7 +23,7 @@ export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): 
     onTaskPending: async (task, context) => {
       if (!isRemote) ledger.begins(task.taskId, context, "Pending", node);
       try {
-        if (context.attempt % 2 === 0) await sleep(node, 10, context.signal);
+        if (context.attempt % 2 === 0) await sleep(node.foreign, 10, context.signal);
         context.signal.throwIfAborted();
       } finally {
         ledger.ends(task.taskId, context, node);
@@ -39,7 +39,7 @@ export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): 
       }
     },
     onTaskCompleted: async (task, state, context) => {
-      await sleep(node, completedMs);
+      await sleep(node.foreign, completedMs);
       ledger.told(task.taskId, context, state);
     },
   };
@@ -47,7 +47,7 @@ export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): 
 
 /** Runners go on to say something when they are done, and do not look whether it is written. It may be as long as the end is not. */
 async function sayLate(node: SimNode, task: ActiveTask, context: TaskContext): Promise<void> {
-  await sleep(node, lateMs);
+  await sleep(node.foreign, lateMs);
   const message = stepOf(context, lateStep);
   void task.setProgress({ current: lateStep, message });
 }
@@ -64,9 +64,9 @@ async function run(ledger: Ledger, node: SimNode, task: ActiveTask, context: Tas
         .setProgress({ current: step, total: steps, message: said })
         .then(() => ledger.progressWritten(task.taskId, context, step)),
     ]);
-    await sleep(node, stepMs, signal);
+    await sleep(node.foreign, stepMs, signal);
     if (!signal.aborted) continue;
-    await sleep(node, deafMs);
+    await sleep(node.foreign, deafMs);
     throw signal.reason;
   }
   if (fails) throw new Error("as it was told to");

@@ -3,7 +3,7 @@
 //
 //   node test/simulation/planted/run.mjs [NAME ...]
 //
-// SIM_WORLDS: how many are played at most for each (default 2,000). Fails where one is missed, or a patch does not apply any more.
+// SIM_WORLDS: how many are played at most for each (default 2,000), SIM_SIZE: of which size (default large). Fails where one is missed, or a patch does not apply any more.
 import { spawn } from "node:child_process";
 import { cp, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 const planted = fileURLToPath(new URL(".", import.meta.url));
 const root = join(planted, "../../..");
 const worlds = process.env.SIM_WORLDS ?? "2000";
+const size = process.env.SIM_SIZE ?? "large";
 const copied = ["gen", "package.json", "src", "test", "tsconfig.json", "vitest.config.ts"];
 
 const wanted = process.argv.slice(2);
@@ -72,7 +73,7 @@ function rigOutcomeOf(rig, { code, output }) {
 
 function run(command, args, cwd) {
   return new Promise((resolve, reject) => {
-    const env = { ...process.env, SIM_WORLDS: worlds, SIM_SHRINK: "no", NO_COLOR: "1" };
+    const env = { ...process.env, SIM_WORLDS: worlds, SIM_SIZE: size, SIM_SHRINK: "no", NO_COLOR: "1" };
     const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => (output += text));
