@@ -65,8 +65,38 @@ export class Caller {
 
   /** Launches, and repeats until it is answered. */
   async launch(ask: LaunchAsk): Promise<Launch> {
+    const launch = this.#begin(ask);
+    const answer = await this.#untilAnswered(launch, (client, options) =>
+      client.launchTask(requestOf(launch), options),
+    );
+    if (answer === undefined) return launch;
+    settle(launch, answer);
+    this.told.show(`launch ${launch.nonce}`, answer.taskId, answer.revision, answer.status);
+    return launch;
+  }
+
+  /** The same with all of them in one call, which is repeated as a whole. */
+  async launchBatch(asks: readonly LaunchAsk[]): Promise<void> {
+    const launches = asks.map((ask) => this.#begin(ask));
+    const call = { nonce: `a batch of ${launches.length}`, endedUs: Infinity, tries: 0 };
+    const results = await this.#untilAnswered(call, async (client, options) => {
+      const answer = await client.batchLaunchTasks({ requests: launches.map((launch) => requestOf(launch)) }, options);
+      return answer.results.map(({ result }) => {
+        if (result.case === "launched") return result.value;
+        throw new ConnectError(result.value?.message ?? "no result", result.value?.code ?? Code.Internal);
+      });
+    });
+    if (results === undefined) return this.told.complain(`${call.nonce} was refused`);
+    for (const [i, launch] of launches.entries()) {
+      launch.tries = call.tries;
+      launch.endedUs = call.endedUs;
+      settle(launch, results[i]!);
+    }
+  }
+
+  #begin(ask: LaunchAsk): Launch {
     const nonce = this.told.nonce();
-    const launch = this.told.launch({
+    return this.told.launch({
       controller: ask.controller,
       askedId: ask.taskId,
       taskId: ask.taskId,
@@ -77,14 +107,6 @@ export class Caller {
       ifEnded: ask.ifEnded ?? IfEnded.UNSPECIFIED,
       metadata: ask.metadata === undefined ? undefined : JSON.stringify(ask.metadata),
     });
-    const answer = await this.#untilAnswered(launch, (client, options) =>
-      client.launchTask(requestOf(launch), options),
-    );
-    if (answer === undefined) return launch;
-    launch.answer = { taskId: answer.taskId, runId: answer.runId, outcome: answer.outcome };
-    launch.taskId = answer.taskId;
-    this.told.show(`launch ${nonce}`, answer.taskId, answer.revision, answer.status);
-    return launch;
   }
 
   /** Sends a launch that was answered once more: the answer must be the same. */
@@ -165,6 +187,11 @@ export class Caller {
       await sleep(this.random.int(5, 40));
     }
   }
+}
+
+function settle(launch: Launch, { taskId, runId, outcome }: NonNullable<Launch["answer"]>): void {
+  launch.answer = { taskId, runId, outcome };
+  launch.taskId = taskId;
 }
 
 function requestOf(launch: Launch) {

@@ -36,7 +36,7 @@ function launchProblems(told: Told, truth: Truth, runs: readonly RunTruth[]): st
     if (answer === undefined || run !== undefined) continue;
     if (!truth.tasks.has(answer.taskId)) problems.push(`${nonce}: task ${answer.taskId} is lost`);
     else if (answer.outcome === LaunchOutcome.USED_EXISTING) {
-      if (!runs.some(({ runId }) => runId === answer.runId))
+      if (!runs.some(({ runId }) => runId === answer.runId) && !isOfSuperseded(answer.runId, told, calls))
         problems.push(`${nonce}: there was no ${answer.runId} to use`);
     } else if (!isSuperseded(launch, calls.get(answer.taskId) ?? [])) {
       problems.push(`${nonce}: the launch of run ${answer.runId} of ${answer.taskId} was acknowledged, and is lost`);
@@ -67,6 +67,18 @@ function runOfLaunchProblems({ nonce, answer, refusal, tries, metadata }: Launch
 function isSuperseded(launch: Launch, calls: ReadonlyArray<Launch | Cancel>): boolean {
   if (launch.answer?.outcome !== LaunchOutcome.RESTARTED) return false;
   return calls.some((other) => other !== launch && other.endedUs >= launch.begunUs && mayReplace(other));
+}
+
+/** What was used was still waiting, and was superseded then. */
+function isOfSuperseded(
+  runId: string,
+  told: Told,
+  calls: ReadonlyMap<string, ReadonlyArray<Launch | Cancel>>,
+): boolean {
+  const launch = told.launches.find(
+    ({ answer }) => answer?.runId === runId && answer.outcome === LaunchOutcome.RESTARTED,
+  );
+  return launch !== undefined && isSuperseded(launch, calls.get(launch.taskId) ?? []);
 }
 
 function mayReplace(call: Launch | Cancel): boolean {

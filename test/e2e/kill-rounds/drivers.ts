@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { IfActive, IfEnded, LaunchOutcome } from "#gen/stint/v1/controller_pb.js";
 import { isEnded } from "../../../src/task/state.ts";
 import type { SeededRandom } from "../../support/seeded-random.ts";
-import type { Caller } from "./caller.ts";
+import type { Caller, LaunchAsk } from "./caller.ts";
 import type { Follower } from "./follower.ts";
 import { type DeathMoment, deathMoments, type LedgerSettings } from "./ledger-line.ts";
 import type { Launch, Told } from "./told.ts";
@@ -18,6 +18,7 @@ export const controllers = { ledger: "ledger", narrow: "narrow", countdown: "cou
 const settleMaxMs = 120_000;
 
 const manyAtOnce = 8;
+const batchSize = 60;
 
 /** What all drivers share. */
 export interface Field {
@@ -51,12 +52,13 @@ export function driveDeath(field: Field): Promise<void> {
 export async function driveMany(field: Field): Promise<void> {
   const caller = field.newCaller();
   const { random, told } = caller;
-  const launch = async (): Promise<void> => {
+  const launch = (): LaunchAsk => {
     const metadata = { steps: random.int(0, 2), pauseMs: 0, tellMs: random.chance(0.2) ? random.int(1, 200) : 0 };
-    await caller.launch({ controller: controllers.ledger, taskId: `many-${told.nonce()}`, isAlone: true, metadata });
+    return { controller: controllers.ledger, taskId: `many-${told.nonce()}`, isAlone: true, metadata };
   };
   while (!field.ending.aborted) {
-    await Promise.all(Array.from({ length: manyAtOnce }, launch));
+    if (random.chance(0.5)) await caller.launchBatch(Array.from({ length: batchSize }, launch));
+    else await Promise.all(Array.from({ length: manyAtOnce }, () => caller.launch(launch())));
     await sleep(random.int(0, 12));
   }
 }
