@@ -2,10 +2,13 @@
  * Knows of most keys that have no version in LevelDB that they have none, so
  * that making a new key costs no seek: Bloom filters, each twice the one before.
  *
- * States: filling (by a walk over what an opening found; nothing is known yet) -> complete.
+ * States: filling (by a walk over what an opening found; nothing is known yet) -> complete -> filling anew, beside the one that
+ * is complete until the new one is -> complete ...
  *
- * 1. Once complete, every key that has a version in LevelDB is in it: rounds add theirs before they write.
- * 2. Keys are never taken out. What was deleted costs room, and a seek, until the next opening.
+ * 1. Once complete, every key that has a version in LevelDB is in it: rounds add theirs before they write, to both where there are two.
+ *    So one is begun only while no round is under way, which may have added its keys and not written them yet.
+ * 2. A key cannot be taken out. What was deleted costs room, and a seek, until the filter is made anew, which is when it has thrice the keys
+ *    that the walk had found: so what it holds is bounded by what is there, not by all that ever was, and a new key pays for half a step of a walk.
  * 3. Its size is bounded; beyond that it knows less and less.
  */
 import { nextTurn } from "../async/next-turn.ts";
@@ -17,6 +20,7 @@ const bitsPerKey = 10;
 const probes = 7;
 const firstKeys = 1 << 16;
 const maxLayers = 9;
+const staleFactor = 3;
 /** Few, as each key is a buffer of its own until the next collection of garbage. */
 const pageEntries = 200;
 const pageOptions = { values: false, limit: pageEntries, highWaterMarkBytes: 1 << 20 };
@@ -36,53 +40,91 @@ export interface FilterSource {
 }
 
 export class KeyFilter {
-  readonly #layers: Layer[] = [makeLayer(0)];
-  #complete = false;
+  #complete: Layers | undefined;
+  #filling: Layers | undefined;
+  /** So many keys in it make it worth a new walk. */
+  #staleAtKeys = 0;
+  #filled: Promise<void> = Promise.resolve();
+
+  /** What the layers take, in bytes. */
+  get bytes(): number {
+    return (this.#complete?.bytes ?? 0) + (this.#filling?.bytes ?? 0);
+  }
 
   /** Adds a key that gets a version. Costs little where it is in already. */
   add(key: string): void {
-    this.#add(hash(key));
+    const hashed = hash(key);
+    this.#complete?.add(hashed);
+    this.#filling?.add(hashed);
   }
 
   /** Whether the key certainly has no version in LevelDB. */
   excludes(key: string): boolean {
-    if (!this.#complete) return false;
-    const hashed = hash(key);
-    return this.#layers.every((layer) => !has(layer, hashed));
+    return this.#complete !== undefined && !this.#complete.has(hash(key));
   }
 
-  /** Adds what LevelDB has, a page at a time, for as long as the session is sound. */
-  async fill(session: FilterSource): Promise<void> {
+  /** Fills it with what LevelDB has, for as long as the session is sound, where that was not done yet or is worth doing again. No round may be under way. */
+  fillIfStale(session: FilterSource): void {
+    if (this.#filling !== undefined) return;
+    if (this.#complete !== undefined && this.#complete.keys < this.#staleAtKeys) return;
+    this.#filling = new Layers();
+    this.#filled = this.#fill(session, this.#filling);
+  }
+
+  /** Resolves when it is not being filled; never rejects. */
+  filled(): Promise<void> {
+    return this.#filled;
+  }
+
+  /** A page at a time. */
+  async #fill(session: FilterSource, filling: Layers): Promise<void> {
     const range = valueSpace();
     while (session.failure === undefined) {
       let entries: [Buffer, Buffer][];
       try {
         entries = await session.iterate({ ...range, ...pageOptions }, (iterator) => iterator.nextv(pageEntries));
       } catch (error) {
-        // It only saves time: without it every lookup seeks.
+        // It only saves time: without it every lookup seeks. It stays as it is, filling: it is not tried again at each round.
         if (session.failure === undefined) session.options.log.warn({ err: error }, "the filter of keys is not filled");
         return;
       }
-      for (const [levelKey] of entries) this.#add(hashBytes(keyBytes(levelKey)));
+      for (const [levelKey] of entries) filling.add(hashBytes(keyBytes(levelKey)));
       const last = entries.at(-1)?.[0];
       // Only a page of nothing is the end: LevelDB hands out less than was asked for when it likes.
       if (last === undefined) {
-        this.#complete = true;
+        this.#staleAtKeys = Math.max(firstKeys, staleFactor * filling.keys);
+        this.#complete = filling;
+        this.#filling = undefined;
         return;
       }
       range.gte = keyBehind(last);
       await nextTurn();
     }
   }
+}
 
-  #add(hashed: number): void {
-    const layer = this.#layers.at(-1)!;
+class Layers {
+  readonly #layers: Layer[] = [makeLayer(0)];
+  /** How many keys were added, about. */
+  keys = 0;
+
+  get bytes(): number {
+    return this.#layers.reduce((sum, { words }) => sum + words.byteLength, 0);
+  }
+
+  has(hashed: number): boolean {
+    return this.#layers.some((layer) => has(layer, hashed));
+  }
+
+  add(hashed: number): void {
     // Not twice: the versions of a key, and keys that were deleted and made again.
-    if (this.#layers.some((each) => has(each, hashed))) return;
+    if (this.has(hashed)) return;
+    let layer = this.#layers.at(-1)!;
     if (layer.room === 0 && this.#layers.length < maxLayers) {
-      this.#layers.push(makeLayer(this.#layers.length));
-      return this.#add(hashed);
+      layer = makeLayer(this.#layers.length);
+      this.#layers.push(layer);
     }
+    this.keys += 1;
     layer.room = Math.max(0, layer.room - 1);
     const step = stepOf(hashed);
     for (let i = 0, bit = hashed; i < probes; i += 1, bit += step) {

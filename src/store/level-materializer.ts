@@ -181,6 +181,7 @@ export class Materializer {
       else session.cacheNewest(record.key, record);
     }
     session.overlay.thaw();
+    session.filter.fillIfStale(session);
     if (isCheckpoint) this.#history.addCheckpoint({ watermark, wallMs, journalBytes });
   }
 

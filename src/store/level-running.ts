@@ -18,8 +18,6 @@ export interface Running {
   readonly journal: LevelJournal;
   readonly committer: Committer;
   readonly materializer: Materializer;
-  /** The filling of the filter of keys; never rejects. */
-  readonly filling: Promise<void>;
 }
 
 export interface RunOptions {
@@ -62,15 +60,16 @@ export async function run({ lock, options, parked, before }: RunOptions): Promis
     materializer.changed();
   };
   const committer = new Committer(session, { publish, room: () => materializer.room() });
+  session.filter.fillIfStale(session);
   materializer.start();
-  return { opened, session, journal, committer, materializer, filling: session.filter.fill(session) };
+  return { opened, session, journal, committer, materializer };
 }
 
 /** Closes a session that is given up, whatever its handle says to that. */
-export async function letGo({ session, committer, materializer, filling }: Running): Promise<void> {
+export async function letGo({ session, committer, materializer }: Running): Promise<void> {
   session.fence("the store is closed");
   await committer.idle();
   await materializer.stop();
-  await filling;
+  await session.filter.filled();
   await session.db.close();
 }

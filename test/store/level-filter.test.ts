@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { silentLog } from "../../src/log.ts";
 import { KeyFilter } from "../../src/store/level-filter.ts";
+import { valueKey } from "../../src/store/level-keys.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { bytes, crashCopy, eventually, FaultyDisk, letGoUpTo, makeScratch, untilFilled } from "./level-fixture.ts";
@@ -11,12 +12,75 @@ test("a filter excludes nothing before it is filled", () => {
 
 test("a filter that is full takes one key in fifty that it never saw for one it has, at most", async () => {
   const filter = new KeyFilter();
-  await filter.fill({ failure: undefined, options: { log: silentLog }, iterate: async () => [] as never });
+  filter.fillIfStale({ failure: undefined, options: { log: silentLog }, iterate: async () => [] as never });
+  await filter.filled();
   for (let i = 0; i < 100_000; i += 1) filter.add(`/tasks/many/task-${i}`);
   let excluded = 0;
   for (let i = 0; i < 10_000; i += 1) if (filter.excludes(`/deliveries/many/task-${i}/run`)) excluded += 1;
   expect(excluded).toBeGreaterThan(9_800);
   for (let i = 0; i < 100_000; i += 1) if (filter.excludes(`/tasks/many/task-${i}`)) throw new Error(`lost: ${i}`);
+});
+
+test("a filter holds what is there and not all that ever was, and misses nothing that comes while it is made anew", async () => {
+  const live = new Set<string>();
+  const filter = new KeyFilter();
+  let pages: [Buffer, Buffer][][] = [];
+  const session = {
+    failure: undefined,
+    options: { log: silentLog },
+    iterate: async () => (pages.shift() ?? []) as never,
+  };
+  filter.fillIfStale(session);
+  await filter.filled();
+  const { bytes } = filter;
+  let walks = 0;
+  for (let i = 0; i < 300_000; i += 1) {
+    const key = `/tasks/many/task-${i}`;
+    filter.add(key);
+    live.add(key);
+    if (i >= 1_000) live.delete(`/tasks/many/task-${i - 1_000}`);
+    if (i % 2_048 !== 0) continue;
+    pages = [[...live].map((each) => [valueKey(each, 1), Buffer.alloc(0)])];
+    filter.fillIfStale(session);
+    if (pages.length > 0) continue;
+    walks += 1;
+    // The walk is past it.
+    filter.add("late");
+    await filter.filled();
+    for (const each of ["late", ...live]) if (filter.excludes(each)) throw new Error(`lost: ${each}`);
+    expect(filter.excludes("/tasks/many/task-0")).toBe(true);
+  }
+  expect(walks).toBeGreaterThan(2);
+  expect(filter.bytes).toBe(bytes);
+});
+
+test("a key that went costs no seek once many have come and gone", async () => {
+  await using scratch = await makeScratch();
+  const disk = new FaultyDisk();
+  const store = await openLevelStore(scratch.path, {
+    cacheMaxEntries: 2_000,
+    roundKeys: 500,
+    createDatabase: disk.create,
+  });
+  await untilFilled(store, disk);
+  const nothing = new Uint8Array(0);
+  const keys = Array.from({ length: 70_000 }, (_, i) => `/index/state/${i}`);
+  const round = async (commit: Promise<unknown>): Promise<void> => {
+    const since = disk.written.length;
+    await commit;
+    await eventually(() => disk.written.slice(since).some((letters) => letters.includes("W")));
+  };
+  // What comes and goes between two rounds is in no filter.
+  for (let i = 0; i < keys.length; i += 1_000) {
+    const some = keys.slice(i, i + 1_000);
+    await round(store.commit(some.map((key) => ({ type: "index", key, value: nothing }))));
+    await round(store.commit(some.map((key) => ({ type: "unindex", key }))));
+  }
+  await untilFilled(store, disk);
+  const before = disk.iterators;
+  for (const key of keys.slice(0, 1_000)) expect(await store.get(key)).toBeUndefined();
+  expect(disk.iterators - before).toBeLessThan(50);
+  await store.close();
 });
 
 test("a new key costs no seek, one that is there is found, whatever its characters", async () => {
