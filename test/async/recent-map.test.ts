@@ -24,3 +24,31 @@ test("is bounded by weight as well, and gives the newest value", () => {
   for (const key of "bcdefgh") map.set(key, 30);
   expect([..."bcdefgh"].filter((key) => map.get(key) !== undefined).length).toBeLessThanOrEqual(4);
 });
+
+test("stays full once it is, however much comes by", () => {
+  const map = new RecentMap<number, number>({ maxEntries: 10, maxWeight: 10, weigh: () => 1 });
+  for (let i = 0; i < 10; i += 1) map.set(i, i);
+  for (let i = 10; i < 100; i += 1) {
+    map.set(i, i);
+    if (i % 3 === 0) map.get(i - 5);
+    expect(map.size).toBe(10);
+  }
+});
+
+test("counts what was set again, used and deleted as often as it is there", () => {
+  const map = new RecentMap<string, number>({ maxEntries: 9, maxWeight: 90, weigh: (value) => value });
+  for (const key of "abcdefghi") map.set(key, 10);
+  for (const key of "abc") expect(map.get(key)).toBe(10);
+  expect(map.size).toBe(9);
+  for (const key of "aei") map.delete(key);
+  for (const key of "bdh") map.set(key, 10);
+  expect(map.size).toBe(6);
+  for (const key of "jkl") map.set(key, 10);
+  expect(map.size).toBe(9);
+  map.set("l", 20);
+  expect(map.size, "one as heavy as two").toBe(8);
+  map.set("l", 91);
+  expect(map.size, "one that is heavier than all may be").toBe(0);
+  for (const key of "abcdefghi") map.set(key, 10);
+  expect(map.size).toBe(9);
+});
