@@ -48,6 +48,7 @@ interface PastRun {
 
 /** The version of the protocol (docs/protocol.md) that is spoken. */
 const protocolVersion = 1;
+const pastMin = 1_024;
 
 export class RemoteHost implements Host, RemoteRunners {
   readonly kind = "remote";
@@ -55,8 +56,11 @@ export class RemoteHost implements Host, RemoteRunners {
   readonly #options: RemoteHostOptions;
   readonly #instances = new Map<string, RemoteInstance>();
   readonly #ticker: Ticker;
-  /** The runs that were under fences which no run has any more. */
-  readonly #past = new RecentMap<bigint, PastRun>({ maxEntries: 20_000, maxWeight: Infinity, weigh: () => 1 });
+  /**
+   * The runs that were under fences which no run has any more: twice as many as can be active, about, as a runner that comes back may say the ends of all
+   * again. What is said of one that is not in it any more is looked up on disk.
+   */
+  readonly #past: RecentMap<bigint, PastRun>;
   readonly #ports: RemoteHostPorts;
   #onSeat: () => void = () => {};
   #seatings = 0;
@@ -67,7 +71,8 @@ export class RemoteHost implements Host, RemoteRunners {
   constructor(options: RemoteHostOptions, ports: RemoteHostPorts) {
     this.#options = options;
     this.#ports = ports;
-    const { leaseMs, clock, guard } = options;
+    const { leaseMs, clock, guard, activeMax } = options;
+    this.#past = new RecentMap({ maxEntries: Math.max(pastMin, 2 * activeMax), maxWeight: Infinity, weigh: () => 1 });
     const isServing = (): boolean => this.#isOpen && guard.healthy && (options.isServing?.() ?? true);
     this.#ticker = new Ticker({ leaseMs, clock, isServing, onTick: (tick) => this.#tick(tick) });
   }
