@@ -2,8 +2,16 @@
  * `stint serve` in a process of its own, under a load that it can carry for ever, with something going wrong every 30 s: what it holds must not grow.
  *
  * SOAK_MINUTES: how long (default 0.05; with less than 2 only that everything is right, and nothing left open, is checked). SOAK_RATE: how many things are begun
- * a second (default 20); SOAK_SEED: what they go by; printed. Warm-up is a third of the time, and 15 minutes at most. The server is one process from the first
- * sample to the last: its restarts have tests of their own. Needs dist/ (npm run build).
+ * a second (default 20); SOAK_SEED: what they go by; printed. SOAK_KEEP: a directory for the samples, lines of JSON; else they go with the test. The server is one
+ * process from the first sample to the last: its restarts have tests of their own. Needs dist/ (npm run build).
+ *
+ * Warm-up is a third of the time, and 15 minutes at most. In the most of it tasks that do nothing come and go besides (fillTasks, fillRemoteTasks), as many as it takes to bring
+ * to its bound what has one in tasks: at the rate of the rest the caches of the store would go on filling for two hours (65,536 index entries, of which each task leaves
+ * one; 2,000 runs of remote runners), and look like a leak. So whatever grows after it has no bound, or one that is not known here. With less than 45 minutes there are
+ * fewer, and nothing is full: what memory does is printed then, and counts for nothing.
+ *
+ * Of resident memory the pages of mapped files are said, and not counted: LevelDB maps its tables, up to 74 of 2 MiB. They are what of the store was read lately, the system takes
+ * them back when it likes, and the store grows for a day, as that is how long request ids are remembered.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
@@ -20,12 +28,20 @@ const rate = Number(process.env["SOAK_RATE"] ?? 20);
 const seed = Number(process.env["SOAK_SEED"] ?? Math.floor(Math.random() * 2 ** 32));
 
 const totalMs = minutes * 60_000;
+const warmUpMaxMs = 15 * 60_000;
 /** Shorter than that nothing can be said of what is held. */
 const isMeasured = minutes >= 2;
-const warmUpMs = Math.min(totalMs / 3, 15 * 60_000);
+const warmUpMs = Math.min(totalMs / 3, warmUpMaxMs);
+/** Whether what has a bound has come to it when the warm-up is over. */
+const isFilled = warmUpMs === warmUpMaxMs;
 const probeMs = isMeasured ? 5_000 : 500;
 const faultEveryMs = Math.min(30_000, totalMs / 4);
 const MiB = 1024 * 1024;
+/** What a warm-up of the full time has done besides. */
+const fillTasks = 80_000;
+const fillRemoteTasks = 3_000;
+/** In this part of the warm-up; in the rest they go. */
+const fillPart = 0.8;
 
 let line = "it did not come to its end";
 afterAll(() => {
@@ -72,13 +88,24 @@ async function liveBytes(data: string): Promise<number> {
   return bytes;
 }
 
-const pointsOf = (samples: readonly Sample[], of: "rss" | "held" | "sockets" | "handles"): Point[] =>
-  samples.map((sample) => ({ atMs: sample.atMs, value: sample[of] }));
+const measures = {
+  /** Without the pages of files. */
+  rss: ({ rss, rssOfFiles }: Sample) => rss - rssOfFiles,
+  rssOfFiles: ({ rssOfFiles }: Sample) => rssOfFiles,
+  held: ({ held }: Sample) => held,
+  sockets: ({ sockets }: Sample) => sockets,
+  handles: ({ handles }: Sample) => handles,
+};
+type Measure = keyof typeof measures;
+
+const pointsOf = (samples: readonly Sample[], of: Measure): Point[] =>
+  samples.map((sample) => ({ atMs: sample.atMs, value: measures[of](sample) }));
 
 /** How what the server holds changes in an hour: MiB, and numbers. */
 function slopesOf(samples: readonly Sample[]) {
   return {
     rss: slopePerHour(pointsOf(samples, "rss")) / MiB,
+    rssOfFiles: slopePerHour(pointsOf(samples, "rssOfFiles")) / MiB,
     held: slopePerHour(pointsOf(samples, "held")) / MiB,
     sockets: slopePerHour(pointsOf(samples, "sockets")),
     handles: slopePerHour(pointsOf(samples, "handles")),
@@ -90,11 +117,12 @@ function lineOf(samples: readonly Sample[]): string {
   const last = samples.at(-1);
   if (first === undefined || last === undefined) return "too short for a sample";
   const load = (100 * (last.cpuMs - first.cpuMs)) / (last.atMs - first.atMs);
-  const middle = (of: "rss" | "held"): string => (median(samples.map((sample) => sample[of])) / MiB).toFixed(1);
-  const heights = `${load.toFixed(0)} % of a core, RSS ${middle("rss")} MiB, held ${middle("held")} MiB`;
+  const middle = (of: Measure): string => (median(samples.map(measures[of])) / MiB).toFixed(1);
+  const files = `and ${middle("rssOfFiles")} MiB of files`;
+  const heights = `${load.toFixed(0)} % of a core, RSS ${middle("rss")} MiB ${files}, held ${middle("held")} MiB`;
   if (!isMeasured) return heights;
-  const { rss, held, sockets, handles } = slopesOf(samples);
-  const grown = `RSS ${rss.toFixed(2)} MiB, held ${held.toFixed(2)} MiB, sockets ${sockets.toFixed(1)}, handles ${handles.toFixed(1)}`;
+  const { rss, rssOfFiles, held, sockets, handles } = slopesOf(samples);
+  const grown = `RSS ${rss.toFixed(2)} MiB and ${rssOfFiles.toFixed(2)} of files, held ${held.toFixed(2)} MiB, sockets ${sockets.toFixed(1)}, handles ${handles.toFixed(1)}`;
   return `${heights}; in an hour: ${grown}, over ${samples.length} samples`;
 }
 
@@ -114,22 +142,30 @@ async function leave(world: World): Promise<void> {
 test("a server under load and faults holds no more in the end than in the beginning", {
   timeout: totalMs + 300_000,
 }, async () => {
-  await using world = await openWorld(probeMs);
-  const random = new SeededRandom(seed);
-  const load = new Load({ clients: world.clients, random, remoteMetadata: world.remoteMetadata });
+  await using world = await openWorld(probeMs, process.env["SOAK_KEEP"]);
+  const load = new Load({ ...world, random: new SeededRandom(seed) });
   const { before } = world;
   const ending = new AbortController();
+  const part = warmUpMs / warmUpMaxMs;
+  const fill = { tasks: fillTasks * part, remoteTasks: fillRemoteTasks * part, withinMs: fillPart * warmUpMs };
+  let filledAfterMs = Number.POSITIVE_INFINITY;
+  const begunMs = performance.now();
   const over = Promise.all([
     load.run(rate, ending.signal),
+    load.fill(fill, ending.signal).then(() => {
+      filledAfterMs = performance.now() - begunMs;
+    }),
     befall(world, ending.signal),
     watchDisk(world, ending.signal),
   ]);
   await Promise.race([sleep(totalMs), over]);
-  const samples = (await world.samples()).filter(({ atMs }) => atMs > before.atMs + warmUpMs);
+  // Where the machine has too much to do for the filling to be over in time, what comes after it is as long as it would be.
+  const measuredFromMs = Math.max(warmUpMs, filledAfterMs / fillPart);
+  const samples = (await world.samples()).filter(({ atMs }) => atMs > before.atMs + measuredFromMs);
   ending.abort();
-  const [, counts, diskMost] = await over;
+  const [, , counts, diskMost] = await over;
   const said = [...counts].map(([fault, count]) => `${count} times ${fault}`).join(", ");
-  const did = `${load.tasks} tasks to their end, ${load.brokenOff} calls made again; ${said}`;
+  const did = `${load.tasks} tasks to their end, ${load.filled} in the warm-up besides, ${load.brokenOff} calls made again; ${said}`;
   line = `${did}; disk ${(diskMost / MiB).toFixed(1)} MiB at most; ${lineOf(samples)}`;
   expect(load.problems).toEqual([]);
   // What was healed works.
@@ -142,16 +178,20 @@ test("a server under load and faults holds no more in the end than in the beginn
   expect(world.server.complaints, "what the server complained of").toEqual([]);
   expect(diskMost).toBeLessThan(3 * ((await liveBytes(world.data)) + historyBytes));
 
-  const hours = (totalMs - warmUpMs) / 3_600_000;
+  const hours = (totalMs - measuredFromMs) / 3_600_000;
   const slopes = slopesOf(samples);
   const most = { MiB: slopeMaxMiB(hours), number: 5 * slopeMaxMiB(hours) };
   if (isMeasured) {
-    expect(slopes.rss, "MiB of RSS an hour").toBeLessThanOrEqual(most.MiB);
-    expect(slopes.held, "MiB held an hour").toBeLessThanOrEqual(most.MiB);
+    expect(filledAfterMs, "milliseconds that it took to fill what fills").toBeLessThan(totalMs / 3);
+    if (isFilled) {
+      expect(slopes.rss, "MiB of RSS an hour").toBeLessThanOrEqual(most.MiB);
+      expect(slopes.held, "MiB held an hour").toBeLessThanOrEqual(most.MiB);
+    }
     // One that is left behind by each fault makes 120 an hour.
     expect(slopes.sockets, "sockets an hour").toBeLessThanOrEqual(most.number);
     expect(slopes.handles, "handles an hour").toBeLessThanOrEqual(most.number);
-    expect(samples.length, "samples").toBeGreaterThan((hours * 3_600_000) / probeMs / 2);
+    // On a machine with too much to do each takes a second, and so there are fewer.
+    expect(samples.length, "samples").toBeGreaterThan((hours * 3_600_000) / probeMs / 8);
     // A few seconds may have none of one kind.
     for (const [kind, count] of Object.entries(load.counts)) expect(count, kind).toBeGreaterThan(0);
   }

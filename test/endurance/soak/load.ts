@@ -4,6 +4,7 @@ import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { create } from "@bufbuild/protobuf";
 import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { LaunchTaskRequestSchema, type TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { forEachConcurrently } from "../../../src/async/for-each-concurrently.ts";
 import { isEnded, StateCanceled, StateCompleted, stateName } from "../../../src/task/state.ts";
 import type { SeededRandom } from "../../support/seeded-random.ts";
 
@@ -11,6 +12,8 @@ const callMaxMs = 10_000;
 const answerMaxMs = 120_000;
 export const steps = 5;
 const batchSize = 10;
+const fillBatchSize = 50;
+const fillBatchesAtOnce = 4;
 /** How often each of the things is done. */
 const weights = { watch: 4, wait: 4, cancel: 2, look: 2, batch: 1, remote: 3 };
 
@@ -20,8 +23,16 @@ export interface LoadOptions {
   /** One of them for each thing that is done. */
   readonly clients: ReadonlyArray<Client<typeof TaskControllerService>>;
   readonly random: SeededRandom;
-  /** Metadata of a task of the remote controller. */
+  /** Metadata of a task of the remote controller, and of one that has nothing to do. */
   readonly remoteMetadata: string;
+  readonly emptyRemoteMetadata: string;
+}
+
+/** Tasks that are done at once: how many, and in which time. */
+export interface FillOptions {
+  readonly tasks: number;
+  readonly remoteTasks: number;
+  readonly withinMs: number;
 }
 
 export class Load {
@@ -30,6 +41,8 @@ export class Load {
   readonly problems: string[] = [];
   /** Calls that broke off, and were made again. */
   brokenOff = 0;
+  /** Tasks that were launched to fill what fills. */
+  filled = 0;
   #begun = 0;
   readonly #under = new Set<Promise<void>>();
   readonly #options: LoadOptions;
@@ -55,6 +68,44 @@ export class Load {
       );
     }
     await Promise.all(this.#under);
+  }
+
+  /** Has tasks come and go that do nothing, evenly, so that what fills with the number of tasks is full; until the signal. */
+  async fill({ tasks, remoteTasks, withinMs }: FillOptions, signal: AbortSignal): Promise<void> {
+    const begunMs = performance.now();
+    const batches = Math.ceil(tasks / fillBatchSize);
+    const remoteUpTo = (batch: number): number => Math.ceil((remoteTasks * batch) / batches);
+    const metadata = JSON.stringify({ steps: 0 });
+    await forEachConcurrently(Array.from({ length: batches }).keys(), fillBatchesAtOnce, async (n) => {
+      const leftMs = begunMs + (n * withinMs) / batches - performance.now();
+      await sleep(Math.max(0, leftMs), undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      const remote = { controller: "count", metadata: this.#options.emptyRemoteMetadata };
+      await Promise.all([
+        this.#fillBatch({ controller: "steps", metadata, size: fillBatchSize }),
+        this.#fillBatch({ ...remote, size: remoteUpTo(n + 1) - remoteUpTo(n) }),
+      ]);
+    });
+  }
+
+  async #fillBatch(batch: { controller: string; metadata: string; size: number }): Promise<void> {
+    const { controller, metadata, size } = batch;
+    const client = this.#options.random.pick(this.#options.clients);
+    const requests = Array.from({ length: size }, () => {
+      const taskId = `f${(this.filled += 1)}`;
+      const payload = { case: "jsonMetadata" as const, value: metadata };
+      return create(LaunchTaskRequestSchema, { controller, taskId, payload, requestId: taskId });
+    });
+    if (size === 0) return;
+    try {
+      await this.#answered((options) => client.batchLaunchTasks({ requests }, options));
+      // In the order in which they were launched, more or less: the last is among the last to end.
+      const last = requests.at(-1)?.taskId ?? "";
+      const { state } = await this.#wait(client, { controller, taskId: last });
+      if (state !== StateCompleted) throw new Error(`ends as ${stateName(state)}`);
+    } catch (error) {
+      this.problems.push(`fill ${requests[0]?.taskId}: ${String(error)}`);
+    }
   }
 
   async #one(): Promise<void> {

@@ -2,7 +2,7 @@
  * Loaded into the server by --import: says at intervals what its process holds, a line of JSON each in the file STINT_PROBE. The heap is
  * measured after a collection of all garbage. STINT_PROBE_MS: how long it waits in between.
  */
-import { appendFileSync, readdirSync, readlinkSync } from "node:fs";
+import { appendFileSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
@@ -18,6 +18,7 @@ function probe() {
   const line = {
     atMs: performance.now(),
     rss,
+    rssOfFiles: residentOfFiles(),
     // Buffers are in `external`: what is kept in one is kept.
     held: heapUsed + external,
     sockets: countSockets(),
@@ -26,6 +27,12 @@ function probe() {
     cpuMs: (user + system) / 1_000,
   };
   appendFileSync(file, `${JSON.stringify(line)}\n`);
+}
+
+/** What of it are pages of files that are mapped: LevelDB's tables, programs. */
+function residentOfFiles() {
+  const [, kB] = /^RssFile:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
+  return Number(kB ?? 0) * 1024;
 }
 
 function countSockets() {

@@ -19,6 +19,8 @@ export interface Sample {
   readonly atMs: number;
   /** Resident memory, in bytes. */
   readonly rss: number;
+  /** What of it are pages of files, which the system takes back when it likes. */
+  readonly rssOfFiles: number;
   /** What the heap and its buffers hold after a collection, in bytes. */
   readonly held: number;
   readonly sockets: number;
@@ -32,6 +34,8 @@ export interface Sample {
 const keptMs = { retention: 60_000, history: 120_000 };
 export const historyBytes = 8 * 1024 * 1024;
 const leaseMs = 5_000;
+/** Twice as many runs that are over are remembered of each controller. */
+const activeMax = 1_000;
 const runners = 2;
 /** How many streams somebody has who vanishes. */
 const vanishing = 20;
@@ -70,8 +74,7 @@ const children = {
 export type World = Awaited<ReturnType<typeof openWorld>>;
 
 /** The server alone, with its probe. */
-async function openServer(directory: string, probeMs: number) {
-  const probe = join(directory, "probe");
+async function openServer(directory: string, probeMs: number, probe: string) {
   const config = join(directory, "stint.yaml");
   await writeFile(probe, "");
   await writeFile(join(directory, "steps.mjs"), runnerSource);
@@ -80,7 +83,7 @@ async function openServer(directory: string, probeMs: number) {
     retentionHours: hours(keptMs.retention),
     historyHours: hours(keptMs.history),
     historyBytes,
-    limits: { leaseMs, pingIntervalMs: 1_000, pingTimeoutMs: 2_000 },
+    limits: { activeMax, leaseMs, pingIntervalMs: 1_000, pingTimeoutMs: 2_000 },
     controllers: [
       { name: "steps", runner: { module: "steps.mjs" } },
       { name: "count", runner: { remote: {} } },
@@ -110,13 +113,14 @@ async function openServer(directory: string, probeMs: number) {
   }
 }
 
-/** `probeMs`: how often a sample is taken. */
-export async function openWorld(probeMs: number) {
+/** `probeMs`: how often a sample is taken. `keep`: where the samples are kept, if not for the test only. */
+export async function openWorld(probeMs: number, keep?: string) {
   const scratch = await makeScratchDirectory();
+  if (keep !== undefined) await mkdir(keep, { recursive: true });
   const files = join(scratch.path, "files");
   await mkdir(files);
   for (let n = 1; n <= steps; n += 1) await writeFile(join(files, `${n}.txt`), "line\n");
-  const { server, samples, before } = await openServer(scratch.path, probeMs);
+  const { server, samples, before } = await openServer(scratch.path, probeMs, join(keep ?? scratch.path, "probe"));
   const port = Number(new URL(server.baseUrl).port);
   const clientRelay = await openRelay(port);
   const runnerRelays = await Promise.all(Array.from({ length: runners }, () => openRelay(port)));
@@ -137,6 +141,7 @@ export async function openWorld(probeMs: number) {
     samples,
     clients: Array.from({ length: 4 }, () => createClient(TaskControllerService, createGrpcTransport({ baseUrl }))),
     remoteMetadata: JSON.stringify({ files: join(files, "*.txt"), pauseMs: 20 }),
+    emptyRemoteMetadata: JSON.stringify({ files: join(files, "*.none"), pauseMs: 0 }),
     runnerRelays,
     clientRelay,
     replaceRunner(n: number): void {
