@@ -10,6 +10,7 @@ import type { SeededRandom } from "../../support/seeded-random.ts";
 
 const callMaxMs = 10_000;
 const answerMaxMs = 120_000;
+const underWayMaxMs = 60_000;
 export const steps = 5;
 const batchSize = 10;
 const fillBatchSize = 50;
@@ -56,11 +57,12 @@ export class Load {
     return Object.values(this.counts).reduce((sum, count) => sum + count, 0);
   }
 
-  /** Begins as many things a second as `perSecond`, whatever the server does with them, until the signal. */
+  /** Begins as many things a second as `perSecond`, whatever the server does with them as long as it is not a minute behind, until the signal. */
   async run(perSecond: number, signal: AbortSignal): Promise<void> {
     const begunMs = performance.now();
     for (let n = 1; !signal.aborted; n += 1) {
-      if (this.#under.size > 60 * perSecond) throw new Error(`${this.#under.size} things are under way and do not end`);
+      // Of a machine that has too much to do for a while; what does not end at all has times of its own.
+      while (this.#under.size >= (underWayMaxMs * perSecond) / 1_000) await Promise.race(this.#under);
       const one: Promise<void> = this.#one().finally(() => this.#under.delete(one));
       this.#under.add(one);
       await sleep(Math.max(0, begunMs + (n * 1_000) / perSecond - performance.now()), undefined, { signal }).catch(
