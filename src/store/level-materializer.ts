@@ -233,7 +233,7 @@ export class Materializer {
   }
 }
 
-/** The record with bytes of its own, that do not keep a whole block in memory. */
+/** The record with bytes of its own, that keep no whole block in memory, nor a piece of it that is shared, as allocUnsafe would give. */
 function detach({
   type,
   key,
@@ -245,7 +245,7 @@ function detach({
   valueStart,
   damage,
 }: StoredRecord): StoredRecord {
-  const bytes = Buffer.allocUnsafe(end - start);
+  const bytes = Buffer.allocUnsafeSlow(end - start);
   block.copy(bytes, 0, start, end);
   return { type, key, revision, previous, bytes, start: 0, end: end - start, valueStart: valueStart - start, damage };
 }

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import type { Change } from "../../src/store/store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
+import { heapBytes } from "../support/heap.ts";
 import { bytes, eventually, FaultyDisk, makeScratch, untilFilled } from "./level-fixture.ts";
 
 const names = Array.from({ length: 100 }, (_, i) => `name ${i}`);
@@ -29,5 +30,25 @@ test("index entries without a value that are on disk are taken away without a se
   await round();
   expect(disk.iterators - before).toBe(0);
   expect(await store.scan({ prefix: "state ", limit: 10 })).toEqual([]);
+  await store.close();
+});
+
+test("a record that is cached holds its own bytes, and not what was allocated beside them", async () => {
+  await using scratch = await makeScratch();
+  const disk = new FaultyDisk();
+  const store = await openLevelStore(scratch.path, { roundKeys: 1, blockCacheBytes: 1, createDatabase: disk.create });
+  const buffers = (): number => {
+    heapBytes();
+    return process.memoryUsage().arrayBuffers;
+  };
+  const before = buffers();
+  for (let i = 0; i < 150; i += 1) {
+    const rounds = disk.written.length;
+    await store.commit([{ type: "put", key: `key ${i}`, value: bytes("value") }]);
+    await eventually(() => disk.written.slice(rounds).some((letters) => letters.includes("W")));
+    // As much as a piece of memory that is shared has, with all that goes through a server meanwhile.
+    for (let piece = 0; piece < 8; piece += 1) Buffer.allocUnsafe(1_024);
+  }
+  expect(buffers() - before).toBeLessThan(512 * 1_024);
   await store.close();
 });
