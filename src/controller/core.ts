@@ -8,6 +8,7 @@ import type { TaskLimits } from "../task/limits.ts";
 import type { Host } from "./host.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { StoreGuard } from "./store-guard.ts";
+import type { TaskCounts } from "./task-counts.ts";
 import type { WatchHub } from "./watch-hub.ts";
 
 /** What a controller holds in memory and for how many, beside what a task may hold. */
@@ -41,6 +42,7 @@ export interface Core {
   readonly limits: ControllerLimits;
   readonly hub: WatchHub;
   readonly quarantine: Quarantine;
+  readonly counts: TaskCounts;
   /** Aborted when the controller begins to close. */
   readonly closing: AbortSignal;
   /** Over when it has closed: from then on it writes nothing, starts nothing and calls nobody. */

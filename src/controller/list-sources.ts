@@ -18,7 +18,6 @@ import { once } from "./commit.ts";
 import type { QueryOptions, TaskFilter } from "./controller.ts";
 import { unlessDamaged } from "./error.ts";
 import type { Parts } from "./parts.ts";
-import { readCounts } from "./task-counts.ts";
 import { decodeEntry, type LoadedTask, loadTask, type ReaderCore } from "./task-reader.ts";
 
 /** A task that may be in the list; `cursor` is where the list goes on behind it. */
@@ -116,7 +115,7 @@ async function fewIds(parts: Parts, options: QueryOptions, pageSize: number): Pr
     if (found.length <= fewOfLabel) return found.map(({ taskId }) => taskId);
   }
   if (states.length === 0) return undefined;
-  const counts = await once(parts.core, () => readCounts(parts.core));
+  const counts = await once(parts.core, () => parts.core.counts.read());
   const total = [...counts.values()].reduce((sum, count) => sum + Number(count), 0);
   const count = [...new Set(states)].reduce((sum, state) => sum + Number(counts.get(state) ?? 0n), 0);
   // Walking finds a page of them among about so many tasks: pageSize * total / count.

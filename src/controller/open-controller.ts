@@ -32,7 +32,7 @@ import { resume } from "./resume.ts";
 import { type Retention, sweepForever, sweepTasks } from "./retention.ts";
 import { Runs } from "./runs.ts";
 import { createStoreGuard, type StoreGuard } from "./store-guard.ts";
-import { countTasks } from "./task-counts.ts";
+import { TaskCounts } from "./task-counts.ts";
 import type { TaskRunner } from "./task-runner.ts";
 import { Trash } from "./trash.ts";
 import { waitTask } from "./wait-task.ts";
@@ -151,7 +151,14 @@ export async function openCore(options: CoreOptions, hosting: Hosting): Promise<
   setMaxListeners(0, closing.signal);
   const lifetime = new Lifetime(() => closedMeanwhile());
   const quarantine = new Quarantine(resolved.core.log);
-  const hostCore: HostCore = { ...resolved.core, closing: closing.signal, lifetime, hub: new WatchHub(), quarantine };
+  const hostCore: HostCore = {
+    ...resolved.core,
+    closing: closing.signal,
+    lifetime,
+    hub: new WatchHub(),
+    quarantine,
+    counts: new TaskCounts(resolved.core),
+  };
   const core: Core = { ...hostCore, host: hosting.createHost(hostCore, () => parts) };
   const parts = createParts(core, resolved.timeouts);
   const opening = open(parts, resolved.retention);
@@ -190,7 +197,7 @@ export async function openCore(options: CoreOptions, hosting: Hosting): Promise<
     deleteTask: (taskId, del = {}) => deleteTask(parts, taskId, del.ifRevision),
     countTasks: async () => {
       checkOpen(parts);
-      return countTasks(parts);
+      return once(core, () => core.counts.read());
     },
     quarantinedTasks: () => quarantine.taskIds,
     close,

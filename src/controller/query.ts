@@ -10,7 +10,6 @@ import { refuseBadFields } from "./error.ts";
 import { type Candidate, loadCandidate, openSource, unlessNoted } from "./list-sources.ts";
 import { decodePageToken, encodePageToken, notAToken, taskPageTokens } from "./page-token.ts";
 import { checkOpen, type Parts, waitingFor } from "./parts.ts";
-import { countTasks } from "./task-counts.ts";
 import { type Folding, foldStatus, type LoadedTask, loadTask } from "./task-reader.ts";
 
 const defaultPageSize = 100;
@@ -106,7 +105,7 @@ function sizeOf({ logs, transitions, labels, ...status }: TaskSnapshot["status"]
 
 async function totalSize(parts: Parts, options: QueryOptions): Promise<bigint | undefined> {
   if (options.idPrefix || Object.keys(options.labels ?? {}).length > 0) return undefined;
-  const counts = await countTasks(parts);
+  const counts = await once(parts.core, () => parts.core.counts.read());
   const states = options.states?.length ? new Set(options.states) : new Set(counts.keys());
   let total = 0n;
   for (const state of states) total += counts.get(state) ?? 0n;

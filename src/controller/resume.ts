@@ -37,7 +37,6 @@ import { decodeIntent } from "./intent.ts";
 import type { Seat } from "./host.ts";
 import type { Parts } from "./parts.ts";
 import type { TaskActor } from "./task-actor.ts";
-import { readCounts } from "./task-counts.ts";
 
 const pageSize = 256;
 const reasons = {
@@ -224,7 +223,7 @@ async function seedWaiting(parts: Parts): Promise<void> {
   const [last] = await untilDone(core, () =>
     core.store.scan({ prefix: listPrefix("waiting", core.name), limit: 1, reverse: true }),
   );
-  const counts = await untilDone(core, () => readCounts(core));
+  const counts = await untilDone(core, () => core.counts.read());
   // What is Pending waits, but for the runs that were taken up.
   const offered = [...actors.all()].filter(
     ({ run, known }) => run !== undefined && known?.task?.status.state === StatePending,

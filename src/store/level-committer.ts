@@ -52,6 +52,7 @@ type Known = Pick<StoredRecord, "type" | "revision"> & Partial<Pick<StoredRecord
 
 const seeksAtOnce = 64;
 const counterBytes = 8;
+const lostCounterBytes = 9;
 
 export class Committer {
   readonly #session: LevelSession;
@@ -259,10 +260,13 @@ function addTo(
     newest.set(key, counter);
   }
   counter.revision = revision;
-  // A counter whose value was lost stays without one, and reads as damaged.
-  if (counter.value.length !== counterBytes) return;
+  // A counter whose value was lost stays without one, and reads as damaged: it has a byte too many, and behind that what was added since.
+  if (counter.value.length !== counterBytes && counter.value.length !== lostCounterBytes) {
+    counter.value = Buffer.alloc(lostCounterBytes);
+  }
   const sum = counter.value as Buffer;
-  sum.writeBigInt64BE(BigInt.asIntN(64, sum.readBigInt64BE() + delta));
+  const at = sum.length - counterBytes;
+  sum.writeBigInt64BE(BigInt.asIntN(64, sum.readBigInt64BE(at) + delta), at);
 }
 
 /** Rejects all commits of a group; `written`, if the batch was to be written, says which of them are in it. */

@@ -2,7 +2,7 @@
 import { valueKey } from "./level-keys.ts";
 import type { LevelJournal } from "./level-journal.ts";
 import { absent, decodeVersion, type LevelSession } from "./level-session.ts";
-import { isLive, isVersioned, recordTypes, recordValue, type StoredRecord } from "./record.ts";
+import { isLive, isVersioned, noBytes, recordTypes, recordValue, type StoredRecord } from "./record.ts";
 import { checkRevision } from "./store-input.ts";
 import { type Entry, type GetOptions, StoreError } from "./store.ts";
 
@@ -120,7 +120,9 @@ export function toEntry(record: StoredRecord): Entry | undefined {
   const previous = isVersioned(type) ? BigInt(record.previous) : 0n;
   const value = recordValue(record);
   if (record.damage !== undefined || (type === recordTypes.counter && value.length !== counterBytes)) {
-    return { key, value: new Uint8Array(0), revision, previous, corrupt: true };
+    // Of a counter: what was added to it since its value was lost.
+    const added = type === recordTypes.counter ? value.subarray(-counterBytes) : noBytes;
+    return { key, value: new Uint8Array(added), revision, previous, corrupt: true };
   }
   return { key, value: new Uint8Array(value), revision, previous };
 }

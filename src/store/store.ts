@@ -98,7 +98,7 @@ export interface Condition {
 /** A key and what it has. */
 export interface Entry {
   readonly key: string;
-  /** Empty when corrupt or deleted. */
+  /** Empty when corrupt or deleted; but of a corrupt counter it may be what was added since its value was lost. */
   readonly value: Uint8Array;
   /** The revision of the commit that wrote it. */
   readonly revision: bigint;

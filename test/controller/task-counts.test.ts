@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import type { Core } from "../../src/controller/core.ts";
-import { readCounts } from "../../src/controller/task-counts.ts";
+import { TaskCounts } from "../../src/controller/task-counts.ts";
 import { countKey } from "../../src/store/keys.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
 import type { Store } from "../../src/store/store.ts";
@@ -40,6 +39,6 @@ test.each([
   ["in the middle of each", 100],
 ])("the counts are of one moment where tasks change %s", async (_, times) => {
   const store = await openBusy(times);
-  const counts = await readCounts({ store, name } as unknown as Core);
+  const counts = await new TaskCounts({ store, name }).read();
   expect([...counts.values()].reduce((sum, count) => sum + count, 0n)).toBe(tasks);
 });

@@ -17,6 +17,7 @@ import type { Parts } from "../../src/controller/parts.ts";
 import { Quarantine } from "../../src/controller/quarantine.ts";
 import { Runs } from "../../src/controller/runs.ts";
 import { createStoreGuard } from "../../src/controller/store-guard.ts";
+import { TaskCounts } from "../../src/controller/task-counts.ts";
 import { Trash } from "../../src/controller/trash.ts";
 import { WatchHub } from "../../src/controller/watch-hub.ts";
 import { watchTask } from "../../src/controller/watch-task.ts";
@@ -147,7 +148,8 @@ async function createParts(closing: AbortSignal, clock: Core["clock"], runner: S
     closing,
     lifetime,
   };
-  const core: Core = { name: "tests", ...ports, ...state };
+  const name = "tests";
+  const core: Core = { name, ...ports, ...state, counts: new TaskCounts({ name, store }) };
   const actors = new Actors(core);
   const callbacks = new Callbacks(log);
   const trash = new Trash(core);

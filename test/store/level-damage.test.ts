@@ -84,6 +84,11 @@ describe("a damaged entry", () => {
       ]);
       await expectFailure(store.get("n"), "CORRUPT");
       expect(await store.get("d")).toBeDefined();
+      // What was added since is known.
+      await store.commit([{ type: "add", key: "n", delta: -3n }]);
+      const [counter] = await store.scan({ prefix: "n", limit: 1 });
+      expect(counter).toMatchObject({ key: "n", corrupt: true });
+      expect(Buffer.from(counter!.value).readBigInt64BE()).toBe(-2n * BigInt(opening + 1));
       await store.close();
     }
   });
