@@ -13,7 +13,7 @@
  *    for them; and the block's head says where each record lies. So damage stays where it is.
  * 3. Numbers are big-endian; revisions are safe integers.
  */
-import { crc32c } from "./crc32c.ts";
+import { crc32c, crc32cOfRanges } from "./crc32c.ts";
 
 export const recordTypes = { put: 1, delete: 2, index: 3, unindex: 4, counter: 5 } as const;
 export type RecordType = (typeof recordTypes)[keyof typeof recordTypes];
@@ -209,14 +209,28 @@ export function decodeRecord(bytes: Buffer, start = 0, end = bytes.length): Stor
   };
 }
 
-/** The records that can be found in the bytes of a block whose head is damaged. */
+/** What is checked byte by byte wherever it may be a head. */
+const shortHeadBytes = 128;
+
+/**
+ * The records that can be found in the bytes of a block whose head is damaged. Each byte is looked at so many times at most, also where somebody has made
+ * bytes that look like heads with long keys everywhere.
+ */
 export function salvageRecords(bytes: Buffer): StoredRecord[] {
   const records: StoredRecord[] = [];
+  let crcOf: ((start: number, end: number) => number) | undefined;
+  const mayBeHead = (start: number, keyEnd: number): boolean => {
+    if (keyEnd - start <= shortHeadBytes) return true;
+    crcOf ??= crc32cOfRanges(bytes);
+    return crcOf(start, keyEnd) === readUint32(bytes, keyEnd);
+  };
   for (let at = bytes.indexOf(recordMagic); at >= 0; at = bytes.indexOf(recordMagic, at)) {
     const isHead = at + recordHeadBytes <= bytes.length && bytes[at + 1] === recordVersion;
     const valueBytes = isHead ? readUint32(bytes, at + 8) : 0;
-    const end = at + recordHeadBytes + (isHead ? readUint32(bytes, at + 4) : 0) + valueBytes + 2 * crcBytes;
-    const record = isHead && end <= bytes.length ? decodeRecord(bytes, at, end) : undefined;
+    const keyEnd = at + recordHeadBytes + (isHead ? readUint32(bytes, at + 4) : 0);
+    const end = keyEnd + valueBytes + 2 * crcBytes;
+    const isFound = isHead && end <= bytes.length && mayBeHead(at, keyEnd);
+    const record = isFound ? decodeRecord(bytes, at, end) : undefined;
     if (record === undefined || record.damage === "head") at += 1;
     else {
       records.push(record);

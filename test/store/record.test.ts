@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { crc32c } from "../../src/store/crc32c.ts";
+import { crc32c, crc32cOfRanges } from "../../src/store/crc32c.ts";
 import {
   decodeBlock,
   decodeRecord,
@@ -9,6 +9,7 @@ import {
   type RecordDraft,
   type RecordType,
   recordValue,
+  salvageRecords,
   type StoredRecord,
 } from "../../src/store/record.ts";
 
@@ -114,3 +115,89 @@ function plain(record: StoredRecord): object {
   const { type, key, revision, previous, damage } = record;
   return { type, key, revision, previous, value: Buffer.from(recordValue(record)), damage };
 }
+
+test("the CRC of any range is that of its bytes alone", () => {
+  const ranges = fc.tuple(fc.uint8Array({ maxLength: 300 }), fc.nat(300), fc.nat(300));
+  fc.assert(
+    fc.property(ranges, ([bytes, a, b]) => {
+      const [start, end] = [Math.min(a, b, bytes.length), Math.min(Math.max(a, b), bytes.length)];
+      expect(crc32cOfRanges(bytes)(start, end)).toBe(crc32c(bytes, start, end));
+    }),
+  );
+});
+
+describe("records that are salvaged", () => {
+  /** A byte after the other, each with all that may be a record from there on: what is found, however long it takes. */
+  function salvageSlowly(bytes: Buffer): { start: number; end: number; damage: StoredRecord["damage"] }[] {
+    const found = [];
+    for (let at = 0; at + 36 <= bytes.length; ) {
+      const end = at + 36 + bytes.readUInt32BE(at + 4) + bytes.readUInt32BE(at + 8);
+      const record = bytes[at] === 0xe5 && bytes[at + 1] === 1 && end <= bytes.length && decodeRecord(bytes, at, end);
+      if (record && record.damage !== "head") {
+        found.push({ start: at, end, damage: record.damage });
+        at = end;
+      } else at += 1;
+    }
+    return found;
+  }
+
+  const longDrafts = fc.record<RecordDraft>({
+    type: fc.constantFrom<RecordType>(1, 2, 3, 4, 5),
+    key: fc.string({ minLength: 90, maxLength: 400, unit: "grapheme-ascii" }),
+    revision: fc.maxSafeNat(),
+    previous: fc.maxSafeNat(),
+    value: fc.uint8Array({ maxLength: 400 }).map((value) => Buffer.from(value)),
+  });
+  const damages = fc.array(
+    fc.record({ at: fc.nat(), kind: fc.constantFrom("flip", "cut", "zero", "head"), size: fc.nat(300) }),
+    { maxLength: 6 },
+  );
+
+  function damage(block: Buffer, { at, kind, size }: { at: number; kind: string; size: number }): Buffer {
+    if (block.length === 0) return block;
+    const place = at % block.length;
+    if (kind === "cut") return Buffer.concat([block.subarray(0, place), block.subarray(place + size)]);
+    const bytes = Buffer.from(block);
+    if (kind === "flip") bytes[place]! ^= 1 << (size % 8);
+    else if (kind === "zero") bytes.fill(0, place, Math.min(place + size, bytes.length));
+    // What looks like the beginning of a record, over what was there.
+    else bytes.set([0xe5, 1, 1, 0, 0, 0, 0, size % 256, 0, 0, 0, size % 7].slice(0, bytes.length - place), place);
+    return bytes;
+  }
+
+  test("are those that a search with all that may be one finds, whatever has befallen the block", () => {
+    let found = 0;
+    fc.assert(
+      fc.property(fc.array(fc.oneof(drafts, longDrafts), { minLength: 1, maxLength: 8 }), damages, (all, befell) => {
+        const whole = encodeBlock(1, all.length, 0, all).bytes;
+        const bytes = befell.reduce(damage, whole);
+        const salvaged = salvageRecords(bytes).map(({ start, end, damage: harm }) => ({ start, end, damage: harm }));
+        expect(salvaged).toEqual(salvageSlowly(bytes));
+        found += salvaged.length;
+      }),
+      { numRuns: 500 },
+    );
+    expect(found).toBeGreaterThan(500);
+  });
+
+  test("cost a bounded number of looks at each byte, also among heads that lie over each other", () => {
+    const bytes = Buffer.alloc(8 * 1024);
+    for (let at = 0; at + 12 <= bytes.length; at += 12) {
+      bytes.set([0xe5, 1, 1, 0], at);
+      // A key to the end, or nearly.
+      bytes.writeUInt32BE(Math.max(0, bytes.length - at - 36 - (at % 5)), at + 4);
+    }
+    let looks = 0;
+    const counted = new Proxy(bytes, {
+      get(target, name) {
+        if (typeof name === "string" && /^\d+$/.test(name)) looks += 1;
+        const value: unknown = Reflect.get(target, name, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    expect(salvageRecords(counted)).toEqual([]);
+    expect(looks).toBeGreaterThan(bytes.length / 12);
+    // Up to the length of a short head for each twelve of them, beside one for all; it was half of all bytes.
+    expect(looks / bytes.length).toBeLessThan(20);
+  });
+});
