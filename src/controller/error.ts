@@ -39,7 +39,7 @@ export interface ControllerErrorDetails {
   readonly reason?: ErrorReasonName;
   /** More for programs, such as {first_revision: "12"}; it is sent with a reason only. */
   readonly metadata?: Readonly<Record<string, string>>;
-  /** Every bad field; with INVALID_ARGUMENT. */
+  /** Every bad field; with INVALID_ARGUMENT, and OUT_OF_RANGE. */
   readonly violations?: readonly FieldViolation[];
   /** What was not found; with NOT_FOUND. */
   readonly resource?: { readonly type: "task" | "controller"; readonly name: string };

@@ -5,13 +5,14 @@ import { ControllerError } from "./error.ts";
 /** Throws OUT_OF_RANGE for a revision that lies ahead, or (COMPACTED) whose history is gone; 0n is none. */
 export function checkHistory(store: Store, since: bigint): void {
   if (since === 0n) return;
-  if (since > store.revision()) {
-    throw new ControllerError(
-      "OUT_OF_RANGE",
-      `since_revision ${since} lies ahead; the store is at ${store.revision()}`,
-    );
-  }
+  if (since > store.revision()) throw liesAhead("since_revision", since, store.revision());
   if (since < store.firstRevision()) throw compacted(since, store.firstRevision());
+}
+
+/** OUT_OF_RANGE that names the field with a revision that there is not yet. */
+export function liesAhead(field: string, asked: bigint, newest: bigint): ControllerError {
+  const description = `${asked} lies ahead; the store is at ${newest}`;
+  return new ControllerError("OUT_OF_RANGE", `${field} ${description}`, { violations: [{ field, description }] });
 }
 
 /** For a watch that is to go on from a revision whose history is gone. */

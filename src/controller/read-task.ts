@@ -2,8 +2,8 @@ import { StoreError } from "../store/store.ts";
 import { checkTaskId } from "../task/ids.ts";
 import { once } from "./commit.ts";
 import type { ReadOptions, TaskSnapshot } from "./controller.ts";
-import { ControllerError, refuseBadFields, taskNotFound } from "./error.ts";
-import { historyGone } from "./history.ts";
+import { refuseBadFields, taskNotFound } from "./error.ts";
+import { historyGone, liesAhead } from "./history.ts";
 import { checkOpen, type Parts, snapshot } from "./parts.ts";
 import { type Folding, foldStatus, loadTask } from "./task-reader.ts";
 
@@ -36,12 +36,7 @@ async function readAsOf(parts: Parts, taskId: string, revision: bigint, folding:
     return { status, revision: loaded.revision };
   } catch (error) {
     if (!(error instanceof StoreError)) throw error;
-    if (error.code === "FUTURE") {
-      throw new ControllerError(
-        "OUT_OF_RANGE",
-        `revision ${revision} lies ahead; the store is at ${core.store.revision()}`,
-      );
-    }
+    if (error.code === "FUTURE") throw liesAhead("revision", revision ?? 0n, core.store.revision());
     if (error.code !== "COMPACTED") throw error;
     const first = error.firstRevision ?? core.store.firstRevision();
     throw historyGone(`at revision ${revision}`, first, { advice: "read at that or a later one", cause: error });

@@ -3,8 +3,7 @@
  *
  * It owns a directory: a file for each command that runs, and `owner`, which the server has open while it lives.
  *
- * A record: absent -> begun (an empty file; its name is the command's token) -> started (it names the pid and the identity of the command's
- * process) -> absent (the command has ended, and nobody is left in its process group).
+ * A record: absent -> begun (an empty file; its name is the command's token) -> started (it names the pid and the identity of the command's process) -> absent (the command has ended, and nobody is left in its process group).
  *
  * 1. A command is spawned only when its record has begun, in a group of its own, with the token in its environment and the record open as a mark; the record
  *    goes only when that group is gone. So everything that a dead server left is found when the next one opens the directory: by the token or the mark, at
@@ -25,10 +24,11 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { closeSync, openSync, writeFileSync } from "node:fs";
-import { mkdir, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, sleep } from "../clock.ts";
 import type { Log } from "../log.ts";
+import { makeDirectory } from "../make-directory.ts";
 import type { Random } from "../random.ts";
 import { endProcesses, type ProcessPorts, signalGroup } from "./process-group.ts";
 import { createProcessTable, openMark, type ProcessTable, type RunningProcess } from "./process-table.ts";
@@ -185,7 +185,7 @@ function leaderOf(pid: number, table: ProcessTable): Leader {
 export async function openCommands(options: OpenCommandsOptions): Promise<Commands> {
   const { directory, table = createProcessTable() } = options;
   if (directory !== undefined) {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDirectory(directory, 0o700);
     if (options.isExclusive) await checkIsFree(directory, table);
     await endLeftCommands(directory, { ...options, table });
   }

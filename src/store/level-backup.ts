@@ -7,6 +7,7 @@
  */
 import { link, mkdir, open, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { makeDirectory } from "../make-directory.ts";
 import { archivePieces, openArchive } from "./level-archive.ts";
 import { cutOffline, type LiveCut } from "./level-cut.ts";
 import { syncDirectory } from "./level-marker.ts";
@@ -32,7 +33,7 @@ export function backupStore(directory: string, file: string): Promise<VerifyRepo
 export async function writeBackup(file: string, pieces: AsyncIterable<Uint8Array>): Promise<VerifyReport> {
   const path = resolve(file);
   const draft = `${path}.unfinished`;
-  await mkdir(dirname(path), { recursive: true });
+  await makeDirectory(dirname(path));
   const handle = await open(draft, "wx", 0o600).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
     const what = `${file}.unfinished is there: another backup is under way, or was cut short; remove it then`;
@@ -64,6 +65,7 @@ export async function restoreBackup(file: string, directory: string): Promise<Ve
   let report: VerifyReport | undefined;
   await stageStore(directory, async (staging) => {
     await using archive = await openArchive(file).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code === "EISDIR") throw new StoreError("INVALID", `${file} is a directory, and no backup`, { cause });
       if (cause.code !== "ENOENT") throw cause;
       throw new StoreError("INVALID", `there is no backup ${file}`, { cause });
     });

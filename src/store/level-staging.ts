@@ -8,6 +8,7 @@
  */
 import { lstat, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { makeDirectory } from "../make-directory.ts";
 import { type Marker, syncDirectory, writeMarker } from "./level-marker.ts";
 import { StoreError } from "./store.ts";
 
@@ -29,7 +30,7 @@ export async function stageStore(target: string, fill: (directory: string) => Pr
     throw new StoreError("INVALID", `${target} is not empty; name a directory that is empty or new`);
   await refuseMount(directory, target);
   const staging = directory + stagingSuffix;
-  await mkdir(dirname(directory), { recursive: true });
+  await makeDirectory(dirname(directory));
   await mkdir(staging, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
     const what = `${target}.unfinished is there: another one is under way, or was cut short; remove it then`;

@@ -121,7 +121,14 @@ const rows: readonly Row[] = [
     name: "a revision that lies ahead",
     method: "GetTaskStatus",
     request: { ...live, revision: ahead },
-    details: [],
+    details: ["BadRequest revision"],
+  },
+  {
+    code: "OUT_OF_RANGE",
+    name: "a revision to go on from that lies ahead",
+    method: "WatchTask",
+    request: { ...live, sinceRevision: ahead },
+    details: ["BadRequest since_revision"],
   },
   ...["GetTaskStatus", "WatchTask", "WatchTasks"].map((method): Row => {
     const { taskId, ...all } = live;
