@@ -28,8 +28,8 @@ import {
 import { type Change, type Condition, StoreError } from "./store.ts";
 
 export interface CommitterHooks {
-  /** The block is durable. */
-  publish(block: JournalBlock): void;
+  /** The block is durable. `supposed` has revisions that index entries which it takes away are likely to be of. */
+  publish(block: JournalBlock, supposed: ReadonlyMap<string, number>): void;
   /** Resolves when something was materialized, or the session has failed. */
   room(): Promise<void>;
 }
@@ -44,6 +44,7 @@ interface Commit {
 
 interface Verdicts {
   readonly drafts: RecordDraft[];
+  readonly supposed: Map<string, number>;
   readonly won: { commit: Commit; revision: number }[];
   readonly lost: { commit: Commit; error: StoreError }[];
 }
@@ -108,7 +109,7 @@ export class Committer {
           [{ type: "put", key: numberedKey("journal", block.first), value: block.bytes }],
           options.durability === "sync",
         );
-        this.#hooks.publish(block);
+        this.#hooks.publish(block, verdicts.supposed);
       }
     } catch (cause) {
       rejectGroup(group, cause, written ? verdicts : undefined);
@@ -172,7 +173,7 @@ const nothing: Known = { type: recordTypes.delete, revision: 0 };
 
 /** Which commits of the group win, and the records of those, given the newest versions of all keys that matter. */
 function judge(group: readonly Commit[], newest: Map<string, Known>, session: LevelSession): Verdicts {
-  const verdicts: Verdicts = { drafts: [], won: [], lost: [] };
+  const verdicts: Verdicts = { drafts: [], supposed: new Map(), won: [], lost: [] };
   const counters = new Map<string, RecordDraft>();
   let revision = session.revision;
   for (const commit of group) {
@@ -189,7 +190,11 @@ function judge(group: readonly Commit[], newest: Map<string, Known>, session: Le
       continue;
     }
     revision += 1;
+    // An index entry is mostly of the very commit of the version that the one which takes it away is conditional on.
+    const [condition] = commit.conditions;
     for (const change of commit.changes) {
+      if (change.type === "unindex" && condition !== undefined && condition.revision > 0n)
+        verdicts.supposed.set(change.key, Number(condition.revision));
       if (change.type === "add") addTo(counters, change, revision, newest);
       // The deletion of what is absent changes nothing.
       else if (change.type !== "delete" || isLive(newest.get(change.key)!.type)) {

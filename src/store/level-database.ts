@@ -28,6 +28,8 @@ export interface LevelDatabase {
   open(options: { createIfMissing: boolean }): Promise<void>;
   close(): Promise<void>;
   get(key: Buffer): Promise<Buffer | undefined>;
+  /** Which of the keys are there: far less than a get, let alone an iterator, for each. */
+  hasMany(keys: Buffer[]): Promise<boolean[]>;
   batch(operations: LevelOperation[], options: { sync: boolean }): Promise<void>;
   /** Sees what was there at the call. */
   iterator(range: LevelRange): LevelIterator;
@@ -54,6 +56,7 @@ export const createLevelDatabase: CreateLevelDatabase = (location, { writeBuffer
     open: (options) => level.open(options),
     close: () => level.close(),
     get: (key) => level.get(key),
+    hasMany: (keys) => level.hasMany(keys),
     iterator: (range) => level.iterator(range),
     batch(operations, options) {
       if (operations.length < chainedFrom) return level.batch(operations, options);

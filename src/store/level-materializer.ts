@@ -17,7 +17,14 @@ import type { LevelSession } from "./level-session.ts";
 import { isVersioned, recordTypes, type StoredRecord } from "./record.ts";
 
 const seeksAtOnce = 64;
+const looksAtOnce = 512;
 const garbagePartKeys = 1_000;
+
+interface SupposedIndex {
+  readonly key: string;
+  /** The LevelDB key of the version that it is supposed to have. */
+  readonly own: Buffer;
+}
 
 export class Materializer {
   readonly #session: LevelSession;
@@ -196,8 +203,9 @@ export class Materializer {
     const { lastCheckpoint } = this.#session;
     const versions: StoredRecord[] = [];
     const garbage: Buffer[] = [];
-    const unknown: StoredRecord[] = [];
-    for (const { record, base } of entries.values()) {
+    const supposed: SupposedIndex[] = [];
+    const unknown: string[] = [];
+    for (const { record, base, isSupposed } of entries.values()) {
       const { type, key, revision } = record;
       if (type === recordTypes.unindex) {
         if (base === noBase) continue;
@@ -211,18 +219,35 @@ export class Materializer {
         // Also where the key had a version before: that may have been collected before this session's filter saw it.
         this.#session.filter.add(key);
       }
-      if (base === unknownBase) unknown.push(record);
+      if (isSupposed) supposed.push({ key, own: valueKey(key, base) });
+      else if (base === unknownBase) unknown.push(key);
       else if (base !== noBase) {
         const superseded = valueKey(key, base);
         if (isVersioned(type) && base <= lastCheckpoint) garbage.push(superseded);
         else operations.push({ type: "del", key: superseded });
       }
     }
-    for (let i = 0; i < unknown.length; i += seeksAtOnce) {
-      const found = await Promise.all(unknown.slice(i, i + seeksAtOnce).map(({ key }) => this.#versionsOf(key)));
-      for (const key of found.flat()) operations.push({ type: "del", key });
-    }
+    for (const key of await this.#supersededIndexes(supposed, unknown)) operations.push({ type: "del", key });
     return { versions, garbage };
+  }
+
+  /** The LevelDB keys of index entries: those that are where they are supposed to be, and those that have to be sought. */
+  async #supersededIndexes(supposed: readonly SupposedIndex[], unknown: readonly string[]): Promise<Buffer[]> {
+    const found: Buffer[] = [];
+    const sought = [...unknown];
+    for (let i = 0; i < supposed.length; i += looksAtOnce) {
+      const some = supposed.slice(i, i + looksAtOnce);
+      const there = await this.#session.has(some.map(({ own }) => own));
+      for (const [j, { key, own }] of some.entries()) {
+        if (there[j] === true) found.push(own);
+        else sought.push(key);
+      }
+    }
+    for (let i = 0; i < sought.length; i += seeksAtOnce) {
+      const some = sought.slice(i, i + seeksAtOnce).map((key) => this.#versionsOf(key));
+      found.push(...(await Promise.all(some)).flat());
+    }
+    return found;
   }
 
   #versionsOf(key: string): Promise<Buffer[]> {

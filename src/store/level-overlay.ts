@@ -8,13 +8,21 @@
  * 1. At most one round is under way: freeze and thaw take turns.
  * 2. A reader that finds a key in neither part finds its newest version in LevelDB.
  * 3. Each entry knows its base: the revision of the key's version that LevelDB has once
- *    the round under way is through; `noBase` for none, `unknownBase` where only LevelDB can tell.
+ *    the round under way is through; `noBase` for none, `unknownBase` where only LevelDB can tell. A base that is
+ *    supposed is a guess that LevelDB has to confirm.
  */
 import { recordTypes, type StoredRecord } from "./record.ts";
 
 export interface OverlayEntry {
   readonly record: StoredRecord;
   readonly base: number;
+  readonly isSupposed: boolean;
+}
+
+/** What is known of the versions of index entries in LevelDB, and what may be supposed of the others. */
+export interface IndexBases {
+  readonly materialized: (key: string) => number | undefined;
+  readonly supposed: (key: string) => number | undefined;
 }
 
 export const noBase = 0;
@@ -46,26 +54,25 @@ export class Overlay {
     return (this.#active.get(key) ?? this.#frozen.get(key))?.record;
   }
 
-  /** Makes the record its key's newest. `materialized`, if given, knows the version of index entries in LevelDB. */
-  apply(record: StoredRecord, materialized?: (key: string) => number | undefined): void {
+  /** Makes the record its key's newest. */
+  apply(record: StoredRecord, bases?: IndexBases): void {
     const { key } = record;
     const before = this.#active.get(key);
     if (before !== undefined) this.#activeBytes -= weigh(before.record);
-    const base = before !== undefined ? before.base : this.#baseOf(record, materialized);
-    this.#active.set(key, { record, base });
+    const base = before?.base ?? this.#baseOf(record, bases);
+    const supposed = base === unknownBase ? bases?.supposed(key) : undefined;
+    const isSupposed = before?.isSupposed ?? supposed !== undefined;
+    this.#active.set(key, { record, base: supposed ?? base, isSupposed });
     this.#activeBytes += weigh(record);
   }
 
-  #baseOf(
-    { type, key, previous }: StoredRecord,
-    materialized: ((key: string) => number | undefined) | undefined,
-  ): number {
+  #baseOf({ type, key, previous }: StoredRecord, bases: IndexBases | undefined): number {
     if (type !== recordTypes.index && type !== recordTypes.unindex) return previous;
     const frozen = this.#frozen.get(key)?.record;
     if (frozen !== undefined) return frozen.type === recordTypes.index ? frozen.revision : noBase;
     // A key is indexed only while it is absent (store.ts).
     if (type === recordTypes.index) return noBase;
-    return materialized?.(key) ?? unknownBase;
+    return bases?.materialized(key) ?? unknownBase;
   }
 
   /** Begins a round: its entries. */

@@ -51,8 +51,9 @@ export async function run({ lock, options, parked, before }: RunOptions): Promis
     throw error;
   }
   const materializer = new Materializer(session);
-  const publish = (block: JournalBlock): void => {
-    for (const record of block.records) session.overlay.apply(record, session.materializedIndex);
+  const publish = (block: JournalBlock, supposed: ReadonlyMap<string, number>): void => {
+    const bases = { materialized: session.materializedIndex, supposed: (key: string) => supposed.get(key) };
+    for (const record of block.records) session.overlay.apply(record, bases);
     journal.append(block);
     session.revision = block.last;
     session.journalBytes += block.bytes.length;

@@ -144,11 +144,20 @@ export class LevelSession {
   }
 
   /** The value of a LevelDB key. */
-  async read(key: Buffer): Promise<Buffer | undefined> {
+  read(key: Buffer): Promise<Buffer | undefined> {
+    return this.#lookUp(() => this.db.get(key));
+  }
+
+  /** Which of the LevelDB keys are there. */
+  has(keys: Buffer[]): Promise<boolean[]> {
+    return this.#lookUp(() => this.db.hasMany(keys));
+  }
+
+  async #lookUp<T>(look: () => Promise<T>): Promise<T> {
     await this.gate.enter();
     try {
       this.assertSound();
-      return await this.db.get(key);
+      return await look();
     } catch (cause) {
       throw this.#readFailure(cause);
     } finally {

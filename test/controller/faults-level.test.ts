@@ -64,6 +64,7 @@ class FailingLevel {
       },
       close: () => this.#call("close", async () => database?.close()),
       get: (key) => this.#call("get", () => opened().get(key)),
+      hasMany: (keys) => this.#call("get", () => opened().hasMany(keys)),
       batch: async (changes, given) => {
         if (isPoisoned) throw new Error("IO error: the handle has failed before");
         try {

@@ -138,6 +138,7 @@ export class FaultyDisk {
         this.gets += 1;
         return db.get(key);
       },
+      hasMany: (keys) => db.hasMany(keys),
       iterator: (range) => {
         this.iterators += 1;
         return db.iterator(range);

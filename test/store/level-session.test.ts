@@ -1,18 +1,19 @@
 import { expect, test } from "vitest";
+import { parseValueKey } from "../../src/store/level-keys.ts";
 import { openLevelStore } from "../../src/store/level-store.ts";
 import type { Change } from "../../src/store/store.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { heapBytes } from "../support/heap.ts";
-import { bytes, eventually, FaultyDisk, makeScratch, untilFilled } from "./level-fixture.ts";
+import { bytes, entriesOf, eventually, FaultyDisk, makeScratch, untilFilled, withDatabase } from "./level-fixture.ts";
 
 const names = Array.from({ length: 100 }, (_, i) => `name ${i}`);
 const markers = names.flatMap((name) => [`waiting ${name}`, `state ${name}`]);
 
-test("index entries without a value that are on disk are taken away without a seek, and have no room where values are kept", async () => {
-  await using scratch = await makeScratch();
+/** A store with room in memory for few entries, and a round whenever it is asked for. */
+async function openSmall(path: string, cacheMaxEntries: number) {
   const disk = new FaultyDisk();
   const clock = createFakeClock();
-  const store = await openLevelStore(scratch.path, { clock, cacheMaxEntries: 300, createDatabase: disk.create });
+  const store = await openLevelStore(path, { clock, cacheMaxEntries, createDatabase: disk.create });
   await untilFilled(store, disk);
   const round = async (): Promise<void> => {
     const before = disk.written.length;
@@ -21,6 +22,12 @@ test("index entries without a value that are on disk are taken away without a se
     // What the round has written is known in the turn after that.
     await store.commit([{ type: "put", key: "last", value: bytes(String(before)) }]);
   };
+  return { disk, store, round };
+}
+
+test("index entries without a value that are on disk are taken away without a seek, and have no room where values are kept", async () => {
+  await using scratch = await makeScratch();
+  const { disk, store, round } = await openSmall(scratch.path, 300);
   await store.commit(names.map((key): Change => ({ type: "put", key, value: bytes(key) })));
   await store.commit(markers.map((key): Change => ({ type: "index", key, value: bytes("") })));
   await round();
@@ -51,4 +58,35 @@ test("a record that is cached holds its own bytes, and not what was allocated be
   }
   expect(buffers() - before).toBeLessThan(512 * 1_024);
   await store.close();
+});
+
+test("index entries that memory does not hold are taken away without a seek where they are of the version that their end is conditional on", async () => {
+  await using scratch = await makeScratch();
+  const { disk, store, round } = await openSmall(scratch.path, 2);
+  const revisions = new Map<string, bigint>();
+  const version = (name: string, entry: Change, revision = 0n): Promise<bigint> =>
+    store.commit([entry, { type: "put", key: name, value: bytes(name) }], [{ key: name, revision }]);
+  for (const name of names) {
+    revisions.set(name, await version(name, { type: "index", key: `state ${name}`, value: bytes("") }));
+    await store.commit([{ type: "index", key: `beside ${name}`, value: bytes("") }]);
+  }
+  await round();
+  const iterators = async (kind: string): Promise<number> => {
+    for (const [name, revision] of revisions) {
+      expect(await store.get(name)).toMatchObject({ revision });
+      revisions.set(name, await version(name, { type: "unindex", key: `${kind} ${name}` }, revision));
+    }
+    const before = disk.iterators;
+    await round();
+    return disk.iterators - before;
+  };
+  // Only what was written last may be sought: the key that makes the round known.
+  expect(await iterators("state")).toBeLessThan(2);
+  // What was written beside its version is another's, and is sought.
+  expect(await iterators("beside")).toBeGreaterThanOrEqual(names.length - 8);
+  await store.close();
+  await withDatabase(scratch.path, async (db) => {
+    const keys = (await entriesOf(db, "V")).map(([key]) => parseValueKey(key)?.key ?? "");
+    expect(keys.filter((key) => /^(state|beside) /.test(key))).toEqual([]);
+  });
 });
