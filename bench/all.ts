@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { Row } from "./support/rows.ts";
 
-const names = ["lifecycle", "ceiling", "rpc", "remote", "watch", "loaded", "logs", "scale"];
+const names = ["lifecycle", "ceiling", "rpc", "remote", "watch", "loaded", "logs", "scale", "growth"];
 
 /** Resolves to the rows of all; a benchmark that failed has one that says so. */
 export async function run(): Promise<Row[]> {

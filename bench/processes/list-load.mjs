@@ -9,14 +9,14 @@ const calls = 15;
 
 let client;
 
-await answerLines({ connect, launch, lastPage, page, counts });
+await answerLines({ connect, launchActive, lastPage, page, counts, launch, get, pages, remove });
 
 async function connect({ address }) {
   client?.close();
   client = connectTo(address);
 }
 
-async function launch({ controller, count }) {
+async function launchActive({ controller, count }) {
   for (let begun = 0; begun < count; begun += atOnce) {
     const requests = Array.from({ length: atOnce }, (_, i) => ({ controller, taskId: `active-${begun + i}` }));
     await call(client, "batchLaunchTasks", { requests });
@@ -41,6 +41,57 @@ async function page({ controller, order, states, pageToken, pageSize }) {
 
 async function counts() {
   return medianOf(() => call(client, "listControllers", {}));
+}
+
+/** The calls below are made so many at one time, each for another task or page; what one took on the whole is answered. */
+async function launch({ controller, taskIds, inFlight }) {
+  const payload = { case: "jsonMetadata", value: '{"ends":true}' };
+  return each(taskIds, inFlight, (taskId) => call(client, "launchTask", { controller, taskId, payload }));
+}
+
+async function get({ controller, taskIds, inFlight }) {
+  return each(taskIds, inFlight, (taskId) => call(client, "getTaskStatus", { controller, taskId }));
+}
+
+async function remove({ controller, taskIds, inFlight }) {
+  return each(taskIds, inFlight, (taskId) => call(client, "deleteTask", { controller, taskId }));
+}
+
+/** The pages behind these tasks. */
+async function pages({ controller, order, states, taskIds, pageSize, inFlight }) {
+  const request = { controller, orderBy: TaskOrder[order], states };
+  const { nextPageToken } = await call(client, "listTasks", { ...request, pageSize: 1 });
+  const pageTokens = [];
+  for (const taskId of taskIds) {
+    const { status } = await call(client, "getTaskStatus", { controller, taskId });
+    pageTokens.push(tokenAt(nextPageToken, placeOf(taskId, order, status)));
+  }
+  return each(pageTokens, inFlight, (pageToken) => call(client, "listTasks", { ...request, pageSize, pageToken }));
+}
+
+/**
+ * The token of another place in the same list. What is in a token is the server's own affair, but the way to the middle of a long list by its tokens is long,
+ * and one that was kept is as of the revision that it was made at: all that has changed since would be read from the history.
+ */
+function tokenAt(token, place) {
+  const [query, revision] = JSON.parse(Buffer.from(token, "base64url").toString());
+  return Buffer.from(JSON.stringify([query, revision, place])).toString("base64url");
+}
+
+function placeOf(taskId, order, { createTime }) {
+  if (order === "ID") return taskId;
+  const ms = Number(createTime.seconds) * 1_000 + Math.floor(createTime.nanos / 1e6);
+  return `${String(10 ** 15 - 1 - ms).padStart(15, "0")}/${taskId}`;
+}
+
+async function each(all, inFlight, one) {
+  const left = all.values();
+  const since = performance.now();
+  const callAll = async () => {
+    for (const next of left) await one(next);
+  };
+  await Promise.all(Array.from({ length: inFlight }, callAll));
+  return { ms: (performance.now() - since) / all.length };
 }
 
 async function medianOf(one) {

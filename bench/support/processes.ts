@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -21,6 +21,8 @@ export interface BenchProcess extends AsyncDisposable {
   ownBytes(): number;
   /** What it has taken of the processors since it began. */
   processorMs(): number;
+  /** The same with the time that its threads had to wait for one: what has come to rest has neither, also where the machine is loaded. */
+  busyMs(): number;
 }
 
 /** One that is asked for one thing after the other. */
@@ -59,12 +61,17 @@ function askedOf(child: ChildProcess, name: string): AskedProcess {
   };
 }
 
-/** Modules of runners: one that does nothing; one whose tasks run until the server stops; and one whose tasks set their progress meanwhile, at times of their own. */
+/**
+ * Modules of runners: one that does nothing; one whose tasks run until the server stops, unless they are launched with metadata.ends; and one whose tasks set their
+ * progress meanwhile, at times of their own.
+ */
 const modules = {
   "nothing.mjs": "export const runner = { onTaskRunning() {} };",
   "holding.mjs": `export const runner = {
-    onTaskRunning: (_, { signal }) =>
-      new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+    async onTaskRunning(task, { signal }) {
+      if ((await task.loadTaskMetadata())?.ends === true) return;
+      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    },
   };`,
   "ticking.mjs": `import { setTimeout as sleep } from "node:timers/promises";
   export const runner = {
@@ -139,6 +146,7 @@ export function processOf(child: ChildProcess, stop: () => void): BenchProcess {
   return {
     pid,
     processorMs: () => ticksOf(readFileSync(`/proc/${pid}/stat`, "utf8")) * 10,
+    busyMs: () => scheduledMs(pid),
     rssBytes: () => residentBytes(pid, "VmRSS"),
     ownBytes: () => residentBytes(pid, "RssAnon"),
     async [Symbol.asyncDispose]() {
@@ -154,6 +162,16 @@ export function processOf(child: ChildProcess, stop: () => void): BenchProcess {
 function residentBytes(pid: number, which: string): number {
   const kilobytes = new RegExp(`${which}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
   return Number(kilobytes) * 1_024;
+}
+
+/** On a processor, and waiting for one, of all threads that are there. */
+function scheduledMs(pid: number): number {
+  const tasks = `/proc/${pid}/task`;
+  const nanoseconds = readdirSync(tasks).map((task) => {
+    const [run, waited] = readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ");
+    return Number(run) + Number(waited);
+  });
+  return nanoseconds.reduce((sum, each) => sum + each, 0) / 1e6;
 }
 
 /** Of a hundredth of a second, for the process and in the kernel for it. */
