@@ -1,5 +1,6 @@
 // A server that decodes each LaunchTaskRequest and answers with a LaunchTaskResponse as Stint's, and does nothing else:
 // echo-server.mjs connect | grpc-js | http2. What of a call is the library's and not Stint's is what this one costs.
+// That on Node's http2 core has BatchLaunchTasks, too.
 import { createServer } from "node:http2";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
@@ -7,6 +8,8 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { TaskState } from "#gen/core/v1/core_pb.js";
 import {
+  BatchLaunchTasksRequestSchema,
+  BatchLaunchTasksResponseSchema,
   LaunchOutcome,
   LaunchTaskRequestSchema,
   LaunchTaskResponseSchema,
@@ -17,6 +20,13 @@ import { answerLines } from "./answer-lines.mjs";
 const path = `/${TaskControllerService.typeName}/LaunchTask`;
 const kinds = { connect: listenConnect, "grpc-js": listenGrpcJs, http2: listenHttp2 };
 const runId = "01926f3b-5f6e-7c3a-9d0e-3f1f4b7c9a10";
+
+/** What the http2 core answers a request's bytes with, by its path. */
+const methods = {
+  [path]: (bytes) => toBinary(LaunchTaskResponseSchema, answer(fromBinary(LaunchTaskRequestSchema, bytes))),
+  [`/${TaskControllerService.typeName}/BatchLaunchTasks`]: (bytes) =>
+    toBinary(BatchLaunchTasksResponseSchema, answerBatch(fromBinary(BatchLaunchTasksRequestSchema, bytes))),
+};
 
 await answerLines({
   listen: async () => ({ address: `127.0.0.1:${await kinds[process.argv[2]]()}` }),
@@ -40,6 +50,14 @@ function answer({ taskId, payload }) {
     revision: 123_456n,
     outcome: LaunchOutcome.LAUNCHED,
   });
+}
+
+function answerBatch({ requests }) {
+  const results = requests.map(({ taskId }) => {
+    const value = { taskId, runId, revision: 123_456n, outcome: LaunchOutcome.LAUNCHED };
+    return { result: { case: "launched", value } };
+  });
+  return create(BatchLaunchTasksResponseSchema, { results });
 }
 
 function listenConnect() {
@@ -69,13 +87,12 @@ function listenGrpcJs() {
 /** The core API, with the framing by hand: as little as a gRPC server in Node can do. */
 function listenHttp2() {
   const server = createServer();
-  server.on("stream", (stream) => {
+  server.on("stream", (stream, headers) => {
     const chunks = [];
     stream.on("error", () => {});
     stream.on("data", (chunk) => chunks.push(chunk));
     stream.on("end", () => {
-      const request = fromBinary(LaunchTaskRequestSchema, Buffer.concat(chunks).subarray(5));
-      const message = toBinary(LaunchTaskResponseSchema, answer(request));
+      const message = methods[headers[":path"]](Buffer.concat(chunks).subarray(5));
       const frame = Buffer.allocUnsafe(5 + message.byteLength);
       frame.writeUInt8(0);
       frame.writeUInt32BE(message.byteLength, 1);
