@@ -7,10 +7,12 @@
  * values       the same without the index entries
  * journal      all changes of a group in one entry: the most that can be had
  * journal+     the journal, and behind it the newest values and index entries, unsynced: what the store does
+ * protobuf     "journal+" with the statuses of a task in place of those values, each encoded by the protobuf library: what the libraries that are given leave to
+ *              a lifecycle in one process (bench/lifecycle.ts) at best
  * store        commit() of one put, conditional on the revision before
  * store+index  the same, moving one index entry with it
  *
- * The last column but one is what each reaches of "journal+".
+ * The columns before the last are what each reaches of "journal+" and of "protobuf".
  *
  * CEILING_TASKS, CEILING_ROUNDS and CEILING_IN_FLIGHT change the dose.
  */
@@ -26,6 +28,7 @@ const contenders: readonly Contender[] = [
   bare("values", { journal: false, index: false }),
   bare("journal", { journal: true, index: false, behind: false }),
   bare("journal+", { journal: true, index: true, behind: true }),
+  bare("protobuf", { journal: true, index: true, behind: true, protobuf: true }),
   { name: "store", synced: "each commit", open: (directory) => openStint(directory, false) },
   { name: "store+index", synced: "each commit", open: (directory) => openStint(directory, true) },
 ];
@@ -40,7 +43,7 @@ export async function run(): Promise<Row[]> {
   const rates = await measureInTurn(contenders, turns);
   const title = `ceiling: ${turns.tasks} tasks a round, ${turns.inFlight} in flight, ${stepsOfTask} commits a task, one after the other`;
   const lines = contenders.map(({ name, synced }) => ({ name, remark: synced }));
-  printRates({ title, unit: "tasks/s", remark: "on disk" }, lines, rates, ["journal+"]);
+  printRates({ title, unit: "tasks/s", remark: "on disk" }, lines, rates, ["journal+", "protobuf"]);
   return lines.map(({ name }) => ({
     name: `ceiling: ${name}`,
     measured: `${inFigures(median(rates.get(name) ?? []))} tasks/s`,

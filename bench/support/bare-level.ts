@@ -1,8 +1,11 @@
 /**
  * Group commit over bare LevelDB, and nothing else: no conditions, no reads, no history. A task is `stepsOfTask` commits
- * one after the other; each changes one value of 200 bytes.
+ * one after the other; each changes one value of 200 bytes, or a status that is encoded for it.
  */
+import { create, toBinary } from "@bufbuild/protobuf";
+import { timestampNow } from "@bufbuild/protobuf/wkt";
 import { Level } from "level";
+import { TaskState, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import type { Contender, Subject } from "./rounds.ts";
 
 /** Writes the step of a task and resolves when it is durable. */
@@ -34,12 +37,41 @@ export interface Layout {
   readonly journal: boolean;
   readonly index: boolean;
   readonly behind?: boolean;
+  /** Each change has the status of a task at its step, encoded by the protobuf library. */
+  readonly protobuf?: boolean;
 }
 
 interface Change {
   readonly task: number;
   readonly step: number;
+  readonly value: Uint8Array;
   readonly done: () => void;
+}
+
+interface Newest {
+  readonly revision: number;
+  readonly value: Uint8Array;
+}
+
+const states = [TaskState.Pending, TaskState.Running, TaskState.Running, TaskState.Completed] as const;
+
+/** A task's status as a lifecycle has it: Pending, Running, one progress, Completed. */
+function statusAt(step: number): Uint8Array {
+  const now = timestampNow();
+  const state = states[step] ?? TaskState.Completed;
+  const passed = states.slice(0, step + 1).filter((each, i) => each !== states[i - 1]);
+  const status = create(TaskStatusSchema, {
+    state,
+    attempt: 1,
+    createTime: now,
+    updateTime: now,
+    runId: "01926f3b-5f6e-7c3a-9d0e-3f1f4b7c9a10",
+    transitions: passed.map((each) => ({ state: each, timestamp: now })),
+    ...(step > 0 && { startTime: now }),
+    ...(step > 1 && { progress: { current: 1n, total: 1n } }),
+    ...(step > 2 && { endTime: now }),
+  });
+  return toBinary(TaskStatusSchema, status);
 }
 
 type Put = { type: "put"; key: Buffer; value: Buffer };
@@ -56,7 +88,7 @@ export async function openBare(directory: string, layout: Layout): Promise<Subje
   let pump: Promise<void> | undefined;
   let behind: Promise<void> | undefined;
   let revision = 0;
-  let newest = new Map<number, number>();
+  let newest = new Map<number, Newest>();
 
   const pumpAll = async (): Promise<void> => {
     while (queue.length > 0) {
@@ -64,10 +96,10 @@ export async function openBare(directory: string, layout: Layout): Promise<Subje
       const group = queue;
       queue = [];
       const puts = layout.journal ? [journalPut(revision + 1, group)] : [];
-      for (const { task } of group) {
+      for (const { task, value: own } of group) {
         revision += 1;
-        if (!layout.journal) puts.push(...entryPuts(task, revision, layout.index));
-        else if (layout.behind) newest.set(task, revision);
+        if (!layout.journal) puts.push(...entryPuts(task, { revision, value: own }, layout.index));
+        else if (layout.behind) newest.set(task, { revision, value: own });
       }
       await db.batch(puts, { sync: true });
       for (const { done } of group) done();
@@ -84,7 +116,7 @@ export async function openBare(directory: string, layout: Layout): Promise<Subje
   return subjectOf({
     step: (task, step) =>
       new Promise((done) => {
-        queue.push({ task, step, done });
+        queue.push({ task, step, value: layout.protobuf ? statusAt(step) : value, done });
         pump ??= pumpAll();
       }),
     async close() {
@@ -95,17 +127,19 @@ export async function openBare(directory: string, layout: Layout): Promise<Subje
 }
 
 function journalPut(first: number, group: readonly Change[]): Put {
-  const recordBytes = 64 + value.length;
-  const block = Buffer.allocUnsafe(group.length * recordBytes);
-  group.forEach(({ task, step }, i) => {
-    block.write(`/tasks/bench/task-${task}/${step}`.padEnd(64), i * recordBytes, "latin1");
-    value.copy(block, i * recordBytes + 64);
-  });
+  const block = Buffer.allocUnsafe(group.reduce((bytes, change) => bytes + 64 + change.value.length, 0));
+  let at = 0;
+  for (const change of group) {
+    block.write(`/tasks/bench/task-${change.task}/${change.step}`.padEnd(64), at, "latin1");
+    block.set(change.value, at + 64);
+    at += 64 + change.value.length;
+  }
   return { type: "put", key: bareKey("J", "", first), value: block };
 }
 
-function entryPuts(task: number, revision: number, index: boolean): Put[] {
-  const puts: Put[] = [{ type: "put", key: bareKey("V", `/tasks/bench/task-${task}`, revision), value }];
+function entryPuts(task: number, { revision, value: own }: Newest, index: boolean): Put[] {
+  const bytes = Buffer.from(own.buffer, own.byteOffset, own.byteLength);
+  const puts: Put[] = [{ type: "put", key: bareKey("V", `/tasks/bench/task-${task}`, revision), value: bytes }];
   if (index) puts.push({ type: "put", key: bareKey("V", stateKey(task, 0), revision), value: Buffer.alloc(0) });
   return puts;
 }
