@@ -4,11 +4,11 @@
  *
  * remote   tasks a second from BatchLaunchTasks to Completed, all steps synced, through the runner
  * module   the same in the process of the server, by a module
- * temporal the peer: workflows that do nothing from start to result, 64 in flight, on a development server of its own in each round
+ * temporal the peer: workflows of one activity that does nothing, from start to result, 64 in flight, on a development server of its own in each round
  *          (its store is in memory, nothing is on disk), with a worker and a load process on Temporal's packages
  *
  * The peer is measured where `temporal` is on the PATH and its packages can be imported:
- * go install github.com/temporalio/cli/cmd/temporal@v1.5.1, and npm install --no-save @temporalio/client @temporalio/worker.
+ * go install github.com/temporalio/cli/cmd/temporal@v1.5.1, and npm install --no-save @temporalio/client @temporalio/worker @temporalio/workflow.
  *
  * Then how long after it was to be launched a task is in the hands of the runner, which is when its onTaskPending is called, at
  * 100 launches a second (open loop). The clocks of the two processes are the machine's.

@@ -1,4 +1,4 @@
-// The load of Temporal's server: so many workflows in flight for so many seconds, each from its start to its result.
+// The load of Temporal's server: so many workflows of one activity in flight for so many seconds, each from its start to its result.
 import { Client, Connection } from "@temporalio/client";
 import { answerLines } from "./answer-lines.mjs";
 
@@ -15,7 +15,7 @@ await answerLines({
     let ended = 0;
     const startAll = async () => {
       while (performance.now() < until) {
-        await client.workflow.execute("nothing", { taskQueue, workflowId: `task-${(started += 1)}` });
+        await client.workflow.execute("task", { taskQueue, workflowId: `task-${(started += 1)}` });
         ended += 1;
       }
     };

@@ -1,2 +1,8 @@
-// What Temporal's worker runs: as little as can be started and have a result.
-export async function nothing() {}
+// What Temporal's worker runs: an activity is what a task is here, and a workflow is what starts one.
+import { proxyActivities } from "@temporalio/workflow";
+
+const { nothing } = proxyActivities({ startToCloseTimeout: "1 minute" });
+
+export async function task() {
+  await nothing();
+}

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { freePort } from "./free-port.ts";
 import { processOf, startProcess } from "./processes.ts";
 
-const packages = ["@temporalio/client", "@temporalio/worker"];
+const packages = ["@temporalio/client", "@temporalio/worker", "@temporalio/workflow"];
 const taskQueue = "bench";
 const startMaxMs = 60_000;
 
@@ -20,7 +20,7 @@ export async function missingTemporal(): Promise<string | undefined> {
   }
 }
 
-/** Workflows a second that do nothing, from start to result, on a server of its own: for so many seconds, after as many that do not count. */
+/** Workflows a second of one activity that does nothing, from start to result, on a server of its own: for so many seconds, after as many that do not count. */
 export async function measureTemporal(dose: { inFlight: number; seconds: number }): Promise<number> {
   const port = await freePort();
   const flags = ["--headless", "--ip", "127.0.0.1", "--port", String(port), "--log-level", "never"];
