@@ -137,7 +137,7 @@ describe("grpcurl, by reflection alone", { timeout: 120_000 }, () => {
       { controller: "countdown", task_id: "/", json_metadata: "[]" },
       [/BadRequest/, /"task_id"/, /"json_metadata"/],
     ],
-    ["OutOfRange", "GetTaskStatus", { controller: "countdown", task_id: "none", revision: 1_000_000 }, []],
+    ["OutOfRange", "GetTaskStatus", { controller: "countdown", task_id: "none", revision: 1_000_000 }, [/BadRequest/]],
   ];
 
   test.each(mistakes)("is told %s by %s(%o), with details that it can read", async (code, method, request, says) => {

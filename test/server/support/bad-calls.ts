@@ -67,6 +67,11 @@ function refused(call: string, name: string, request: object, code: string, reas
   return { call, name, request, code, fields: [], ...(reason === undefined ? {} : { reason }) };
 }
 
+function liesAhead(call: string, name: string, request: object): BadRequest {
+  const fields = ["sinceRevision" in request ? "since_revision" : "revision"];
+  return { call, name, request, code: "OutOfRange", fields };
+}
+
 const notFound: readonly BadRequest[] = [
   ...taskCalls.map((call) => refused(call, "a task that is not there", absent, "NotFound")),
   ...[...taskCalls, "launchTask"].map((call) =>
@@ -102,22 +107,12 @@ const stateRows: readonly BadRequest[] = [
   ),
   refused("deleteTask", "a task that runs", live, "FailedPrecondition"),
   refused("deleteController", "a controller of the configuration", { controller }, "FailedPrecondition"),
-  refused("getTaskStatus", "a revision that lies ahead", { ...live, revision: ahead }, "OutOfRange"),
-  refused("watchTask", "a revision that lies ahead", { ...live, sinceRevision: ahead }, "OutOfRange"),
-  refused("watchTasks", "a revision that lies ahead", { controller, sinceRevision: ahead }, "OutOfRange"),
-  refused("getTaskStatus", "a revision ahead, of no task", { controller, taskId: "no", revision: ahead }, "OutOfRange"),
-  refused(
-    "watchTask",
-    "a revision ahead, of no task",
-    { controller, taskId: "no", sinceRevision: ahead },
-    "OutOfRange",
-  ),
-  refused(
-    "watchTask",
-    "a revision ahead, of a run that is none",
-    { ...live, runId: "no", sinceRevision: ahead },
-    "OutOfRange",
-  ),
+  liesAhead("getTaskStatus", "a revision that lies ahead", { ...live, revision: ahead }),
+  liesAhead("watchTask", "a revision that lies ahead", { ...live, sinceRevision: ahead }),
+  liesAhead("watchTasks", "a revision that lies ahead", { controller, sinceRevision: ahead }),
+  liesAhead("getTaskStatus", "a revision ahead, of no task", { controller, taskId: "no", revision: ahead }),
+  liesAhead("watchTask", "a revision ahead, of no task", { controller, taskId: "no", sinceRevision: ahead }),
+  liesAhead("watchTask", "a revision ahead, of a run that is none", { ...live, runId: "no", sinceRevision: ahead }),
   refused(
     "getTaskStatus",
     "a revision ahead, of no controller",
