@@ -7,8 +7,8 @@
  *
  * 1. Once complete, every key that has a version in LevelDB is in it: rounds add theirs before they write, to both where there are two.
  *    So one is begun only while no round is under way, which may have added its keys and not written them yet.
- * 2. A key cannot be taken out. What was deleted costs room, and a seek, until the filter is made anew, which is when it has thrice the keys
- *    that the walk had found: so what it holds is bounded by what is there, not by all that ever was, and a new key pays for half a step of a walk.
+ * 2. A key cannot be taken out. What was deleted costs room, and a seek, until the filter is made anew, which is when two of three keys in it are gone: so
+ *    what it holds is bounded by what is there, not by all that ever was, and where nothing is deleted there is no walk but the first.
  * 3. Its size is bounded; beyond that it knows less and less.
  */
 import { nextTurn } from "../async/next-turn.ts";
@@ -20,7 +20,8 @@ const bitsPerKey = 10;
 const probes = 7;
 const firstKeys = 1 << 16;
 const maxLayers = 9;
-const staleFactor = 3;
+/** How much of it is gone when it is worth a new walk. */
+const stalePart = 2 / 3;
 /** Few, as each key is a buffer of its own until the next collection of garbage. */
 const pageEntries = 200;
 const pageOptions = { values: false, limit: pageEntries, highWaterMarkBytes: 1 << 20 };
@@ -42,8 +43,8 @@ export interface FilterSource {
 export class KeyFilter {
   #complete: Layers | undefined;
   #filling: Layers | undefined;
-  /** So many keys in it make it worth a new walk. */
-  #staleAtKeys = 0;
+  /** How many of its keys are gone, about. */
+  #gone = 0;
   #filled: Promise<void> = Promise.resolve();
 
   /** What the layers take, in bytes. */
@@ -51,11 +52,17 @@ export class KeyFilter {
     return (this.#complete?.bytes ?? 0) + (this.#filling?.bytes ?? 0);
   }
 
-  /** Adds a key that gets a version. Costs little where it is in already. */
-  add(key: string): void {
+  /** Adds a key that gets a version; `isNew` where it has none. Costs little where it is in already. */
+  add(key: string, isNew: boolean): void {
     const hashed = hash(key);
-    this.#complete?.add(hashed);
+    const isBack = this.#complete?.add(hashed) === false && isNew;
+    if (isBack) this.#gone = Math.max(0, this.#gone - 1);
     this.#filling?.add(hashed);
+  }
+
+  /** A key that was added is gone. */
+  forget(): void {
+    this.#gone += 1;
   }
 
   /** Whether the key certainly has no version in LevelDB. */
@@ -66,7 +73,8 @@ export class KeyFilter {
   /** Fills it with what LevelDB has, for as long as the session is sound, where that was not done yet or is worth doing again. No round may be under way. */
   fillIfStale(session: FilterSource): void {
     if (this.#filling !== undefined) return;
-    if (this.#complete !== undefined && this.#complete.keys < this.#staleAtKeys) return;
+    if (this.#complete !== undefined && this.#gone < Math.max(firstKeys, stalePart * this.#complete.keys)) return;
+    this.#gone = 0;
     this.#filling = new Layers();
     this.#filled = this.#fill(session, this.#filling);
   }
@@ -92,7 +100,6 @@ export class KeyFilter {
       const last = entries.at(-1)?.[0];
       // Only a page of nothing is the end: LevelDB hands out less than was asked for when it likes.
       if (last === undefined) {
-        this.#staleAtKeys = Math.max(firstKeys, staleFactor * filling.keys);
         this.#complete = filling;
         this.#filling = undefined;
         return;
@@ -116,9 +123,9 @@ class Layers {
     return this.#layers.some((layer) => has(layer, hashed));
   }
 
-  add(hashed: number): void {
-    // Not twice: the versions of a key, and keys that were deleted and made again.
-    if (this.has(hashed)) return;
+  /** False where it is in already: not twice, the versions of a key, and keys that were deleted and made again. */
+  add(hashed: number): boolean {
+    if (this.has(hashed)) return false;
     let layer = this.#layers.at(-1)!;
     if (layer.room === 0 && this.#layers.length < maxLayers) {
       layer = makeLayer(this.#layers.length);
@@ -131,6 +138,7 @@ class Layers {
       const at = (bit & layer.mask) >>> 0;
       layer.words[at >>> 5]! |= 1 << (at & 31);
     }
+    return true;
   }
 }
 

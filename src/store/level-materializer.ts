@@ -210,14 +210,17 @@ export class Materializer {
       if (type === recordTypes.unindex) {
         if (base === noBase) continue;
         versions.push(record);
+        this.#session.filter.forget();
       } else {
         const own = valueKey(key, revision);
-        const version = detach(record);
-        operations.push({ type: "put", key: own, value: version.bytes });
-        versions.push(version);
-        if (type === recordTypes.delete) garbage.push(own);
+        operations.push({ type: "put", key: own, value: record.bytes.subarray(record.start, record.end) });
+        versions.push(record);
+        if (type === recordTypes.delete) {
+          garbage.push(own);
+          this.#session.filter.forget();
+        }
         // Also where the key had a version before: that may have been collected before this session's filter saw it.
-        this.#session.filter.add(key);
+        this.#session.filter.add(key, base === noBase);
       }
       if (isSupposed) supposed.push({ key, own: valueKey(key, base) });
       else if (base === unknownBase) unknown.push(key);
@@ -256,21 +259,4 @@ export class Materializer {
       return entries.map(([levelKey]) => levelKey);
     });
   }
-}
-
-/** The record with bytes of its own, that keep no whole block in memory, nor a piece of it that is shared, as allocUnsafe would give. */
-function detach({
-  type,
-  key,
-  revision,
-  previous,
-  bytes: block,
-  start,
-  end,
-  valueStart,
-  damage,
-}: StoredRecord): StoredRecord {
-  const bytes = Buffer.allocUnsafeSlow(end - start);
-  block.copy(bytes, 0, start, end);
-  return { type, key, revision, previous, bytes, start: 0, end: end - start, valueStart: valueStart - start, damage };
 }

@@ -14,7 +14,7 @@ test("a filter that is full takes one key in fifty that it never saw for one it 
   const filter = new KeyFilter();
   filter.fillIfStale({ failure: undefined, options: { log: silentLog }, iterate: async () => [] as never });
   await filter.filled();
-  for (let i = 0; i < 100_000; i += 1) filter.add(`/tasks/many/task-${i}`);
+  for (let i = 0; i < 100_000; i += 1) filter.add(`/tasks/many/task-${i}`, true);
   let excluded = 0;
   for (let i = 0; i < 10_000; i += 1) if (filter.excludes(`/deliveries/many/task-${i}/run`)) excluded += 1;
   expect(excluded).toBeGreaterThan(9_800);
@@ -36,22 +36,42 @@ test("a filter holds what is there and not all that ever was, and misses nothing
   let walks = 0;
   for (let i = 0; i < 300_000; i += 1) {
     const key = `/tasks/many/task-${i}`;
-    filter.add(key);
+    filter.add(key, true);
     live.add(key);
-    if (i >= 1_000) live.delete(`/tasks/many/task-${i - 1_000}`);
+    if (i >= 1_000) {
+      live.delete(`/tasks/many/task-${i - 1_000}`);
+      filter.forget();
+    }
     if (i % 2_048 !== 0) continue;
     pages = [[...live].map((each) => [valueKey(each, 1), Buffer.alloc(0)])];
     filter.fillIfStale(session);
     if (pages.length > 0) continue;
     walks += 1;
     // The walk is past it.
-    filter.add("late");
+    filter.add("late", true);
     await filter.filled();
     for (const each of ["late", ...live]) if (filter.excludes(each)) throw new Error(`lost: ${each}`);
     expect(filter.excludes("/tasks/many/task-0")).toBe(true);
   }
   expect(walks).toBeGreaterThan(2);
   expect(filter.bytes).toBe(bytes);
+});
+
+test("a filter is not made anew while keys only come, or the same ones come and go", async () => {
+  let walks = 0;
+  const filter = new KeyFilter();
+  const iterate = async (): Promise<never> => {
+    walks += 1;
+    return [] as never;
+  };
+  const session = { failure: undefined, options: { log: silentLog }, iterate };
+  for (let i = 0; i < 400_000; i += 1) {
+    filter.add(`key ${i % 200_000}`, true);
+    if (i >= 200_000) filter.forget();
+    if (i % 2_048 === 0) filter.fillIfStale(session);
+    if (i === 0) await filter.filled();
+  }
+  expect(walks).toBe(1);
 });
 
 test("a key that went costs no seek once many have come and gone", async () => {
