@@ -11,7 +11,7 @@
  * records of the tasks that do something take the place of theirs in the cache of the newest, and those that ended go. With less than an hour there are fewer, and
  * nothing is full: what memory does is printed then, and counts for nothing.
  *
- * Of resident memory the pages of mapped files are said, and not counted: LevelDB maps its tables, up to 74 of 2 MiB. They are what of the store was read lately, the system takes
+ * Of resident memory the pages of mapped files are said, and not counted: LevelDB maps its tables, up to 64 of 1 MiB. They are what of the store was read lately, the system takes
  * them back when it likes, and the store grows for a day, as that is how long request ids are remembered.
  */
 import { setTimeout as sleep } from "node:timers/promises";
