@@ -4,7 +4,7 @@
  * Three generations: what is set or used is put into the young one; when that is a third of what there may be, it becomes the old one, and
  * the old one the oldest, of which an entry goes for each one that comes.
  *
- * 1. What was used within the last third is there. No entry is moved to keep an order, but for one of an old generation that is used.
+ * 1. What was used within the last third, about, is there. No entry is moved to keep an order, but for one of an old generation that is used.
  * 2. Once full it stays full. Memory that rises for as long as it takes to fill a generation, and falls when one goes as a whole, cannot be
  *    told from a leak by who looks at it for less than that.
  */

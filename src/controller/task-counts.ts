@@ -77,18 +77,19 @@ export class TaskCounts {
     // No counter has changed between this revision and the moment of the page.
     const revision = entries.reduce((newest, entry) => (entry.revision > newest ? entry.revision : newest), before);
     this.#countMissing(entries, revision);
+    const found = await Promise.all(entries.map((entry) => this.#countOf(entry)));
     const counts = new Map<TaskState, bigint>();
-    for (const entry of entries) {
-      const state = parseCountKey(entry.key);
-      const count = entry.corrupt ? await this.#countOf(state, entry) : countIn(entry);
-      if (count > 0n) counts.set(state, count);
+    for (const [i, { key }] of entries.entries()) {
+      const count = found[i] ?? 0n;
+      if (count > 0n) counts.set(parseCountKey(key), count);
     }
     return counts;
   }
 
-  /** The count of a damaged counter, at the revision of the entry. */
-  async #countOf(state: TaskState, entry: Entry): Promise<bigint> {
-    const counted = this.#counted.get(state) as Counted;
+  /** The count that a counter stands for, at the revision of the entry. */
+  async #countOf(entry: Entry): Promise<bigint> {
+    if (!entry.corrupt) return countIn(entry);
+    const counted = this.#counted.get(parseCountKey(entry.key)) as Counted;
     const since = counted.counter;
     const added = entry.revision === since.revision ? 0n : countIn(entry) - countIn(since);
     return (await counted.count) + added;

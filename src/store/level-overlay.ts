@@ -60,7 +60,8 @@ export class Overlay {
     const before = this.#active.get(key);
     if (before !== undefined) this.#activeBytes -= weigh(before.record);
     const base = before?.base ?? this.#baseOf(record, bases);
-    const supposed = base === unknownBase ? bases?.supposed(key) : undefined;
+    // Only the first of what the round has of a key takes away what LevelDB has: what is said of a later one is of what was never there.
+    const supposed = before === undefined && base === unknownBase ? bases?.supposed(key) : undefined;
     const isSupposed = before?.isSupposed ?? supposed !== undefined;
     this.#active.set(key, { record, base: supposed ?? base, isSupposed });
     this.#activeBytes += weigh(record);

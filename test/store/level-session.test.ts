@@ -90,3 +90,21 @@ test("index entries that memory does not hold are taken away without a seek wher
     expect(keys.filter((key) => /^(state|beside) /.test(key))).toEqual([]);
   });
 });
+
+test("an index entry that comes and goes again before a round, whose end was not told its version, leaves none on disk", async () => {
+  await using scratch = await makeScratch();
+  const { store, round } = await openSmall(scratch.path, 1);
+  const put = (value: string): Change => ({ type: "put", key: "task", value: bytes(value) });
+  const at = (revision: bigint) => [{ key: "task", revision }];
+  const marker = { key: "state task", value: bytes("") };
+  const first = await store.commit([put("1"), { type: "index", ...marker }]);
+  await round();
+  for (const key of names) await store.commit([{ type: "index", key: `other ${key}`, value: bytes("") }]);
+  await round();
+  await store.commit([{ type: "unindex", key: marker.key }]);
+  const again = await store.commit([put("2"), { type: "index", ...marker }], at(first));
+  await store.commit([put("3"), { type: "unindex", key: marker.key }], at(again));
+  await round();
+  expect(await store.scan({ prefix: "state ", limit: 10 })).toEqual([]);
+  await store.close();
+});
