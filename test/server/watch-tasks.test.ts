@@ -79,6 +79,10 @@ test("all controllers are watched at once, over a restart of the server, each ch
   }
   await using started = await start(scratch.path);
   const { changes } = collect(started, { sinceRevision: seen.at(-1)?.revision ?? 0n });
+  // Canceled before it is Running it would never be.
+  await eventually(() => {
+    for (const taskId of ["a", "b"]) expect(statesOf(changes, taskId).at(-1)).toBe(2);
+  });
   await started.client.cancelTask({ controller: "first", taskId: "a" });
   await started.client.cancelTask({ controller: "second", taskId: "b" });
   await eventually(() => {
