@@ -13,7 +13,6 @@
  *
  * SCALE_SIZES, SCALE_ROUNDS and SCALE_DIRECTORY are those of bench/scale.ts, GROWTH_CALLS changes how many calls are made.
  */
-import { TaskState } from "#gen/core/v1/core_pb.js";
 import { type AskedProcess, startProcess, startStint, type StintProcess } from "./support/processes.ts";
 import { dose, inTurn } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
@@ -23,6 +22,7 @@ import {
   type Figures,
   type Filled,
   fillStore,
+  lists,
   mostGrown,
   printGrowth,
   storesDirectory,
@@ -32,11 +32,6 @@ import {
 const inFlight = { pages: 4, calls: 64 };
 const pageSize = 100;
 const callsForEachPage = 20;
-const lists = [
-  { name: "by id", order: "ID", states: [] },
-  { name: "newest first", order: "NEWEST", states: [] },
-  { name: "by state", order: "ID", states: [TaskState.Completed] },
-] as const;
 const restMs = 500;
 const restingMs = 50;
 

@@ -10,7 +10,6 @@
  * SCALE_SIZES=10000,100000,1000000 and SCALE_ROUNDS change the dose: a million takes some minutes to make. SCALE_DIRECTORY has the stores
  * stay there, and those that are there measured.
  */
-import { TaskState } from "#gen/core/v1/core_pb.js";
 import { type AskedProcess, startProcess, startStint } from "./support/processes.ts";
 import { dose, inFigures, inTurn, median } from "./support/rounds.ts";
 import type { Row } from "./support/rows.ts";
@@ -20,6 +19,7 @@ import {
   type Figures,
   type Filled,
   fillStore,
+  lists,
   mostGrown,
   printGrowth,
   storesDirectory,
@@ -30,11 +30,6 @@ const pageSize = 100;
 const settleMs = 20_000;
 /** How many tasks the targets are for. */
 const targetSize = 1_000_000;
-const lists = [
-  { name: "by id", order: "ID", states: [] },
-  { name: "newest first", order: "NEWEST", states: [] },
-  { name: "by state", order: "ID", states: [TaskState.Completed] },
-] as const;
 
 /** The tokens of the last pages of a store's lists. */
 type Tokens = ReadonlyMap<string, string>;

@@ -9,9 +9,12 @@ test("a directory is made with those above it, and one that is there is left as 
   const path = join(scratch.path, "a", "b", "c");
   await Promise.all([makeDirectory(path, 0o700), makeDirectory(path, 0o700)]);
   expect((await stat(path)).mode & 0o777).toBe(0o700);
+  expect(await makeDirectory(join(path, "d", "e"))).toEqual([join(path, "d", "e"), join(path, "d")]);
+  expect(await makeDirectory(path)).toEqual([]);
   await writeFile(join(path, "kept"), "");
   await makeDirectory(path);
   await access(join(path, "kept"));
+  await expect(makeDirectory(join(path, "kept"))).rejects.toMatchObject({ code: "EEXIST" });
   await expect(makeDirectory(join(path, "kept", "below"))).rejects.toMatchObject({ code: "ENOTDIR" });
 });
 

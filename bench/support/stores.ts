@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { TaskState } from "#gen/core/v1/core_pb.js";
 import { makeDirectory } from "./directory.ts";
 import { type AskedProcess, runScript, startStint, storeIn } from "./processes.ts";
 import { median, printRates } from "./rounds.ts";
@@ -11,6 +12,13 @@ const manyTasks = fileURLToPath(new URL("../../test/scale/many-tasks.ts", import
 /** Of the ended tasks, and of so many that run. */
 export const controller = "many";
 export const active = 1_000;
+
+/** The orders in which tasks are listed. */
+export const lists = [
+  { name: "by id", order: "ID", states: [] },
+  { name: "newest first", order: "NEWEST", states: [] },
+  { name: "by state", order: "ID", states: [TaskState.Completed] },
+] as const;
 
 /** What was measured of one store in one round, each under its name. */
 export type Figures = Readonly<Record<string, number>>;

@@ -3,7 +3,7 @@
  *
  * It owns a directory: a file for each command that runs, and `owner`, which the server has open while it lives.
  *
- * A record: absent -> begun (an empty file; its name is the command's token) -> started (it names the pid and the identity of the command's process) -> absent (the command has ended, and nobody is left in its process group).
+ * A record: absent -> begun (an empty file, named by the command's token) -> started (it names the process: pid and identity) -> absent (nobody is left of it).
  *
  * 1. A command is spawned only when its record has begun, in a group of its own, with the token in its environment and the record open as a mark; the record
  *    goes only when that group is gone. So everything that a dead server left is found when the next one opens the directory: by the token or the mark, at

@@ -7,10 +7,11 @@
  * 3. All that changes anything happens under the lock (level-lock.ts).
  */
 import { randomUUID } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
+import { makeDirectory } from "../make-directory.ts";
 import type { CreateLevelDatabase, LevelDatabase } from "./level-database.ts";
 import { type Damage, findDamage } from "./level-check.ts";
 import { dropCuts } from "./level-cut.ts";
@@ -64,7 +65,8 @@ const ownNames: ReadonlySet<string> = new Set(["lock", markerDraftName]);
 export async function enterDirectory(directory: string): Promise<DirectoryLock> {
   return orUnavailable(directory, async () => {
     await checkOwner(directory);
-    await makeDirectory(directory);
+    // A file is no safer than the way to it: that the directory is there is brought to disk, too.
+    for (const path of await makeDirectory(resolve(directory), 0o700)) await syncDirectory(dirname(path));
     return lockDirectory(directory);
   });
 }
@@ -231,35 +233,6 @@ function openFailure(directory: string, cause: unknown): StoreError {
     return damaged(directory, `${inner?.message}; restore the directory from a backup`, cause);
   }
   return new StoreError("UNAVAILABLE", `cannot open the store in ${directory}`, { cause });
-}
-
-/** Makes the directory, and brings to disk that it is there: a file is no safer than the way to it. */
-async function makeDirectory(directory: string): Promise<void> {
-  for (const path of await makeMissing(resolve(directory))) await syncDirectory(dirname(path));
-}
-
-/**
- * Makes the directory and those on the way to it; resolves to what it made, the directory first. Not by mkdir's `recursive`: where a
- * directory is there and says ENOENT to whoever makes one in it, as /proc does, that tries for ever.
- */
-async function makeMissing(path: string): Promise<string[]> {
-  const make = async (): Promise<boolean> => {
-    try {
-      await mkdir(path, { mode: 0o700 });
-      return true;
-    } catch (error) {
-      // It was there, or somebody else was faster.
-      if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
-      throw error;
-    }
-  };
-  try {
-    return (await make()) ? [path] : [];
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || dirname(path) === path) throw error;
-  }
-  const above = await makeMissing(dirname(path));
-  return (await make()) ? [path, ...above] : above;
 }
 
 function damaged(directory: string, what: string, cause?: unknown): StoreError {

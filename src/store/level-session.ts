@@ -245,7 +245,7 @@ export class LevelSession {
 
 /**
  * A record as the cache keeps it, its bytes as a text of one byte a letter: that is a plain object of the heap. A small Buffer would keep the whole piece of 8 KiB
- * that it shares with what was allocated beside it, and one with memory of its own takes a fifth of all that a launch does.
+ * that it shares with what was allocated beside it, and one with memory of its own takes as long as a sixth of a launch.
  */
 class CachedRecord implements StoredRecord {
   readonly type: StoredRecord["type"];

@@ -2,7 +2,8 @@
  * Worlds in which everything fails that can, one after the other, by plans of chance.
  *
  * SIM_WORLDS: how many; by default a few, which are the same each time. SIM_SEED: of fast-check, for the same plans again; new ones otherwise.
- * SIM_SIZE: "small", "middling" or "large" worlds alone. SIM_SHRINK: "no" for a failure as it is. SIM_REPLAY: plays one plan, as a failure has printed it. One that was broken, and is mended, goes to corpus/, as JSON.
+ * SIM_SIZE: "small", "middling" or "large" worlds alone. SIM_SHRINK: "no" for a failure as it is. SIM_REPLAY: plays one plan, as a failure has
+ * printed it. One that was broken, and is mended, goes to corpus/, as JSON.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import fc from "fast-check";
