@@ -1,6 +1,6 @@
 /**
  * Many watchers that vanish, or do not read, and what they cost the program. WATCHERS: how many (default 100); from 1,000 on it is judged too by how much
- * later those that read hear of things. FAST_WATCHERS: how many read (default 5); WATCH_STEPS: how many updates there are (default 300). Needs dist/ (npm run build).
+ * later those that read hear of things. FAST_WATCHERS: how many read (default 5); WATCH_STEPS: how many updates there are, ten a second (default 100). Needs dist/ (npm run build).
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -25,7 +25,7 @@ import { type ServedProgram, serveProgram } from "../support/served-program.ts";
 
 const watchers = Number(process.env["WATCHERS"] ?? 100);
 const fastWatchers = Number(process.env["FAST_WATCHERS"] ?? 5);
-const steps = Number(process.env["WATCH_STEPS"] ?? 300);
+const steps = Number(process.env["WATCH_STEPS"] ?? 100);
 const perSession = 20;
 
 const task = { controller: "steps", taskId: "a" };

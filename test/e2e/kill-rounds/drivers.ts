@@ -18,7 +18,7 @@ export const controllers = { ledger: "ledger", narrow: "narrow", countdown: "cou
 const settleMaxMs = 120_000;
 
 const manyAtOnce = 8;
-const batchSize = 60;
+const batchSize = 30;
 
 /** What all drivers share. */
 export interface Field {
