@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Client, Code, ConnectError } from "@connectrpc/connect";
 import { create } from "@bufbuild/protobuf";
 import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
-import { LaunchTaskRequestSchema, type TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { IfActive, IfEnded, LaunchTaskRequestSchema, type TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import { forEachConcurrently } from "../../../src/async/for-each-concurrently.ts";
 import { isEnded, StateCanceled, StateCompleted, stateName } from "../../../src/task/state.ts";
 import type { SeededRandom } from "../../support/seeded-random.ts";
@@ -19,6 +19,12 @@ const fillBatchesAtOnce = 4;
 const weights = { watch: 4, wait: 4, cancel: 2, look: 2, batch: 1, remote: 3 };
 
 export type Kind = keyof typeof weights;
+
+/**
+ * A launch that is made again finds the task that the first has made, as none of these ids is launched twice. Request ids, which do the same, are remembered for a day: the store,
+ * and the filter of its keys, would grow for that long if all had one. One kind has.
+ */
+const onceById = { ifActive: IfActive.USE_EXISTING, ifEnded: IfEnded.USE_EXISTING };
 
 export interface LoadOptions {
   /** One of them for each thing that is done. */
@@ -96,7 +102,7 @@ export class Load {
     const requests = Array.from({ length: size }, () => {
       const taskId = `f${(this.filled += 1)}`;
       const payload = { case: "jsonMetadata" as const, value: metadata };
-      return create(LaunchTaskRequestSchema, { controller, taskId, payload, requestId: taskId });
+      return create(LaunchTaskRequestSchema, { controller, taskId, payload, ...onceById });
     });
     if (size === 0) return;
     try {
@@ -128,7 +134,8 @@ export class Load {
     const task = { controller, taskId };
     const value = kind === "remote" ? this.#options.remoteMetadata : JSON.stringify({ steps });
     const payload = { case: "jsonMetadata" as const, value };
-    const launch = create(LaunchTaskRequestSchema, { ...task, payload, labels: { kind }, requestId: taskId });
+    const once = kind === "look" ? { requestId: taskId } : onceById;
+    const launch = create(LaunchTaskRequestSchema, { ...task, payload, labels: { kind }, ...once });
     if (kind === "batch") return this.#batch(taskId, client);
     await this.#answered((options) => client.launchTask(launch, options));
     if (kind === "watch") {
@@ -149,7 +156,7 @@ export class Load {
     const ids = Array.from({ length: batchSize }, (_, i) => `${batchId}-${i}`);
     const payload = { case: "jsonMetadata" as const, value: JSON.stringify({ steps }) };
     const requests = ids.map((taskId) =>
-      create(LaunchTaskRequestSchema, { controller: "steps", taskId, payload, requestId: taskId }),
+      create(LaunchTaskRequestSchema, { controller: "steps", taskId, payload, ...onceById }),
     );
     const { results } = await this.#answered((options) => client.batchLaunchTasks({ requests }, options));
     for (const { result } of results)
