@@ -120,7 +120,8 @@ class Layers {
   }
 
   has(hashed: number): boolean {
-    return this.#layers.some((layer) => has(layer, hashed));
+    for (const layer of this.#layers) if (has(layer, hashed)) return true;
+    return false;
   }
 
   /** False where it is in already: not twice, the versions of a key, and keys that were deleted and made again. */

@@ -199,8 +199,8 @@ export class LevelSession {
 
   /** The newest version of a key as far as memory knows; `absent` where it is known to have none. */
   known(key: string): StoredRecord | undefined {
-    const record = this.overlay.get(key) ?? this.#newest.get(key);
-    return record === undefined && this.filter.excludes(key) ? absent : record;
+    // The filter before the cache: most keys that are asked for are new, or so new that they are in the overlay.
+    return this.overlay.get(key) ?? (this.filter.excludes(key) ? absent : this.#newest.get(key));
   }
 
   /** The newest version of a key; `absent` for none. Damaged ones are returned as such. */
