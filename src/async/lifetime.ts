@@ -4,7 +4,7 @@
  */
 export class Lifetime {
   readonly #createError: () => Error;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Set<(error: Error) => void>();
   #isOver = false;
 
   /** `createError` makes what is thrown to those who wait when it is over. */
@@ -19,7 +19,9 @@ export class Lifetime {
   /** Ends it, for good. */
   end(): void {
     this.#isOver = true;
-    for (const stop of [...this.#waiting]) stop();
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const reject of waiting) reject(this.#createError());
   }
 
   /** Throws once it is over. */
@@ -30,24 +32,20 @@ export class Lifetime {
   /** Settles as `promise` does, or, where that is rejected, as what `rescue` makes of the error; rejects when it is over before that. */
   within<T>(promise: Promise<T>, rescue?: (error: unknown) => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const stop = (): void => {
-        this.#waiting.delete(stop);
-        reject(this.#createError());
-      };
-      this.#waiting.add(stop);
       promise.then(
         (value) => {
-          this.#waiting.delete(stop);
+          this.#waiting.delete(reject);
           resolve(value);
         },
         (error: unknown) => {
-          if (!this.#waiting.delete(stop)) return;
+          if (!this.#waiting.delete(reject)) return;
           if (rescue !== undefined) return resolve(rescue(error));
           // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- whatever it was rejected with.
           reject(error);
         },
       );
-      if (this.#isOver) stop();
+      if (this.#isOver) reject(this.#createError());
+      else this.#waiting.add(reject);
     });
   }
 }

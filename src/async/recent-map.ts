@@ -90,7 +90,7 @@ export class RecentMap<K, V> {
       const place = this.#hand;
       this.#hand = place + 1 < this.#keys.length ? place + 1 : 0;
       const key = this.#keys[place];
-      if (key === undefined || place === kept || this.#ages[place]! > this.#age - 2) continue;
+      if (key === undefined || place === kept || (this.#ages[place] ?? 0) > this.#age - 2) continue;
       return this.#drop(key, place);
     }
   }

@@ -73,14 +73,12 @@ export async function untilDone<T>(core: CommitCore, read: () => Promise<T>): Pr
 }
 
 /** Runs a read once; when the store fails, starts to bring it back and throws ControllerError UNAVAILABLE. */
-export async function once<T>(core: CommitCore, read: () => Promise<T>): Promise<T> {
-  try {
-    return await core.lifetime.within(read());
-  } catch (error) {
+export function once<T>(core: CommitCore, read: () => Promise<T>): Promise<T> {
+  return core.lifetime.within(read(), async (error) => {
     if (!isUnavailable(error)) throw error;
     void core.guard.recover(error).catch(() => {});
     throw storeUnavailable(error);
-  }
+  });
 }
 
 /** UNAVAILABLE, for a caller. */

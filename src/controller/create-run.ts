@@ -13,23 +13,21 @@ export interface CreatedRun {
   readonly trash: ReturnType<typeof trashChange> | undefined;
 }
 
-/** The new run that a launch makes of a task, or of nothing. Waits while the store fails. */
-export async function createRun(
+/** The new run that a launch makes of a task, or of nothing. Waits only where it has a log entry, and then while the store fails. */
+export function createRun(
   core: Core,
   taskId: string,
   before: Task | undefined,
   launch: Launch,
-): Promise<CreatedRun> {
-  const launched = relaunch(before, launch, core.clock.wall(), core.limits);
-  const changes: Change[] = [];
-  let { task } = launched;
-  if (launched.logEntry !== undefined) {
-    const appended = await appendLogEntry(core, taskId, task, launched.logEntry);
+): CreatedRun | Promise<CreatedRun> {
+  const { task, logEntry, clearsLogs } = relaunch(before, launch, core.clock.wall(), core.limits);
+  const trash = clearsLogs && before !== undefined ? trashChange(core, taskId, before) : undefined;
+  const changes = trash === undefined ? [] : [trash];
+  if (logEntry === undefined) return { task, changes, trash };
+  return appendLogEntry(core, taskId, task, logEntry).then((appended) => ({
     // The launch is what this version is; the entry comes with it.
-    task = { status: appended.task.status, record: { ...appended.task.record, isTransition: true } };
-    changes.push(...appended.changes);
-  }
-  const trash = launched.clearsLogs && before !== undefined ? trashChange(core, taskId, before) : undefined;
-  if (trash !== undefined) changes.push(trash);
-  return { task, changes, trash };
+    task: { status: appended.task.status, record: { ...appended.task.record, isTransition: true } },
+    changes: [...appended.changes, ...changes],
+    trash,
+  }));
 }

@@ -6,7 +6,9 @@ import { forEachConcurrently } from "../async/for-each-concurrently.ts";
 import { deliveryKey, listedTaskId, listPrefix } from "../store/keys.ts";
 import { type Entry, getMarked } from "../store/store.ts";
 import { isEnded } from "../task/state.ts";
+import type { Task } from "../task/task.ts";
 import { once, untilDone } from "./commit.ts";
+import type { Core } from "./core.ts";
 import type { Parts } from "./parts.ts";
 import { deliverAgain } from "./resume.ts";
 import type { TaskActor } from "./task-actor.ts";
@@ -66,14 +68,18 @@ export class KeptEnds {
   }
 }
 
+/** Whether the task may have an end that was kept, and somebody is there to be told. */
+export function mayTellKeptEnd({ host }: Core, { status }: Task): boolean {
+  return host.kind === "remote" && host.canTell && isEnded(status.state);
+}
+
 /**
  * In the actor's turn, before the task is deleted or launched again: whether its end was kept and is being told now, as somebody
  * is there. Throws UNAVAILABLE.
  */
 export async function tellsKeptEnd({ core, runs }: Parts, actor: TaskActor): Promise<boolean> {
   const { task } = actor.known ?? { task: undefined };
-  if (core.host.kind !== "remote" || !core.host.canTell) return false;
-  if (task === undefined || !isEnded(task.status.state)) return false;
+  if (task === undefined || !mayTellKeptEnd(core, task)) return false;
   const key = deliveryKey(core.name, actor.taskId, task.status.runId);
   const entry = await once(core, () => getMarked(core.store, key));
   if (entry === undefined) return false;

@@ -6,7 +6,7 @@ import type { LaunchedRun, LaunchedTask, LaunchOptions, LaunchOutcome } from "./
 import { afterEffect, isConflict } from "./commit.ts";
 import { ControllerError, limitError, taskNotFound } from "./error.ts";
 import { createIntent } from "./intent.ts";
-import { tellsKeptEnd } from "./kept-ends.ts";
+import { mayTellKeptEnd, tellsKeptEnd } from "./kept-ends.ts";
 import { type ResolvedLaunch, resolveLaunch } from "./launch-options.ts";
 import { checkOpen, checkRevision, checkTakesLaunches, type Parts, snapshot } from "./parts.ts";
 import { findRequest, requestChanges, type UsedRequest } from "./requests.ts";
@@ -36,15 +36,18 @@ export function launchRun(parts: Parts, taskId: string, options: LaunchOptions):
 async function launchThen<T>(parts: Parts, taskId: string, options: LaunchOptions, answer: Answer<T>): Promise<T> {
   checkOpen(parts);
   const resolved = resolveLaunch(taskId, options, parts.core.limits);
-  const used = await findRequest(parts.core, taskId, resolved);
+  const used = resolved.requestId === "" ? undefined : await findRequest(parts.core, taskId, resolved);
   if (used !== undefined) return repeated(parts, used, options, answer);
-  return parts.actors.use(taskId, async (actor) => {
+  const actor = parts.actors.acquire(taskId);
+  try {
     const launched = await afterDelivery(actor, () => launchTurn(parts, actor, resolved, options));
     // Not in this task's turn: where the server made the id, the first time was of another task.
-    if ("generation" in launched) return repeated(parts, launched, options, answer);
+    if ("generation" in launched) return await repeated(parts, launched, options, answer);
     const { task, runId, outcome } = launched;
-    return afterEffect(() => answer({ taskId, runId, outcome }, task));
-  });
+    return await afterEffect(() => answer({ taskId, runId, outcome }, task));
+  } finally {
+    parts.actors.release(actor);
+  }
 }
 
 interface LaunchedTurn extends Decided {
@@ -61,12 +64,13 @@ async function launchTurn(
   for (;;) {
     try {
       // Checked again in the turn: the same request may have been under way.
-      const used = await findRequest(parts.core, actor.taskId, launch);
+      const used = launch.requestId === "" ? undefined : await findRequest(parts.core, actor.taskId, launch);
       if (used !== undefined) return used;
-      const did = await launchOnce(parts, actor, launch);
+      checkOpen(parts);
+      const did = await launchOnce(parts, actor, launch, actor.known ?? (await actor.load("once")));
       if (did === endUntold) return did;
       parts.callbacks.add(actor.taskId, options);
-      return { ...did, task: await actor.load("once") };
+      return { ...did, task: actor.known ?? (await actor.load("once")) };
     } catch (error) {
       // Somebody else wrote the task or used the request id meanwhile: look again.
       if (!isConflict(error)) throw error;
@@ -74,9 +78,12 @@ async function launchTurn(
   }
 }
 
-async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch): Promise<Decided | typeof endUntold> {
-  checkOpen(parts);
-  const entry = await actor.load("once");
+function launchOnce(
+  parts: Parts,
+  actor: TaskActor,
+  launch: ResolvedLaunch,
+  entry: ActorEntry,
+): Promise<Decided | typeof endUntold> | typeof endUntold {
   checkRevision(entry, launch.ifRevision);
   checkTakesLaunches(parts);
   // A stored launch was acknowledged: it is the run that is alive, also where the run before it has ended.
@@ -90,11 +97,11 @@ async function launchOnce(parts: Parts, actor: TaskActor, launch: ResolvedLaunch
       // An offer that was not accepted yet holds nobody up.
       if (actor.ownRun?.seat.isTaken === true || actor.delivery !== undefined)
         return storeIntent(parts, actor, entry, launch);
-      return newRun(parts, actor, launch, "restarted");
+      return newRun(parts, actor, launch, { entry, outcome: "restarted" });
     default:
       // The runner is told of an end before the id has a new run.
-      if (actor.delivery !== undefined || (await tellsKeptEnd(parts, actor))) return endUntold;
-      return newRun(parts, actor, launch, "launched");
+      if (actor.delivery !== undefined) return endUntold;
+      return newRun(parts, actor, launch, { entry, outcome: "launched" });
   }
 }
 
@@ -102,15 +109,16 @@ async function newRun(
   parts: Parts,
   actor: TaskActor,
   launch: ResolvedLaunch,
-  outcome: LaunchOutcome,
-): Promise<Decided> {
+  { entry, outcome }: { entry: ActorEntry; outcome: LaunchOutcome },
+): Promise<Decided | typeof endUntold> {
   const { core, runs } = parts;
+  const { task } = entry;
+  if (task !== undefined && mayTellKeptEnd(core, task) && (await tellsKeptEnd(parts, actor))) return endUntold;
   checkTakesRuns(parts);
-  const entry = await actor.load("once");
   // One that waits already makes the line no longer.
   if (!actor.waits && runs.dispatcher.waiting >= core.limits.waitingMax) throw tooManyWait(core.limits.waitingMax);
   const runId = core.random.id();
-  const generation = entry.task?.record.generation ?? runId;
+  const generation = task?.record.generation ?? runId;
   const request = requestChanges(core, actor.taskId, launch, { runId, outcome, generation });
   const decided = { runId, metadata: launch.metadata, labels: launch.labels, owner: launch.owner };
   await runs.launch(actor, decided, {

@@ -24,8 +24,13 @@ export async function launchTasks(
   });
   const all = forEachConcurrently(byTask(launches).values(), concurrency, async (indices) => {
     for (const index of indices) {
-      const { taskId, ...options } = launches[index] as TaskLaunch;
-      if (signal?.aborted !== true) results[index] = await settled(launchRun(parts, taskId, options));
+      const launch = launches[index] as TaskLaunch;
+      if (signal?.aborted === true) return;
+      try {
+        results[index] = { status: "fulfilled", value: await launchRun(parts, launch.taskId, launch) };
+      } catch (reason) {
+        results[index] = { status: "rejected", reason };
+      }
     }
   });
   await Promise.race([all, aborted]);
@@ -42,12 +47,4 @@ function byTask(launches: readonly TaskLaunch[]): Map<string, number[]> {
     else found.push(index);
   }
   return places;
-}
-
-async function settled(launch: Promise<LaunchedRun>): Promise<Result> {
-  try {
-    return { status: "fulfilled", value: await launch };
-  } catch (reason) {
-    return { status: "rejected", reason };
-  }
 }

@@ -36,7 +36,7 @@ export class RunPhases {
     if (run.firstPhase === "running") return this.#runPhase("running", run, task);
     const pending = await this.#runPhase("pending", run, task);
     const goesOn = await actor.serialize(async () => {
-      await this.#writer.flushDown(actor, run);
+      if (run.writes.isOverfull) await this.#writer.flushDown(actor, run);
       if (pending.outcome === "returned") run.forgetTimeout();
       if (judge("pending", run.kind, pending.outcome) !== "start") return false;
       return this.#writer.writeEvent(actor, run, { type: "start", seq: run.endSaid.seq });

@@ -19,7 +19,7 @@ import type { TaskActor } from "./task-actor.ts";
 
 interface BuiltWrite {
   readonly task: Task;
-  readonly changes: Change[];
+  readonly changes: readonly Change[];
   /** The runner's writes that are in it. */
   readonly batch?: Batch;
   /** The run waits for a runner after it. */
@@ -63,6 +63,8 @@ export class RunWriter {
     if (run.isFlushArranged || run.writes.isEmpty) return;
     run.isFlushArranged = true;
     void actor.serialize(async () => {
+      // After the tick that asked: what else the runner says in it goes along.
+      await Promise.resolve();
       run.isFlushArranged = false;
       await this.flush(actor, run);
     });
@@ -72,10 +74,14 @@ export class RunWriter {
   async flush(actor: TaskActor, run: Run): Promise<void> {
     if (run.writes.isEmpty) return;
     const batch = run.writes.take();
-    const isWritten = await this.#tellBatch(run, batch, () =>
-      this.#write(actor, run, (task) => applyBatch(this.#core, actor.taskId, task, batch)),
-    );
-    if (isWritten && batch.progress !== undefined) this.#onProgress(actor.taskId);
+    try {
+      const isWritten = await this.#write(actor, run, (task) => applyBatch(this.#core, actor.taskId, task, batch));
+      if (isWritten) resolveBatch(batch);
+      else rejectBatch(batch, runIsOver(run));
+      if (isWritten && batch.progress !== undefined) this.#onProgress(actor.taskId);
+    } catch (error) {
+      rejectBatch(batch, error);
+    }
     if (!run.writes.isEmpty && !run.isOver) this.arrangeFlush(actor, run);
   }
 
@@ -93,9 +99,13 @@ export class RunWriter {
   /** In the actor's turn: commits what the runner has said, then the event, and `changes` with them. False when the run is lost. */
   writeEvent(actor: TaskActor, run: Run, event: TaskEvent, options: EventOptions = {}): Promise<boolean> {
     const { changes = [], waits = false } = options;
-    return this.#write(actor, run, async (task) => {
-      const built = await this.#withWrites(actor, run, task, event);
-      return { ...built, changes: [...built.changes, ...changes], waits };
+    return this.#write(actor, run, (task) => {
+      if (run.writes.isEmpty) return { task: applyEvents(this.#core, task, [event]), changes, waits };
+      return this.#withWrites(actor, run, task, event).then((built) => ({
+        ...built,
+        changes: [...built.changes, ...changes],
+        waits,
+      }));
     });
   }
 
@@ -108,21 +118,7 @@ export class RunWriter {
     this.#core.log.warn({ taskId: run.taskId, runId: run.runId, attempt: run.attempt }, "a run lost its fence");
   }
 
-  /** Whether it was written. */
-  async #tellBatch(run: Run, batch: Batch, write: () => Promise<boolean>): Promise<boolean> {
-    try {
-      const isWritten = await write();
-      if (isWritten) resolveBatch(batch);
-      else rejectBatch(batch, runIsOver(run));
-      return isWritten;
-    } catch (error) {
-      rejectBatch(batch, error);
-      return false;
-    }
-  }
-
   async #withWrites(actor: TaskActor, run: Run, task: Task, event: TaskEvent): Promise<BuiltWrite> {
-    if (run.writes.isEmpty) return { task: applyEvents(this.#core, task, [event]), changes: [] };
     const batch = run.writes.take();
     try {
       const written = await applyBatch(this.#core, actor.taskId, task, batch);
@@ -137,12 +133,13 @@ export class RunWriter {
   async #write(actor: TaskActor, run: Run, build: (task: Task) => BuiltWrite | Promise<BuiltWrite>): Promise<boolean> {
     for (;;) {
       if (run.isOver) return false;
-      const { task } = await actor.load("until-done");
+      const { task } = actor.known ?? (await actor.load("until-done"));
       if (task?.status.runId !== run.runId || task.status.attempt !== run.attempt || !isActive(task.status.state)) {
         this.lose(run);
         return false;
       }
-      const built = await build(task);
+      const building = build(task);
+      const built = building instanceof Promise ? await building : building;
       if (built.task === task && built.changes.length === 0) return true;
       try {
         await actor.write(built.task, {

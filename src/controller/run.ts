@@ -30,8 +30,6 @@ export class Run {
   /** The phase that it begins with: one that is taken up may be in its second. */
   readonly firstPhase: PhaseName;
   readonly leaseKey: string;
-  /** What leaves the run to the next opening, which then knows that it did not die with the process. */
-  readonly releaseChanges: readonly Change[];
   readonly writes = new RunWrites();
   /** A turn that writes `writes` is arranged. */
   isFlushArranged = false;
@@ -40,6 +38,7 @@ export class Run {
   /** The phase that settled last was ended by its runner after that was told of a cancel. */
   answersCancel = false;
 
+  readonly #controller: string;
   #abort = new AbortController();
   #kind: AbortKind | undefined;
   /** Why else it was told to stop after its phase had taken too long. */
@@ -58,9 +57,15 @@ export class Run {
     this.seat = options.seat;
     this.firstPhase = state === StateRunning ? "running" : "pending";
     this.leaseKey = leaseKey(controller, taskId, runId, attempt);
-    this.releaseChanges = [
+    this.#controller = controller;
+  }
+
+  /** What leaves the run to the next opening, which then knows that it did not die with the process. */
+  get releaseChanges(): readonly Change[] {
+    const { taskId, runId, attempt } = this;
+    return [
       { type: "unindex", key: this.leaseKey },
-      { type: "index", key: releasedKey(controller, taskId, runId, attempt), value: noBytes },
+      { type: "index", key: releasedKey(this.#controller, taskId, runId, attempt), value: noBytes },
     ];
   }
 

@@ -77,15 +77,15 @@ export class Runs {
    * Throws StoreError CONFLICT, ControllerError UNAVAILABLE.
    */
   async launch(actor: TaskActor, launch: DecidedLaunch, options: LaunchWrite): Promise<bigint> {
-    const before = (await actor.load(options.mode)).task;
+    const before = (actor.known ?? (await actor.load(options.mode))).task;
     const waited = actor.waits;
     // A run that was offered and not accepted, or, where the task was written past the controller, was lost: the new one waits until it has let go.
     const zombie = actor.run;
     const seat = zombie === undefined ? this.dispatcher.tryReserve() : undefined;
     try {
       const queueNumber = this.dispatcher.takeNumber();
-      const made = { ...launch, queueNumber, runner: seat?.runner };
-      const { task, changes, trash } = await createRun(this.#core, actor.taskId, before, made);
+      const creating = createRun(this.#core, actor.taskId, before, { ...launch, queueNumber, runner: seat?.runner });
+      const { task, changes, trash } = creating instanceof Promise ? await creating : creating;
       const extra: Change[] = [...options.extra, ...changes];
       if (zombie !== undefined) extra.push({ type: "unindex", key: zombie.leaseKey });
       if (before !== undefined) extra.push(...this.deliveries.changesInPlace(actor.taskId, before.status));
@@ -225,7 +225,7 @@ export class Runs {
 
   /** In the actor's turn: does what the outcome of the last phase means. */
   async #finish(actor: TaskActor, run: Run, settled: Settled): Promise<void> {
-    await this.#writer.flushDown(actor, run);
+    if (run.writes.isOverfull) await this.#writer.flushDown(actor, run);
     const verdict = judge(settled.phase, run.kind, settled.outcome);
     if (verdict === "discard" || verdict === "leave") return this.#giveUp(actor, run, settled, verdict);
     const unleased: Change = { type: "unindex", key: run.leaseKey };

@@ -71,7 +71,9 @@ export class TaskActor {
   #adoptedLogs: readonly LogEntry[] = [];
   #waits = false;
   #intent: PendingIntent | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  #isInTurn = false;
+  /** Begin the turns that wait. */
+  readonly #line: Array<() => void> = [];
 
   constructor(core: Core, taskId: string) {
     this.#core = core;
@@ -116,12 +118,25 @@ export class TaskActor {
     this.#waits = false;
   }
 
-  /** Runs `turn` when all turns before it are over. */
+  /** Runs `turn`, which is not to throw but to reject, when all turns before it are over: at once where there are none. */
   serialize<T>(turn: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(turn);
-    this.#turn = result.catch(() => {});
+    if (!this.#isInTurn) return this.#begin(turn);
+    return new Promise<void>((begin) => this.#line.push(begin)).then(() => this.#begin(turn));
+  }
+
+  #begin<T>(turn: () => Promise<T>): Promise<T> {
+    this.#isInTurn = true;
+    const result = turn();
+    void result.then(this.#endTurn, this.#endTurn);
     return result;
   }
+
+  /** The turn of who came next is begun by its promise: until then it is nobody else's. */
+  readonly #endTurn = (): void => {
+    const begin = this.#line.shift();
+    if (begin === undefined) this.#isInTurn = false;
+    else begin();
+  };
 
   /** What is on disk. Throws DATA_LOSS; with mode "once", UNAVAILABLE. What is known costs no wait. */
   load(mode: CommitMode): ActorEntry | Promise<ActorEntry> {

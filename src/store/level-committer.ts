@@ -163,7 +163,7 @@ export class Committer {
   async #seek(missing: readonly string[], newest: Map<string, Known>): Promise<void> {
     for (let i = 0; i < missing.length; i += seeksAtOnce) {
       const keys = missing.slice(i, i + seeksAtOnce);
-      const records = await Promise.all(keys.map((key) => this.#session.newest(key)));
+      const records = await Promise.all(keys.map((key) => this.#session.seekNewest(key)));
       for (const [j, key] of keys.entries()) newest.set(key, records[j]!);
     }
   }

@@ -18,7 +18,7 @@ export async function readEntry(
   const revision = options.revision === undefined ? undefined : checkRevision(options.revision);
   session.assertSound();
   if (revision !== undefined) assertReadable(session, revision);
-  let record = await session.newest(key);
+  let record = session.known(key) ?? (await session.seekNewest(key));
   if (revision !== undefined) {
     // What has no history shows in none.
     if (!isVersioned(record.type)) return undefined;

@@ -203,12 +203,8 @@ export class LevelSession {
     return this.overlay.get(key) ?? (this.filter.excludes(key) ? absent : this.#newest.get(key));
   }
 
-  /** The newest version of a key; `absent` for none. Damaged ones are returned as such. */
-  async newest(key: string): Promise<StoredRecord> {
-    return this.known(key) ?? (await this.#seekNewest(key));
-  }
-
-  #seekNewest(key: string): Promise<StoredRecord> {
+  /** The newest version of a key that memory does not know; `absent` for none. Damaged ones are returned as such. */
+  seekNewest(key: string): Promise<StoredRecord> {
     return this.iterate({ ...versionsRange(key), limit: 1 }, async (iterator) => {
       // The gate may have made this wait; now is the moment that the iterator sees.
       const known = this.known(key);
