@@ -15,6 +15,7 @@ import type { LogEntry } from "#gen/core/v1/core_pb.js";
 import { taskChanges } from "../store/codec.ts";
 import { taskKey, waitingKey } from "../store/keys.ts";
 import type { Change, Condition } from "../store/store.ts";
+import { changedRecord } from "../task/changed.ts";
 import { StatePending } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import { adopt, adoptedLogChanges } from "./adopt.ts";
@@ -238,7 +239,7 @@ function chained(entry: ActorEntry, after: Task, stored: Task | undefined): Task
   const previousTransitionRevision =
     before === undefined ? 0n : before.record.isTransition ? entry.revision : before.record.previousTransitionRevision;
   const isTransition = after.record.isTransition || isAdopted;
-  return { status: after.status, record: { ...after.record, isTransition, previousTransitionRevision } };
+  return { status: after.status, record: changedRecord(after.record, { isTransition, previousTransitionRevision }) };
 }
 
 /** The invariants of src/task/apply.ts, asserted in production too: a bug must not reach the disk. */

@@ -9,6 +9,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type Progress, type TaskError, TaskCancelSchema } from "#gen/core/v1/core_pb.js";
+import { changedRecord, changedStatus } from "./changed.ts";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
 import { isActive, isEnded, nextState, type Trigger } from "./state.ts";
 import { type Task, timestampAt, type TransitionChanges, withTransition } from "./task.ts";
@@ -102,8 +103,8 @@ function changed(
   record: Partial<Task["record"]> = {},
 ): Task {
   return {
-    status: { ...task.status, ...status, updateTime: now },
-    record: { ...task.record, ...record, isTransition: false },
+    status: changedStatus(task.status, { ...status, updateTime: now }),
+    record: changedRecord(task.record, { ...record, isTransition: false }),
   };
 }
 
@@ -143,16 +144,14 @@ function applyChange(task: Task, event: TaskEvent, now: Timestamp): Task {
 
 function withLogs({ status, record }: Task, counts: LogCounts): Task {
   return {
-    status: {
-      ...status,
+    status: changedStatus(status, {
       logCount: status.logCount + BigInt(counts.added),
       logsDropped: status.logsDropped + BigInt(counts.dropped),
-    },
-    record: {
-      ...record,
+    }),
+    record: changedRecord(record, {
       logLastSeq: record.logLastSeq + BigInt(counts.added),
       logBytes: record.logBytes + BigInt(counts.addedBytes - counts.droppedBytes),
-    },
+    }),
   };
 }
 

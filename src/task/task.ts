@@ -1,6 +1,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type StateTransition, type TaskState, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import { changedRecord, changedStatus } from "./changed.ts";
 import { wholeMessages } from "./whole-messages.ts";
 
 /**
@@ -51,15 +52,14 @@ export function withTransition(task: Task, state: TaskState, changes: Transition
   const { transitions, transitionsDropped } = task.status;
   const dropped = Math.max(0, transitions.length - (transitionsMax - 1));
   return {
-    status: {
-      ...task.status,
+    status: changedStatus(task.status, {
       ...changes.status,
       state,
       transitions: [...(dropped === 0 ? transitions : transitions.slice(dropped)), transition],
       transitionsDropped: dropped === 0 ? transitionsDropped : transitionsDropped + BigInt(dropped),
       updateTime: now,
-    },
-    record: { ...task.record, ...changes.record, isTransition: true },
+    }),
+    record: changedRecord(task.record, { ...changes.record, isTransition: true }),
   };
 }
 
