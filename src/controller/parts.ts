@@ -7,7 +7,7 @@ import { ControllerError, taskNotFound } from "./error.ts";
 import { whyRetired } from "./no-host.ts";
 import type { Runs } from "./runs.ts";
 import type { ActorEntry } from "./task-actor.ts";
-import { foldAll, type Folding, foldStatus, loadTask } from "./task-reader.ts";
+import { foldAll, foldInline, type Folding, foldStatus, isInline, loadTask } from "./task-reader.ts";
 import type { Trash } from "./trash.ts";
 
 /** The parts of an open controller, for what its calls do. */
@@ -65,7 +65,8 @@ export async function snapshot(
   for (;;) {
     if (task === undefined) throw taskNotFound(core.name, taskId);
     const found = { task, revision };
-    const status = await once(core, () => foldStatus(core, taskId, found, folding));
+    const isRead = folding === foldAll && isInline(task);
+    const status = isRead ? foldInline(task) : await once(core, () => foldStatus(core, taskId, found, folding));
     if (status !== undefined) {
       status.waitingFor = waitingFor(parts, taskId, task);
       return { status, revision };

@@ -108,6 +108,12 @@ export async function foldStatus(
   return folded;
 }
 
+/** Whether the task keeps nothing apart from its status, and has no log entries. */
+export function isInline({ status, record }: Task): boolean {
+  const hasLogs = status.logs.length > 0 || status.logCount > status.logsDropped;
+  return record.metadataBytes === 0 && record.resultBytes === 0 && !hasLogs;
+}
+
 /** The status of a task that keeps nothing apart from it, without log entries. */
 export function foldInline({ status }: Task): TaskStatus {
   const folded = copyStatus(status);

@@ -25,6 +25,7 @@ const readOptions = { readUnknownFields: false };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const noBytes = new Uint8Array(0);
+const noLabels: Readonly<Record<string, string>> = {};
 const encodeStatus = createEncoder(TaskStatusSchema);
 const encodeStored = createEncoder(TaskStatusSchema, TaskRecordSchema);
 
@@ -116,16 +117,15 @@ function splitPayloads(
   // oxlint-disable-next-line oxc/no-accumulating-spread -- two turns.
   for (const payload of ["metadata", "result"] as const) {
     const text = status[payload];
-    const key = keys.payloadKey(controller, taskId, payload);
     const field = payload === "metadata" ? "metadataBytes" : "resultBytes";
     // Three bytes a unit is the most that UTF-8 takes: short texts need no encoding to know.
     const bytes = text !== undefined && text.length * 3 > inlineMaxBytes ? encoder.encode(text) : noBytes;
     if (bytes.length > inlineMaxBytes) {
-      changes.push({ type: "put", key, value: bytes });
+      changes.push({ type: "put", key: keys.payloadKey(controller, taskId, payload), value: bytes });
       status = { ...status, [payload]: payload === "metadata" ? "" : undefined };
       record = { ...record, [field]: bytes.length };
     } else if (record[field] === 0 && (before?.record[field] ?? 0) > 0) {
-      changes.push({ type: "delete", key });
+      changes.push({ type: "delete", key: keys.payloadKey(controller, taskId, payload) });
     }
   }
   return { status, record };
@@ -166,15 +166,14 @@ function moveLabels(
   after: StoredTask | undefined,
   changes: Change[],
 ): void {
-  const old = labelKeys(controller, taskId, before);
-  const now = labelKeys(controller, taskId, after);
-  for (const key of old) if (!now.has(key)) changes.push({ type: "unindex", key });
-  for (const key of now) if (!old.has(key)) changes.push({ type: "index", key, value: noBytes });
-}
-
-function labelKeys(controller: string, taskId: string, task: StoredTask | undefined): Set<string> {
-  const labels = Object.entries(task?.status.labels ?? {});
-  return new Set(labels.map(([name, value]) => keys.labelKey(controller, name, value, taskId)));
+  const old = before?.status.labels ?? noLabels;
+  const now = after?.status.labels ?? noLabels;
+  for (const [name, value] of Object.entries(old))
+    if (now[name] !== value) changes.push({ type: "unindex", key: keys.labelKey(controller, name, value, taskId) });
+  for (const [name, value] of Object.entries(now)) {
+    if (old[name] === value) continue;
+    changes.push({ type: "index", key: keys.labelKey(controller, name, value, taskId), value: noBytes });
+  }
 }
 
 function moveCount(
