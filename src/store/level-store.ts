@@ -88,12 +88,10 @@ class LevelStore implements Store {
     return BigInt(this.#position().floor);
   }
 
-  get(key: string, options: GetOptions = {}): Promise<Entry | undefined> {
-    return rejecting(() => {
-      const { session, journal } = this.#running();
-      checkKey(key);
-      return readEntry(session, journal, key, options);
-    });
+  async get(key: string, options: GetOptions = {}): Promise<Entry | undefined> {
+    const { session, journal } = this.#running();
+    checkKey(key);
+    return readEntry(session, journal, key, options);
   }
 
   async scan(options: ScanOptions): Promise<Entry[]> {
@@ -107,14 +105,12 @@ class LevelStore implements Store {
     return limit === 0 ? [] : scanAsOf(session, journal, page, revision);
   }
 
-  commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
-    return rejecting(() => {
-      const { session, committer } = this.#running();
-      session.assertSound();
-      checkChanges(changes);
-      for (const { key } of conditions) checkKey(key);
-      return committer.commit(changes, conditions);
-    });
+  async commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
+    const { session, committer } = this.#running();
+    session.assertSound();
+    checkChanges(changes);
+    for (const { key } of conditions) checkKey(key);
+    return committer.commit(changes, conditions);
   }
 
   watch(options: WatchOptions): StoreWatch {
@@ -233,18 +229,6 @@ class LevelStore implements Store {
     const state = this.#state;
     if (state.kind === "open") return { revision: state.running.session.revision, floor: state.running.session.floor };
     return { revision: state.revision, floor: state.floor };
-  }
-}
-
-/**
- * The promise that `call` returns, or one that is rejected with what it throws: as an async function does, but without a promise of its own in between,
- * of which each read and each commit would wait for two.
- */
-function rejecting<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return call();
-  } catch (error) {
-    return Promise.reject(error);
   }
 }
 
