@@ -52,3 +52,25 @@ test("counts what was set again, used and deleted as often as it is there", () =
   for (const key of "abcdefghi") map.set(key, 10);
   expect(map.size).toBe(9);
 });
+
+test("keeps what was used within the last third, whatever is set, used and deleted besides", () => {
+  const map = new RecentMap<number, number>({ maxEntries: 30, maxWeight: 1_000, weigh: () => 1 });
+  const newest = new Map<number, number>();
+  let state = 1;
+  const next = (below: number): number => (state = (state * 48_271) % 2_147_483_647) % below;
+  for (let i = 0; i < 3_000; i += 1) {
+    const key = next(90);
+    const known = newest.get(key);
+    const isUsed = next(3) > 0;
+    const found = isUsed ? map.get(key) : undefined;
+    expect([known, undefined], "the value that was set last, or none").toContain(found);
+    if (next(20) === 0) map.delete(key);
+    else if (found === undefined) map.set(key, i);
+    const now = map.get(key);
+    newest.delete(key);
+    if (now !== undefined) newest.set(key, now);
+    expect(map.size).toBeLessThanOrEqual(30);
+    const lately = [...newest.keys()].slice(-9);
+    for (const each of lately) expect(map.get(each), `the key ${each}`).toBe(newest.get(each));
+  }
+});
