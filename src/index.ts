@@ -66,6 +66,7 @@ export type {
   TaskContext,
   TaskRunner,
 } from "./controller/task-runner.ts";
+export { type FaultKind, faultKinds, Faults } from "./faults.ts";
 export { type Log, silentLog } from "./log.ts";
 export { type Random, systemRandom } from "./random.ts";
 export type { Codec, FoldingCodec } from "./store/key-value-codec.ts";

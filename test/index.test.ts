@@ -8,6 +8,7 @@ test("the library exports what the documentation names, and nothing by accident"
     [
       "AbortReason",
       "ControllerError",
+      "Faults",
       "KeyValueError",
       "LogEntrySchema",
       "ProgressSchema",
@@ -22,6 +23,7 @@ test("the library exports what the documentation names, and nothing by accident"
       "createKeyValueStore",
       "createStoreGuard",
       "defaultControllerLimits",
+      "faultKinds",
       "openController",
       "openStore",
       "silentLog",

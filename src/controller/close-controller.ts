@@ -45,6 +45,10 @@ async function abandon(core: Core, run: Run): Promise<void> {
   try {
     await commit(core, run.releaseChanges, [{ key: run.leaseKey, revision: run.fence }], "once");
   } catch (error) {
-    core.log.warn({ err: error, taskId: run.taskId }, "a run that did not stop is left as it is on disk");
+    core.faults.note(
+      "background_errors",
+      { err: error, taskId: run.taskId },
+      "a run that did not stop is left as it is on disk",
+    );
   }
 }

@@ -1,5 +1,6 @@
 import type { Lifetime } from "../async/lifetime.ts";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 import type { ControllerError } from "./error.ts";
 import type { Random } from "../random.ts";
@@ -39,6 +40,7 @@ export interface Core {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly faults: Faults;
   readonly limits: ControllerLimits;
   readonly hub: WatchHub;
   readonly quarantine: Quarantine;

@@ -66,7 +66,11 @@ export class Deliveries {
       await this.#callBack(taskId, ended, callbacks);
     } catch (error) {
       // Only a controller that closes while the store fails comes here: the next opening tells again.
-      this.#core.log.warn({ err: error, taskId }, "that the runner was told of an end could not be recorded");
+      this.#core.faults.note(
+        "background_errors",
+        { err: error, taskId },
+        "that the runner was told of an end could not be recorded",
+      );
     }
   }
 

@@ -129,7 +129,8 @@ export class Dispatcher {
         await this.#offerFree();
       }
     } catch (error) {
-      if (!this.#core.closing.aborted) this.#core.log.error({ err: error }, "waiting tasks could not be offered");
+      if (!this.#core.closing.aborted)
+        this.#core.faults.note("background_errors", { err: error }, "waiting tasks could not be offered");
     } finally {
       // In the same tick as the last look: a wish that came after it would be lost.
       this.#isPumping = false;
@@ -165,7 +166,11 @@ export class Dispatcher {
       );
     } catch (error) {
       if (!this.#core.closing.aborted) {
-        this.#core.log.error({ err: error, taskId: waiting.taskId }, "a task could not be offered; it is left waiting");
+        this.#core.faults.note(
+          "background_errors",
+          { err: error, taskId: waiting.taskId },
+          "a task could not be offered; it is left waiting",
+        );
       }
     }
     if (!isOffered) this.giveBack(seat);

@@ -41,7 +41,8 @@ export class KeptEnds {
         await this.#tellAll();
       }
     } catch (error) {
-      if (!core.closing.aborted) core.log.error({ err: error }, "ends that were kept could not be told");
+      if (!core.closing.aborted)
+        core.faults.note("background_errors", { err: error }, "ends that were kept could not be told");
     } finally {
       // In the same tick as the last look: a wish that came after it would be lost.
       this.#isTelling = false;

@@ -11,7 +11,7 @@ import type { TaskContext, TaskRunner } from "./task-runner.ts";
 /** This process as a host: it runs the tasks with `runner`, at most `concurrency` of them at one time. */
 export class LocalHost implements Host {
   readonly kind = "local";
-  readonly #core: Pick<Core, "clock" | "log" | "closing" | "lifetime">;
+  readonly #core: Pick<Core, "clock" | "faults" | "closing" | "lifetime">;
   readonly #runner: TaskRunner;
   readonly #concurrency: number;
   /** The runner has an onTaskCompleted. Looked at once: what reading it throws must not be in the way of an end. */
@@ -20,7 +20,7 @@ export class LocalHost implements Host {
   #seatIsFree: () => void = () => {};
 
   constructor(
-    core: Pick<Core, "clock" | "log" | "closing" | "lifetime">,
+    core: Pick<Core, "clock" | "faults" | "closing" | "lifetime">,
     options: { runner: TaskRunner; concurrency: number },
   ) {
     this.#core = core;
@@ -64,7 +64,7 @@ export class LocalHost implements Host {
 
   /** A runner that stopped because the controller closes was not told. One that threw, or took 30 s, counts as told. */
   async tellEnd(end: EndToTell): Promise<"told" | "kept"> {
-    const { clock, log, closing, lifetime } = this.#core;
+    const { clock, faults, closing, lifetime } = this.#core;
     const { taskId } = end.task;
     const told = new AbortController();
     const offClosing = onAbort(closing, () => told.abort(new AbortReason("SHUTDOWN")));
@@ -74,7 +74,8 @@ export class LocalHost implements Host {
       const isTold = await lifetime.within(Promise.race([this.#callCompleted(end, told.signal), timeout]));
       if (isTold !== undefined) return isTold;
       told.abort(new AbortReason("TIMEOUT"));
-      log.warn({ taskId }, `onTaskCompleted took more than ${completedTimeoutMs} ms; it counts as told`);
+      const message = `onTaskCompleted took more than ${completedTimeoutMs} ms; it counts as told`;
+      faults.note("completions_failed", { taskId }, message);
       return "told";
     } finally {
       isDone.abort();
@@ -83,7 +84,7 @@ export class LocalHost implements Host {
   }
 
   async #callCompleted({ task, status, fence }: EndToTell, signal: AbortSignal): Promise<"told" | "kept"> {
-    const { closing, log } = this.#core;
+    const { closing, faults } = this.#core;
     const { attempt, runId, state } = status;
     const error = copyError(status.error);
     const args = error === undefined ? [] : [error];
@@ -91,7 +92,8 @@ export class LocalHost implements Host {
       await this.#runner.onTaskCompleted?.(task.active, state, { signal, attempt, runId, fence }, ...args);
     } catch (thrown) {
       if (closing.aborted && isAbortThrow(thrown, signal)) return "kept";
-      log.warn({ err: loggable(thrown), taskId: task.taskId }, "onTaskCompleted threw");
+      const fields = { err: loggable(thrown), taskId: task.taskId };
+      faults.note("completions_failed", fields, "onTaskCompleted threw");
     }
     return "told";
   }

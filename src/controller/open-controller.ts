@@ -2,6 +2,7 @@ import { setMaxListeners } from "node:events";
 import { type Clock, systemClock } from "../clock.ts";
 import { Lifetime } from "../async/lifetime.ts";
 import { onAbort } from "../async/signals.ts";
+import { Faults } from "../faults.ts";
 import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
 import type { Store } from "../store/store.ts";
@@ -69,6 +70,8 @@ export interface ControllerOptions {
   readonly random?: Random | undefined;
   /** Default: says nothing. */
   readonly log?: Log | undefined;
+  /** Counts and logs what goes wrong. Default: one of its own, which logs to `log`. */
+  readonly faults?: Faults | undefined;
   readonly limits?: Partial<ControllerLimits> | undefined;
   /** Brings the store back when it fails; shared by controllers on one store. Default: one of its own. */
   readonly guard?: StoreGuard | undefined;
@@ -150,7 +153,7 @@ export async function openCore(options: CoreOptions, hosting: Hosting): Promise<
   // Every watch, wait and delivery listens to it: no number of them is a leak.
   setMaxListeners(0, closing.signal);
   const lifetime = new Lifetime(() => closedMeanwhile());
-  const quarantine = new Quarantine(resolved.core.log);
+  const quarantine = new Quarantine(resolved.core.faults);
   const hostCore: HostCore = {
     ...resolved.core,
     closing: closing.signal,
@@ -231,6 +234,7 @@ function runnerComplaints(
 function resolveOptions(options: CoreOptions, hosting: Hosting) {
   const limits: ControllerLimits = { ...defaultControllerLimits, ...options.limits };
   const { clock = systemClock, random = systemRandom, log = silentLog, store } = options;
+  const { faults = new Faults({ clock, log }) } = options;
   const { closeGraceMs = 30_000, retention = {}, refuseLaunch = () => undefined } = options;
   const { pendingTimeoutMs = Infinity, runningTimeoutMs = Infinity } = options;
   const violations: FieldViolation[] = [];
@@ -249,7 +253,7 @@ function resolveOptions(options: CoreOptions, hosting: Hosting) {
     if (!(timeoutMs > 0)) violations.push({ field, description: "must be a number of ms, more than 0" });
   }
   if (violations.length > 0) throw invalidArgument(violations);
-  const guard = options.guard ?? createStoreGuard({ store, clock, random, log });
+  const guard = options.guard ?? createStoreGuard({ store, clock, random, log, faults });
   const core = {
     name: options.name,
     store,
@@ -258,6 +262,7 @@ function resolveOptions(options: CoreOptions, hosting: Hosting) {
     clock,
     random,
     log,
+    faults,
     limits,
     guard,
   };

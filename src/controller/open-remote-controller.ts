@@ -47,12 +47,12 @@ function complaintsOf(options: RemoteOptions): FieldViolation[] {
 }
 
 function createRemoteHost(core: HostCore, parts: () => Parts, remote: RemoteOptions): RemoteHost {
-  const { name, clock, log, guard, limits } = core;
+  const { name, clock, faults, guard, limits } = core;
   let rejected: RejectedWrites | undefined;
   let kept: KeptEnds | undefined;
   // The parts are made after the host, and looked at when they are needed.
   return new RemoteHost(
-    { ...remote, name, clock, log, guard, activeMax: limits.activeMax },
+    { ...remote, name, clock, faults, guard, activeMax: limits.activeMax },
     {
       isOnDisk: (said) => isOnDisk(parts(), said),
       noteRejected: (refused, runner) => {
@@ -80,7 +80,11 @@ async function isOnDisk({ actors, core }: Parts, said: TaskWrite | PhaseEnd): Pr
   } catch (error) {
     if (core.lifetime.isOver) return undefined;
     if (error instanceof ControllerError && error.code === "DATA_LOSS") return false;
-    core.log.warn({ err: error, taskId: said.taskId }, "what a runner said again could not be looked up");
+    core.faults.note(
+      "background_errors",
+      { err: error, taskId: said.taskId },
+      "what a runner said again could not be looked up",
+    );
     return undefined;
   }
 }

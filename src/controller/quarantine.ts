@@ -1,4 +1,4 @@
-import type { Log } from "../log.ts";
+import type { Faults } from "../faults.ts";
 
 const taskIdsMax = 10_000;
 
@@ -7,11 +7,11 @@ const taskIdsMax = 10_000;
  * somebody deletes it. In memory only, as what is damaged shows itself again to whoever reads it.
  */
 export class Quarantine {
-  readonly #log: Log;
+  readonly #faults: Faults;
   readonly #taskIds = new Set<string>();
 
-  constructor(log: Log) {
-    this.#log = log;
+  constructor(faults: Faults) {
+    this.#faults = faults;
   }
 
   /** At most 10,000. */
@@ -22,7 +22,8 @@ export class Quarantine {
   note(taskId: string, error: unknown): void {
     if (this.#taskIds.has(taskId) || this.#taskIds.size >= taskIdsMax) return;
     this.#taskIds.add(taskId);
-    this.#log.error({ err: error, taskId }, "a task is damaged; it is kept as it is until it is deleted");
+    const message = "a task is damaged; it is kept as it is until it is deleted";
+    this.#faults.note("tasks_quarantined", { err: error, taskId }, message);
   }
 
   /** The task was deleted. */

@@ -84,7 +84,7 @@ export class RejectedWrites {
   }
 
   async #writeAll(actor: TaskActor, gathered: Gathered): Promise<void> {
-    const { clock, closing, log } = this.#core;
+    const { clock, closing, faults } = this.#core;
     const { taskId } = actor;
     try {
       while (gathered.count > 0) {
@@ -98,7 +98,11 @@ export class RejectedWrites {
         });
       }
     } catch (error) {
-      log.warn({ err: error, taskId }, "writes of a runner that were refused could not be counted");
+      faults.note(
+        "background_errors",
+        { err: error, taskId },
+        "writes of a runner that were refused could not be counted",
+      );
     }
     this.#gathered.delete(taskId);
     // As many as there is room for: several that wait may be of one task. Where the controller closes they are let go.

@@ -46,6 +46,8 @@ export interface InstancePorts {
   nowMs(): number;
   /** It may be offered something that it could not be before. */
   onSeat(): void;
+  /** Its lease is over. */
+  onLapse(instance: { readonly runner: string; readonly seated: number }): void;
   /** It is heard again, after it was not. */
   onHeard(): void;
   /** Whether what is said under a fence that no run has is on disk; undefined where that cannot be said any more. */
@@ -54,5 +56,6 @@ export interface InstancePorts {
   onDrop(run: { readonly taskId: string; readonly attempt: number }, fence: bigint, answered: bigint): void;
   /** Keeps what was refused to be seen; resolves when there is room for more. Never rejects. */
   noteRejected(refused: RefusedMessage, runner: string): Promise<void> | undefined;
-  warn(fields: object, message: string): void;
+  /** It took too long to be told of an end, or failed. */
+  onToldBadly(fields: object, message: string): void;
 }

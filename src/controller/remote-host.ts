@@ -11,7 +11,7 @@
 import type { PhaseEnd, RunnerHello, RunRequest, TaskWrite } from "#gen/stint/v1/runner_pb.js";
 import { RecentMap } from "../async/recent-map.ts";
 import type { Clock } from "../clock.ts";
-import type { Log } from "../log.ts";
+import type { Faults } from "../faults.ts";
 import { storeUnavailable } from "./commit.ts";
 import { ControllerError, invalidArgument, limitError } from "./error.ts";
 import type { EndToTell, HeldLease, Host, Seat } from "./host.ts";
@@ -33,7 +33,7 @@ export interface RemoteHostPorts {
 export interface RemoteHostOptions extends RemoteOptions {
   readonly name: string;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly faults: Faults;
   readonly guard: StoreGuard;
   readonly activeMax: number;
 }
@@ -213,7 +213,7 @@ export class RemoteHost implements Host, RemoteRunners {
   }
 
   #add(name: { readonly instanceId: string; readonly runner: string }): RemoteInstance {
-    const { leaseMs, clock, log } = this.#options;
+    const { leaseMs, clock, faults } = this.#options;
     const ports: InstancePorts = {
       leaseMs,
       nowMs: () => clock.mono(),
@@ -226,10 +226,14 @@ export class RemoteHost implements Host, RemoteRunners {
       },
       onDrop: ({ taskId, attempt }, fence, answered) => this.#past.set(fence, { taskId, attempt, answered }),
       noteRejected: (refused, runner) => {
+        const { taskId } = refused;
+        faults.note("stale_writes_refused", { taskId, runner }, "a runner said something of a run that it has no more");
         const attempt = refused.attempt > 0 ? refused.attempt : (this.#past.get(refused.fence)?.attempt ?? 0);
         return this.#ports.noteRejected({ ...refused, attempt }, runner);
       },
-      warn: (fields, message) => log.warn(fields, message),
+      onLapse: ({ runner, seated: tasks }) =>
+        faults.note("leases_expired", { runner, tasks }, "the lease of a runner is over; its tasks are offered again"),
+      onToldBadly: (fields, message) => faults.note("completions_failed", fields, message),
     };
     const instance = new RemoteInstance(name, ports);
     this.#instances.set(name.instanceId, instance);

@@ -180,6 +180,7 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
     const tick = this.#isHeldBack ? { ...noticed, maxMs: 0 } : noticed;
     if (this.#window.tick(tick)) this.#ports.onSeat();
     if (this.#lease.count(tick)) {
+      if (!this.#isLapsed) this.#ports.onLapse(this);
       this.#lapse("resumed: the lease of its runner is over");
       if (this.#link === undefined) return true;
     }
@@ -203,7 +204,7 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
     if (outcome === "released") return this.#isDraining ? "gone" : "told";
     if (outcome !== "late") return outcome;
     const named = { taskId: end.task.taskId, runner: this.#runner };
-    this.#ports.warn(named, "a runner took too long to be told of an end; it counts as told");
+    this.#ports.onToldBadly(named, "a runner took too long to be told of an end; it counts as told");
     return "told";
   }
 
@@ -274,7 +275,8 @@ export class RemoteInstance implements RunHolder<RemoteRun>, InboxOwner {
   }
 
   toldFailed({ taskId }: RemoteTelling, message: string): void {
-    this.#ports.warn({ taskId, runner: this.#runner, error: message }, "a runner failed when it was told of an end");
+    const fields = { taskId, runner: this.#runner, error: message };
+    this.#ports.onToldBadly(fields, "a runner failed when it was told of an end");
   }
 
   #renew(): void {

@@ -179,11 +179,17 @@ async function resumeTask(
   if (intent !== undefined) return runs.launchIntent(actor, intent, extra);
   const resumed = apply(task, { type: "resume", reason: reasons[how], died }, core.clock.wall(), core.limits);
   if (resumed.kind === "rejected") return;
+  if (how === "died") {
+    const fields = { taskId: actor.taskId, attempt: task.status.attempt };
+    core.faults.note("runs_interrupted", fields, "the process died while it ran this task, which is offered again");
+  }
   if (isCrashLoop(resumed.task, options.alone)) {
     // One transition, from the state it died in: a commit of two would show watchers only the second.
     const { crashCount } = resumed.task.status;
     const parked: Task = { status: { ...task.status, crashCount }, record: task.record };
     const park: TaskEvent = { type: "error", error: crashLoop(crashCount), reason: "parked" };
+    const message = "the process died again and again while it ran this task, which is given up";
+    core.faults.note("crash_loops", { taskId: actor.taskId, crashCount }, message);
     return runs.endWithoutRun(actor, parked, [park], extra, "until-done");
   }
   await actor.write(resumed.task, { waits: true, extra, mode: "until-done" });
@@ -265,7 +271,12 @@ async function withTask(parts: Parts, taskId: string, step: (actor: TaskActor) =
       if (isConflict(error)) continue;
       if (parts.core.closing.aborted || (error instanceof ControllerError && error.code === "UNAVAILABLE")) throw error;
       if (error instanceof ControllerError && error.code === "DATA_LOSS") parts.core.quarantine.note(taskId, error);
-      else parts.core.log.error({ err: error, taskId }, "a task could not be taken up; it is left to the next opening");
+      else
+        parts.core.faults.note(
+          "background_errors",
+          { err: error, taskId },
+          "a task could not be taken up; it is left to the next opening",
+        );
       return 1;
     }
   }

@@ -29,7 +29,8 @@ export async function sweepForever(parts: Parts, retention: Retention): Promise<
         await sweepTasks(parts, { endedBeforeMs: core.clock.wall() - retention.afterEndMs });
       while (!core.closing.aborted && (await sweepRequests(core)));
     } catch (error) {
-      if (!core.closing.aborted) core.log.warn({ err: error }, "a sweep of ended tasks failed; it is tried again");
+      if (!core.closing.aborted)
+        core.faults.note("background_errors", { err: error }, "a sweep of ended tasks failed; it is tried again");
     }
     await sleep(core.clock, sweepIntervalMs, core.closing);
   }

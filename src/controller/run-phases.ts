@@ -1,5 +1,6 @@
 import { settledOrAborted } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 import type { Store } from "../store/store.ts";
 import { judge } from "../task/abort.ts";
@@ -15,6 +16,7 @@ interface PhaseCore {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Log;
+  readonly faults: Faults;
 }
 
 /** Runs the phases of runs, on the seats that they have. */
@@ -47,7 +49,7 @@ export class RunPhases {
 
   /** Runs a phase until it settles. It is told to stop when it takes too long, but not given up: a run must not overlap with the next. */
   async #runPhase(phase: PhaseName, run: Run, task: HostedTask): Promise<Settled> {
-    const { clock, log } = this.#core;
+    const { clock, log, faults } = this.#core;
     const { signal, taskId, attempt, runId, fence } = run;
     const timeoutMs = this.#timeouts[phase];
     const left = run.isRemote ? undefined : this.#executing.get(taskId);
@@ -59,7 +61,8 @@ export class RunPhases {
     }
     run.beginPhase(clock, timeoutMs, () => {
       if (signal.aborted) return;
-      log.warn({ taskId, runId, phase, timeoutMs }, "a phase takes too long, and is told to stop");
+      const fields = { taskId, runId, phase, timeoutMs };
+      faults.note("phases_timed_out", fields, "a phase takes too long, and is told to stop");
       run.abort("TIMEOUT");
     });
     try {

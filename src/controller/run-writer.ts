@@ -115,7 +115,8 @@ export class RunWriter {
     run.end();
     // Its signal may have been fired before: the seat of a runner that does not stop must not hold the task.
     if (run.isRemote) run.releaseSeat("void");
-    this.#core.log.warn({ taskId: run.taskId, runId: run.runId, attempt: run.attempt }, "a run lost its fence");
+    const { taskId, runId, attempt } = run;
+    this.#core.faults.note("fences_lost", { taskId, runId, attempt }, "a run lost its fence");
   }
 
   async #withWrites(actor: TaskActor, run: Run, task: Task, event: TaskEvent): Promise<BuiltWrite> {

@@ -1,6 +1,5 @@
 /**
- * The runs that are on the seats of the host: starts them, takes what their
- * runners say to disk, and ends them by the rules of src/task.
+ * The runs that are on the seats of the host: starts them, takes what their runners say to disk, and ends them by the rules of src/task.
  *
  * A run: offered (lease on disk) -> onTaskPending -> started -> onTaskRunning -> over.
  * Over is one of: ended (the end is on disk, the runner is told), replaced (a launch took its place), resumed (its runner is not
@@ -161,11 +160,10 @@ export class Runs {
     const record = async (): Promise<void> => {
       if (!run.isOver) await this.#writer.writeAlone(actor, run, { type: "deliver-cancel" });
     };
-    const { taskId } = actor;
     void run.seat
       .told()
       .then(() => actor.serialize(record))
-      .catch((error: unknown) => this.#core.log.warn({ err: error, taskId }, "a cancel's delivery was not recorded"));
+      .catch((error: unknown) => this.#noteError(error, actor, "a cancel's delivery was not recorded"));
   }
 
   /** In the actor's turn, at the opening: goes on with the run of the task, which was offered before and may still be with its runner. */
@@ -199,7 +197,7 @@ export class Runs {
       if (settled !== undefined) await actor.serialize(() => this.#finish(actor, run, settled));
     } catch (error) {
       // The store failed until the controller was closed, or an invariant was about to break: nothing more is written.
-      this.#core.log.error({ err: error, taskId: run.taskId, runId: run.runId }, "a run was left as it is on disk");
+      this.#noteError(error, actor, "a run was left as it is on disk");
     }
     run.end();
     if (!run.writes.isEmpty) rejectBatch(run.writes.takeAll(), runIsOver(run));
@@ -292,9 +290,11 @@ export class Runs {
         if (intent !== undefined && actor.run === undefined) await this.launchIntent(actor, intent, changes);
       });
     } catch (error) {
-      const message =
-        "a stored launch could not take place; it is left to the next launch of the task, or to the next opening";
-      this.#core.log.error({ err: error, taskId: actor.taskId }, message);
+      this.#noteError(error, actor, "a stored launch could not take place; it is left to the next launch, or opening");
     }
+  }
+
+  #noteError(err: unknown, { taskId }: TaskActor, message: string): void {
+    this.#core.faults.note("background_errors", { err, taskId }, message);
   }
 }

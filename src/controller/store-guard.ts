@@ -10,6 +10,7 @@
  *    opened and still not be used, or that has a place that cannot be read, must not be tried in a loop. Others are not held up with them.
  */
 import { type Clock, sleep, systemClock } from "../clock.ts";
+import { Faults } from "../faults.ts";
 import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
 import type { Store } from "../store/store.ts";
@@ -38,11 +39,13 @@ export interface StoreGuardOptions {
   readonly clock?: Clock | undefined;
   readonly random?: Random | undefined;
   readonly log?: Log | undefined;
+  readonly faults?: Faults | undefined;
 }
 
 /** Makes the guard of a store. Whoever makes it closes it, after the controllers that have it. */
 export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
   const { store, clock = systemClock, random = systemRandom, log = silentLog } = options;
+  const { faults = new Faults({ clock, log }) } = options;
   const listeners = new Set<(healthy: boolean) => void>();
   const closing = new AbortController();
   let failure: unknown;
@@ -60,7 +63,7 @@ export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
     const isAgain = since - backMs < calmMs;
     // What fails again and again is said now and then.
     const isSaid = !isAgain || pauses.current === undefined;
-    if (isSaid) log.warn({ err: failure }, "the store fails; trying to bring it back");
+    faults.note("storage_errors", { err: failure }, "the store fails; trying to bring it back", isSaid);
     tell(false);
     for (let delayMs = firstDelayMs; !closing.signal.aborted; delayMs = longer(delayMs)) {
       try {
@@ -69,11 +72,12 @@ export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
         reopening = undefined;
         backMs = clock.mono();
         pauses.next(isAgain);
-        if (isSaid) log.warn({ downMs: Math.round(backMs - since) }, "the store is back");
+        faults.note("store_reopens", { downMs: Math.round(backMs - since) }, "the store is back", isSaid);
         tell(true);
         return;
       } catch (error) {
         failure = error;
+        faults.count("storage_errors");
       }
       await delay(delayMs);
     }
@@ -91,7 +95,7 @@ export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
       if (reopening === undefined) {
         failure = reported;
         reopening = reopen();
-      }
+      } else faults.count("storage_errors");
       const done = reopening.then(() => pauses.current);
       // Nobody may be waiting for it; who waits sees the rejection all the same.
       done.catch(() => {});
@@ -101,9 +105,7 @@ export function createStoreGuard(options: StoreGuardOptions): StoreGuard {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    close() {
-      closing.abort();
-    },
+    close: () => closing.abort(),
   };
 }
 

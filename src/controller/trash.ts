@@ -64,7 +64,11 @@ export class Trash {
         // Not looked for again: it would fail again.
         this.#isBehind = false;
         if (!this.#core.closing.aborted)
-          this.#core.log.warn({ err: error, key }, "old log entries are left to the next opening");
+          this.#core.faults.note(
+            "background_errors",
+            { err: error, key },
+            "old log entries are left to the next opening",
+          );
       })
       .finally(() => {
         this.#under.delete(under);

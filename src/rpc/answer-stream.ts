@@ -133,7 +133,7 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
 
   #fail(error: unknown): void {
     const { policy, rpc } = this.#options;
-    if (!this.#isOver) this.#end(toConnectError(error, policy.log, rpc));
+    if (!this.#isOver) this.#end(toConnectError(error, policy.faults, rpc));
   }
 
   #freeSlot(): void {

@@ -19,7 +19,7 @@ import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import type { Controller, LaunchedRun, TaskLaunch } from "../controller/controller.ts";
-import type { Log } from "../log.ts";
+import type { Faults } from "../faults.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { toStatus } from "./errors.ts";
@@ -33,7 +33,7 @@ export interface BatchLaunchOptions {
   readonly limits: TaskLimits;
   readonly random: Random;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly faults: Faults;
   /** Which its launches go through together. */
   readonly launches: LaunchGate;
   /** What an answer may have, in bytes. */
@@ -138,7 +138,7 @@ function notDoneInTime(): ConnectError {
 }
 
 async function toResults(
-  { log, responseMaxBytes }: BatchLaunchOptions,
+  { faults, responseMaxBytes }: BatchLaunchOptions,
   results: readonly Result[],
   giveWay: () => Promise<void>,
 ): Promise<MessageInitShape<typeof BatchLaunchResultSchema>[]> {
@@ -149,7 +149,7 @@ async function toResults(
   for (const result of results) {
     await giveWay();
     if (result.status === "rejected") {
-      const error = toStatus(result.reason, { log, rpc: "BatchLaunchTasks", violationsMaxBytes });
+      const error = toStatus(result.reason, { faults, rpc: "BatchLaunchTasks", violationsMaxBytes });
       sent.push({ result: { case: "error", value: error } });
       continue;
     }

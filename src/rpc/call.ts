@@ -13,7 +13,7 @@ import type {
 import { Code, ConnectError, type HandlerContext, type MethodImpl } from "@connectrpc/connect";
 import { onAbort } from "../async/signals.ts";
 import { ControllerError } from "../controller/error.ts";
-import type { Log } from "../log.ts";
+import type { Faults } from "../faults.ts";
 import { type Availability, drainingError } from "./availability.ts";
 import { toConnectError } from "./errors.ts";
 import type { StreamSlots } from "./stream-slots.ts";
@@ -21,7 +21,7 @@ import type { StreamSlots } from "./stream-slots.ts";
 export interface CallPolicy {
   readonly availability: Availability;
   readonly streams: StreamSlots;
-  readonly log: Log;
+  readonly faults: Faults;
 }
 
 /** What a unary method knows of its call, whatever has taken it: connect's handlers or the lane of gRPC. */
@@ -129,7 +129,7 @@ export function unaryCall<I, O>(
       const answer = handle(request, context);
       return await (signal === undefined ? answer : raceSignal(answer, signal));
     } catch (error) {
-      throw toConnectError(error, policy.log, context.method.name);
+      throw toConnectError(error, policy.faults, context.method.name);
     }
   };
 }
@@ -152,7 +152,7 @@ export function streamCall<I, O>(
       giveBack = policy.streams.take();
       yield* answers;
     } catch (error) {
-      throw toConnectError(error, policy.log, context.method.name);
+      throw toConnectError(error, policy.faults, context.method.name);
     } finally {
       giveBack();
     }

@@ -9,7 +9,7 @@ import {
 } from "#gen/google/rpc/error_details_pb.js";
 import type { StatusSchema } from "#gen/google/rpc/status_pb.js";
 import { ControllerError, type ControllerErrorCode, type FieldViolation, limitError } from "../controller/error.ts";
-import type { Log } from "../log.ts";
+import type { Faults } from "../faults.ts";
 import { byteLength, cutText } from "../task/limits.ts";
 
 /** The domain of every google.rpc.ErrorInfo that is sent. */
@@ -36,26 +36,39 @@ const detailsMaxBytes = 3 * 1024;
 /**
  * What is sent for `error`. A ControllerError goes by the table, with its details;
  * a ConnectError is sent as it is; anything else is a bug: it is logged, and the caller
- * gets INTERNAL and none of its text.
+ * gets INTERNAL and none of its text. What is refused because of a limit is counted.
  */
-export function toConnectError(error: unknown, log: Log, rpc: string): ConnectError {
+export function toConnectError(error: unknown, faults: Faults, rpc: string): ConnectError {
   if (error instanceof ConnectError) return boundMessage(error);
+  noteRefusal(error, faults, rpc);
   if (error instanceof ControllerError) return fromControllerError(error);
-  log.error({ err: error, rpc }, "a call failed for a reason that was not expected");
+  faults.note("internal_errors", { err: error, rpc }, "a call failed for a reason that was not expected");
   return new ConnectError("internal error", Code.Internal);
 }
 
 /** The google.rpc.Status of what a call would fail with for `error`; its BadRequest has at most `violationsMaxBytes`. */
 export function toStatus(
   error: unknown,
-  options: { readonly log: Log; readonly rpc: string; readonly violationsMaxBytes: number },
+  options: { readonly faults: Faults; readonly rpc: string; readonly violationsMaxBytes: number },
 ): MessageInitShape<typeof StatusSchema> {
-  const { log, rpc, violationsMaxBytes } = options;
-  const sent =
-    error instanceof ControllerError ? fromControllerError(error, violationsMaxBytes) : toConnectError(error, log, rpc);
+  const { faults, rpc, violationsMaxBytes } = options;
+  let sent: ConnectError;
+  if (error instanceof ControllerError) {
+    noteRefusal(error, faults, rpc);
+    sent = fromControllerError(error, violationsMaxBytes);
+  } else sent = toConnectError(error, faults, rpc);
   const details = (sent.details as OutgoingDetail[]).map(({ desc, value }) => anyPack(desc, create(desc, value)));
   return { code: sent.code, message: sent.rawMessage, details };
 }
+
+/** Counts what is refused because of a limit, such as a launch of too many; one that is itself too large is a mistake of its caller. */
+function noteRefusal(error: unknown, faults: Faults, rpc: string): void {
+  if (!(error instanceof ControllerError) || error.code !== "RESOURCE_EXHAUSTED") return;
+  faults.note("calls_refused", { rpc, limit: error.details.metadata?.["limit"] }, refusedMessage);
+}
+
+/** Of every call that is refused because of a limit. */
+export const refusedMessage = "a call was refused, as a limit was reached";
 
 /** The ConnectError of a ControllerError, with its google.rpc details. */
 export function fromControllerError(error: ControllerError, violationsMaxBytes = detailsMaxBytes): ConnectError {

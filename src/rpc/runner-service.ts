@@ -134,11 +134,11 @@ class RunnerStream {
   #attachment: Attachment | undefined;
 
   constructor(options: TaskRunnerServiceOptions, rpc: string) {
-    const { log } = options;
+    const { faults } = options;
     this.#options = options;
     this.outbound = new RunnerOutbound({
-      toStatus: (error) => toStatus(error, { log, rpc, violationsMaxBytes }),
-      onUnloadable: (error) => log.warn({ err: error }, "an offer could not be made"),
+      toStatus: (error) => toStatus(error, { faults, rpc, violationsMaxBytes }),
+      onUnloadable: (error) => faults.note("background_errors", { err: error }, "an offer could not be made"),
       // The controller may be in the midst of what it does with this link.
       onEnd: () => void Promise.resolve().then(() => this.detach("broken")),
     });

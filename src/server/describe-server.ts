@@ -2,6 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { GetServerInfoResponseSchema } from "#gen/stint/v1/controller_pb.js";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Store } from "../store/store.ts";
 
 export interface ServerDescriptionOptions {
@@ -13,6 +14,7 @@ export interface ServerDescriptionOptions {
   readonly reflection: boolean;
   /** All limits in force, by their names in the code. */
   readonly limits: Readonly<Record<string, number>>;
+  readonly faults: Faults;
   /** undefined until it is open. */
   store(): Store | undefined;
 }
@@ -38,7 +40,7 @@ const surfaces = ["grpc", "grpc-web", "connect", "health"];
 export function createServerDescription(
   options: ServerDescriptionOptions,
 ): () => MessageInitShape<typeof GetServerInfoResponseSchema> {
-  const { version, clock, loopback, tls, reflection } = options;
+  const { version, clock, loopback, tls, reflection, faults } = options;
   const startedMono = clock.mono();
   const startTime = timestampFromMs(clock.wall());
   const limits = Object.fromEntries(
@@ -51,6 +53,7 @@ export function createServerDescription(
       uptime: durationFromMs(Math.round(clock.mono() - startedMono)),
       startTime,
       limits,
+      faults: Object.fromEntries(Object.entries(faults.counts()).map(([kind, count]) => [kind, BigInt(count)])),
       features: [
         ...features,
         ...surfaces,

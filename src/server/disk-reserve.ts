@@ -10,6 +10,7 @@
 import { statfs as statfsOfSystem } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
 import { type ControllerError, limitError } from "../controller/error.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 
 export interface DiskReserve {
@@ -24,6 +25,7 @@ export interface DiskReserveOptions {
   readonly limits: { readonly diskReserveBytes: number; readonly diskReservePercent: number };
   readonly clock: Clock;
   readonly log: Log;
+  readonly faults: Faults;
   /** Default: asks the system. */
   readonly statfs?: (directory: string) => Promise<{ bsize: number; blocks: number; bavail: number }>;
 }
@@ -32,7 +34,7 @@ const checkMs = 5_000;
 
 /** Resolves when the disk was looked at for the first time. */
 export async function openDiskReserve(options: DiskReserveOptions): Promise<DiskReserve> {
-  const { directory, limits, clock, log, statfs = statfsOfSystem } = options;
+  const { directory, limits, clock, log, faults, statfs = statfsOfSystem } = options;
   let refusal: ControllerError | undefined;
   let cancelTimer = (): void => {};
   let closed = false;
@@ -59,7 +61,8 @@ export async function openDiskReserve(options: DiskReserveOptions): Promise<Disk
     const isLow = freeBytes < reserveBytes;
     refusal = isLow ? limitError("disk_reserve_bytes", reserveBytes, message, 2 * checkMs) : undefined;
     const fields = { directory, freeBytes, reserveBytes };
-    if (isLow && !wasRefused) log.warn(fields, "the disk is nearly full: launches are refused");
+    if (isLow && !wasRefused)
+      faults.note("disk_reserves_reached", fields, "the disk is nearly full: launches are refused");
     if (!isLow && wasRefused) log.info(fields, "the disk has room again: launches are taken");
   }
 

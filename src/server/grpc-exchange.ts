@@ -19,7 +19,7 @@ import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from
 import { Code, ConnectError } from "@connectrpc/connect";
 import { contentTypeProto, grpcStatusOk, setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import type { Clock } from "../clock.ts";
-import type { Log } from "../log.ts";
+import type { Faults } from "../faults.ts";
 import { callCanceled } from "../rpc/call.ts";
 import type { RequestLimit } from "../rpc/errors.ts";
 import type { Envelope, GrpcHeaders, GrpcRequest, RequestReader } from "../rpc/grpc-request.ts";
@@ -34,7 +34,7 @@ export interface ExchangeOptions {
   readonly limits: ServerLimits;
   readonly budget: ByteBudget;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly faults: Faults;
 }
 
 /** What is called. */
@@ -129,11 +129,11 @@ export class GrpcExchange {
   /** Ends the call with the error, if it has not ended. Never throws. */
   fail(error: unknown): void {
     const { stream } = this;
-    const { log } = this.#options;
+    const { faults } = this.#options;
     const { rpc } = this.#method;
     try {
       if (!(error instanceof ConnectError)) {
-        log.error({ err: error, rpc }, "a call could not be answered");
+        faults.note("internal_errors", { err: error, rpc }, "a call could not be answered");
         if (this.#isEnded) return this.cutOff();
       }
       if (this.#isEnded || this.isOver) return;
@@ -148,14 +148,15 @@ export class GrpcExchange {
       }
       this.#linger();
     } catch (failure) {
-      log.error({ err: failure, rpc }, "a call could not be answered");
+      faults.note("internal_errors", { err: failure, rpc }, "a call could not be answered");
       this.cutOff();
     }
   }
 
   /** Ends the stream of a client that does not read. */
   cutOffStalled(): void {
-    this.#options.log.warn({ rpc: this.#method.rpc }, "a client did not read its answer, and was cut off");
+    const { rpc } = this.#method;
+    this.#options.faults.note("watchers_dropped", { rpc }, "a client did not read its answer, and was cut off");
     this.cutOff();
   }
 

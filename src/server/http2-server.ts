@@ -17,7 +17,9 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
+import { refusedMessage } from "../rpc/errors.ts";
 import type { ServerLimits } from "./limits.ts";
 import { http2Stream } from "./node-http.ts";
 import { type OverLimit, overLimitError, refuseOverLimit } from "./refuse.ts";
@@ -29,6 +31,7 @@ export interface Http2Options {
   readonly limits: ServerLimits;
   readonly clock: Clock;
   readonly log: Log;
+  readonly faults: Faults;
 }
 
 /** MB, Node's unit: what one session may hold. Its default of 10 is too little for a busy client. */
@@ -120,12 +123,16 @@ export class Http2Connections {
   #admit(session: unknown, call: EventEmitter, { begin, refuse }: Admission): void {
     const guard = this.#sessions.get(session as ServerHttp2Session);
     if (guard === undefined) return;
-    const { clock, limits } = this.#options;
+    const { clock, limits, faults } = this.#options;
     const delayMs = guard.admitCall();
     const value = limits.streamOpensPerSecondMax;
     if (delayMs === 0) begin();
     else if (delayMs !== undefined) takeTurn(clock, delayMs, call, begin);
-    else refuse({ name: "stream_opens_per_second_max", value, retryDelayMs: 1_000 });
+    else {
+      const name = "stream_opens_per_second_max";
+      faults.note("calls_refused", { limit: name }, refusedMessage);
+      refuse({ name, value, retryDelayMs: 1_000 });
+    }
   }
 }
 

@@ -21,7 +21,6 @@ import { createHttp1Server } from "./http1-server.ts";
 import { Http2Connections, type Http2Options } from "./http2-server.ts";
 import { sniffProtocol } from "./sniff-protocol.ts";
 import { createNetServer, renewTls } from "./net-server.ts";
-import { createSparseWarning } from "./sparse-warning.ts";
 import type { TlsPair } from "./tls-files.ts";
 
 export interface Listener {
@@ -43,22 +42,23 @@ export interface ListenerOptions extends Http2Options {
 
 /** Resolves when the port is open; rejects when it cannot be had. */
 export async function openListener(options: ListenerOptions): Promise<Listener> {
-  const { requests, limits, clock, log } = options;
+  const { requests, limits, clock, log, faults } = options;
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
   const http2 = new Http2Connections(options);
   const net = createNetServer(options);
   net.maxConnections = limits.sessionsMax;
   const perAddress = new AddressCounts(limits.sessionsPerIpMax);
-  const warn = createSparseWarning(clock, log, "a connection was refused: there are too many");
-  net.on("drop", () => warn({ sessionsMax: limits.sessionsMax }));
+  const noteRefused = (fields: object): void =>
+    faults.note("connections_refused", fields, "a connection was refused: there are too many");
+  net.on("drop", () => noteRefused({ sessionsMax: limits.sessionsMax }));
   await listen(net, options);
   const http1 = createHttp1Server(requests, limits);
   net.on("error", (error) => log.error({ err: error }, "the port fails"));
   net.on("connection", (socket: Socket) => {
     const { remoteAddress = "" } = socket;
     if (!perAddress.take(remoteAddress)) {
-      warn({ sessionsPerIpMax: limits.sessionsPerIpMax, address: remoteAddress });
+      noteRefused({ sessionsPerIpMax: limits.sessionsPerIpMax, address: remoteAddress });
       socket.destroy();
       return;
     }

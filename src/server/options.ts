@@ -1,5 +1,6 @@
 import { resolve } from "node:path";
 import { type Clock, systemClock } from "../clock.ts";
+import { Faults } from "../faults.ts";
 import { type Log, silentLog } from "../log.ts";
 import { type Random, systemRandom } from "../random.ts";
 import { type ControllerConfig, hoursMax } from "./config.ts";
@@ -49,6 +50,8 @@ export interface ServerOptions {
   readonly random?: Random | undefined;
   /** Default: says nothing. */
   readonly log?: Log | undefined;
+  /** Counts and logs what goes wrong, and what GetServerInfo shows of that. Default: one of its own, which logs to `log`. */
+  readonly faults?: Faults | undefined;
 }
 
 /** A controller with what holds for it. */
@@ -82,6 +85,7 @@ export interface ResolvedServerOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly faults: Faults;
 }
 
 const defaultListen = "127.0.0.1:7846";
@@ -111,6 +115,7 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
   const twice = names.find((name, index) => names.indexOf(name) < index);
   if (twice !== undefined) throw new ServerError("OPTION", `controllers: there are two of the name "${twice}"`);
   const limits = resolveLimits(options.limits ?? {});
+  const { clock = systemClock, log = silentLog } = options;
   const store = options.store ?? `level:${resolve(dataDir)}`;
   return {
     address,
@@ -130,9 +135,10 @@ export function resolveServerOptions(options: ServerOptions): ResolvedServerOpti
     runnerGraceMs: options.runnerGraceMs ?? 4_000,
     pid: options.pid,
     env: options.env ?? {},
-    clock: options.clock ?? systemClock,
+    clock,
     random: options.random ?? systemRandom,
-    log: options.log ?? silentLog,
+    log,
+    faults: options.faults ?? new Faults({ clock, log }),
   };
 }
 

@@ -16,23 +16,27 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Clock } from "../clock.ts";
 import { limitError } from "../controller/error.ts";
-import { fromControllerError, type RequestLimit } from "../rpc/errors.ts";
+import type { Faults } from "../faults.ts";
+import { fromControllerError, refusedMessage, type RequestLimit } from "../rpc/errors.ts";
 import { http2Stream, type NodeRequest } from "./node-http.ts";
 import { checkSize, PendingBytes } from "./pending-bytes.ts";
 
 /** Counts the bytes that all requests hold together. */
 export class ByteBudget {
   readonly #maxBytes: number;
+  readonly #faults: Faults;
   #usedBytes = 0;
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, faults: Faults) {
     this.#maxBytes = maxBytes;
+    this.#faults = faults;
   }
 
   /** Throws RESOURCE_EXHAUSTED, and takes nothing, where that would be too many. */
   take(bytes: number): void {
     const name = "in_flight_max_bytes";
     if (this.#usedBytes + bytes > this.#maxBytes) {
+      this.#faults.note("calls_refused", { limit: name }, refusedMessage);
       const message = `the limit ${name} is ${this.#maxBytes}; try again when less is received`;
       throw fromControllerError(limitError(name, this.#maxBytes, message, 1_000));
     }

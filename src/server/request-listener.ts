@@ -22,7 +22,7 @@ import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalRequestFromNodeRequest } from "@connectrpc/connect-node";
 import { createFewAtATime } from "../async/few-at-a-time.ts";
 import type { Clock } from "../clock.ts";
-import type { Log } from "../log.ts";
+import type { Faults } from "../faults.ts";
 import type { ServedMethod } from "../rpc/handlers.ts";
 import { quoteInput } from "../task/quote-input.ts";
 import { checkOrigin } from "./cors.ts";
@@ -58,7 +58,7 @@ export interface RequestListenerOptions {
   /** The origins of pages that may call. */
   readonly corsOrigins: ReadonlySet<string>;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly faults: Faults;
 }
 
 const launchesPerTurn = 10;
@@ -74,7 +74,7 @@ export class RequestListener {
   constructor(options: RequestListenerOptions) {
     this.#options = options;
     this.#giveWay = createFewAtATime(options.clock, launchesPerTurn);
-    this.#budget = new ByteBudget(options.limits.inFlightMaxBytes);
+    this.#budget = new ByteBudget(options.limits.inFlightMaxBytes, options.faults);
     this.grpc = new GrpcLane({ ...options, budget: this.#budget, giveWay: this.#giveWay });
   }
 
@@ -88,7 +88,7 @@ export class RequestListener {
       if (method !== undefined) void this.#serve(method, request, response);
     } catch (error) {
       const path = quoteInput(requestPath(request));
-      this.#options.log.warn({ err: error, path }, "a request could not be answered");
+      this.#options.faults.note("internal_errors", { err: error, path }, "a request could not be answered");
       cutOff(request);
     }
   }
@@ -118,7 +118,7 @@ export class RequestListener {
 
   /** Never rejects. */
   async #serve(served: ServedMethod, request: NodeRequest, response: NodeResponse): Promise<void> {
-    const { limits, clock, log } = this.#options;
+    const { limits, clock, faults } = this.#options;
     const { handler } = served;
     const rpc = handler.method.name;
     const unary = handler.method.methodKind === "unary";
@@ -134,7 +134,7 @@ export class RequestListener {
         await writeResponse(answer, response, { clock, stallMaxMs: limits.writeStallMaxMs, onStall });
       }
     } catch (error) {
-      log.error({ err: error, rpc }, "a call could not be answered");
+      faults.note("internal_errors", { err: error, rpc }, "a call could not be answered");
       if (!response.headersSent) refuse(request, response, new ConnectError("internal error", Code.Internal));
       else cutOff(request);
     }
@@ -142,7 +142,7 @@ export class RequestListener {
   }
 
   #cutOffStalled(request: NodeRequest, rpc: string): void {
-    this.#options.log.warn({ rpc }, "a client did not read its answer, and was cut off");
+    this.#options.faults.note("watchers_dropped", { rpc }, "a client did not read its answer, and was cut off");
     cutOff(request);
   }
 

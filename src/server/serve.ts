@@ -16,6 +16,7 @@ import { type GetServerInfoResponseSchema, TaskControllerService } from "#gen/st
 import { TaskRunnerService } from "#gen/stint/v1/runner_pb.js";
 import { StoreService } from "#gen/stint/v1/store_pb.js";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 import type { Random } from "../random.ts";
 import type { Availability } from "../rpc/availability.ts";
@@ -59,6 +60,7 @@ export interface ServeOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly faults: Faults;
 }
 
 /** What errors carry beside what the services import: reflection shows it too, so that clients can read details. */
@@ -66,9 +68,9 @@ const detailFiles = ["google/rpc/error_details.proto", "google/rpc/status.proto"
 
 /** Resolves when the port is open. Calls are refused until `availability` enters "serving". */
 export async function serve(options: ServeOptions): Promise<Listener> {
-  const { host, port, tls, availability, limits, clock, log } = options;
+  const { host, port, tls, availability, limits, clock, log, faults } = options;
   const requests = createRequestListener(options);
-  const listener = await openListener({ host, port, tls, requests, limits, clock, log });
+  const listener = await openListener({ host, port, tls, requests, limits, clock, log, faults });
   return {
     host: listener.host,
     port: listener.port,
@@ -82,8 +84,8 @@ export async function serve(options: ServeOptions): Promise<Listener> {
 
 /** What takes the requests of the port: the services, and the policy of all calls. */
 export function createRequestListener(options: Omit<ServeOptions, "host" | "port" | "tls">): RequestListener {
-  const { availability, registry, descriptors, limits, clock, random, log } = options;
-  const policy = { availability, log, streams: createStreamSlots(limits.watchersMax) };
+  const { availability, registry, descriptors, limits, clock, random, faults } = options;
+  const policy = { availability, faults, streams: createStreamSlots(limits.watchersMax) };
   const service = createTaskControllerService({
     ...policy,
     registry,
@@ -113,7 +115,7 @@ export function createRequestListener(options: Omit<ServeOptions, "host" | "port
   if (descriptors !== undefined) routes.push(...reflectionRoutes(policy, routes, descriptors));
   const methods = createHandlers(routes, limits);
   const corsOrigins = new Set(options.corsOrigins);
-  return new RequestListener({ methods, limits, corsOrigins, clock, log });
+  return new RequestListener({ methods, limits, corsOrigins, clock, faults });
 }
 
 /** Reflection over the services of `routes`, and itself. */

@@ -35,12 +35,13 @@ import { ServerError } from "./error.ts";
 import { fixedLimits } from "./limits.ts";
 import { formatAddress } from "./listen-address.ts";
 import type { Listener } from "./listener.ts";
+import { watchLoop } from "./loop-watch.ts";
 import type { ConfiguredRunner } from "./host-runner.ts";
 import type { ResolvedController, ResolvedServerOptions } from "./options.ts";
 import { writePidFile } from "./pid-file.ts";
 import { RemoteControllers } from "./remote-controllers.ts";
 import { serve } from "./serve.ts";
-import { hostOfCertificate, loadTlsPair, watchTlsPair } from "./tls-files.ts";
+import { hostOfCertificate, loadTlsPair, type TlsPair, watchTlsPair } from "./tls-files.ts";
 
 /** As far from src/server/ as from dist/server/. */
 const descriptorsUrl = new URL("../../gen/descriptors.binpb", import.meta.url);
@@ -63,6 +64,7 @@ export class ServerParts {
   #listener: Listener | undefined;
   #tlsHost: string | undefined;
   #endTlsWatch = (): void => {};
+  #endLoopWatch = (): void => {};
   #store: OpenedStore | undefined;
   #guard: StoreGuard | undefined;
   #disk: DiskReserve | undefined;
@@ -97,8 +99,10 @@ export class ServerParts {
   }
 
   async listen(): Promise<void> {
-    const { address, clock, random, log, limits, version, loopback, reflection, tls, corsOrigins } = this.#options;
+    const { address, clock, random, log, faults, limits, version, loopback, reflection, tls, corsOrigins } =
+      this.#options;
     const pair = tls && (await loadTlsPair(tls));
+    this.#endLoopWatch = watchLoop({ clock, faults });
     const descriptors = reflection ? await readFile(descriptorsUrl) : undefined;
     try {
       this.#listener = await serve({
@@ -118,6 +122,7 @@ export class ServerParts {
           tls: tls !== undefined,
           reflection,
           limits: { ...limits, ...fixedLimits },
+          faults,
           store: () => this.#store,
         }),
         descriptors,
@@ -125,6 +130,7 @@ export class ServerParts {
         clock,
         random,
         log,
+        faults,
       });
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
@@ -133,23 +139,24 @@ export class ServerParts {
     }
     if (tls === undefined || pair === undefined) return;
     this.#tlsHost = hostOfCertificate(pair, address.host);
-    this.#endTlsWatch = watchTlsPair(tls, pair, { clock, log, renew: (renewed) => this.listener.renewTls(renewed) });
+    const renew = (renewed: TlsPair): void => this.listener.renewTls(renewed);
+    this.#endTlsWatch = watchTlsPair(tls, pair, { clock, log, faults, renew });
   }
 
   async openStore(): Promise<void> {
-    const { store, dataDir, pid, clock, random, log, limits, historyMs, historyBytes } = this.#options;
-    this.#store = await openStore(store, { clock, log, historyMs, historyBytes });
-    this.#guard = createStoreGuard({ store: this.#store, clock, random, log });
+    const { store, dataDir, pid, clock, random, log, faults, limits, historyMs, historyBytes } = this.#options;
+    this.#store = await openStore(store, { clock, log, faults, historyMs, historyBytes });
+    this.#guard = createStoreGuard({ store: this.#store, clock, random, log, faults });
     this.#guard.onChange((healthy) => this.availability.setStoreHealthy(healthy));
     if (dataDir !== undefined) {
       if (pid !== undefined) this.#removePidFile = await writePidFile(dataDir, pid, log);
-      this.#disk = await openDiskReserve({ directory: dataDir, limits, clock, log });
+      this.#disk = await openDiskReserve({ directory: dataDir, limits, clock, log, faults });
     }
     this.#records = await loadControllerRecords(this.#core());
   }
 
   #watchAllTasks(options: WatchTasksOptions): AsyncIterable<TasksChange> {
-    const { clock, log, limits } = this.#options;
+    const { clock, log, faults, limits } = this.#options;
     if (this.#store === undefined || this.#guard === undefined)
       throw new Error("calls are refused until the store is open");
     const watched = {
@@ -158,7 +165,7 @@ export class ServerParts {
       clock,
       log,
       hub: this.#hub,
-      quarantine: new Quarantine(log),
+      quarantine: new Quarantine(faults),
       watchersMax: limits.watchersMax,
       closing: this.#closing.signal,
       lifetime: this.#lifetime,
@@ -214,8 +221,8 @@ export class ServerParts {
 
   /** What every controller is opened with. */
   #shared({ name, limits, afterEndMs, pendingTimeoutMs, runningTimeoutMs, signal }: ControllerSettings): CoreOptions {
-    const { clock, random, log, runnerGraceMs: closeGraceMs } = this.#options;
-    const parts = { store: this.#store as Store, guard: this.#guard, clock, random, log };
+    const { clock, random, log, faults, runnerGraceMs: closeGraceMs } = this.#options;
+    const parts = { store: this.#store as Store, guard: this.#guard, clock, random, log, faults };
     const refuseLaunch = () => this.#disk?.refusal();
     const timeouts = { pendingTimeoutMs, runningTimeoutMs };
     return { name, ...parts, signal, retention: { afterEndMs }, refuseLaunch, ...timeouts, limits, closeGraceMs };
@@ -261,6 +268,7 @@ export class ServerParts {
   async close(graceMs: number): Promise<void> {
     const { log } = this.#options;
     this.#endTlsWatch();
+    this.#endLoopWatch();
     await this.#listener?.close(graceMs);
     this.#closing.abort();
     this.#lifetime.end();

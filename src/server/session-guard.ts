@@ -21,6 +21,7 @@ import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node
 import type { Socket } from "node:net";
 import { createRateLimit } from "../async/rate-limit.ts";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 import type { ServerLimits } from "./limits.ts";
 
@@ -36,6 +37,7 @@ export interface SessionGuardOptions {
   readonly limits: ServerLimits;
   readonly clock: Clock;
   readonly log: Log;
+  readonly faults: Faults;
 }
 
 export class SessionGuard {
@@ -71,8 +73,9 @@ export class SessionGuard {
     const overdueMs = this.#rate();
     if (overdueMs <= turnMaxMs) return overdueMs;
     if (overdueMs > abuseMs) {
-      const { limits, log } = this.#options;
-      log.warn({ limit: limits.streamOpensPerSecondMax }, "a client opens calls far too fast, and was cut off");
+      const { limits, faults } = this.#options;
+      const fields = { limit: limits.streamOpensPerSecondMax };
+      faults.note("floods_cut_off", fields, "a client opens calls far too fast, and was cut off");
       this.destroy(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     }
     return undefined;
@@ -122,11 +125,11 @@ export class SessionGuard {
   }
 
   #awaitAnswer(): void {
-    const { limits, clock, log } = this.#options;
+    const { limits, clock, faults } = this.#options;
     const dueMs = clock.mono() + limits.pingTimeoutMs;
     this.#cancelPing = clock.after(limits.pingTimeoutMs, () => {
       if (clock.mono() - dueMs > heldUpMs) return this.#awaitAnswer();
-      log.info({ openStreams: this.#openStreams }, "a peer does not answer, and is taken for gone");
+      faults.note("peers_lost", { openStreams: this.#openStreams }, "a peer does not answer, and is taken for gone");
       this.destroy();
     });
   }

@@ -1,5 +1,5 @@
-import type { Clock } from "../clock.ts";
 import { loggable } from "../controller/describe-error.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 
 /** What the code of a module's runner left behind, so that no task can be told of it. */
@@ -10,24 +10,12 @@ export interface StrayErrors {
   thrown(error: unknown): void;
 }
 
-const windowMs = 10_000;
-const linesMax = 10;
-
-/** Logs them: of the rejections at most ten in 10 s, each with how many there were until then. */
-export function createStrayErrors(clock: Clock, log: Log): StrayErrors {
-  let count = 0;
-  let lines = 0;
-  let windowEndMs = Number.NEGATIVE_INFINITY;
+/** Counts and logs them. */
+export function createStrayErrors(faults: Faults, log: Log): StrayErrors {
   return {
     rejected(reason) {
-      count += 1;
-      if (clock.mono() >= windowEndMs) {
-        windowEndMs = clock.mono() + windowMs;
-        lines = 0;
-      }
-      lines += 1;
-      if (lines <= linesMax)
-        log.error({ err: loggable(reason), count }, "a promise was rejected and nobody handled it; the server goes on");
+      const message = "a promise was rejected and nobody handled it; the server goes on";
+      faults.note("stray_errors", { err: loggable(reason) }, message);
     },
     thrown(error) {
       log.error({ err: loggable(error) }, "an error was thrown and nobody caught it; the server ends at once");

@@ -13,6 +13,7 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { createSecureContext } from "node:tls";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 import { ServerError } from "./error.ts";
 import { isLoopback } from "./listen-address.ts";
@@ -76,9 +77,14 @@ export function hostOfCertificate({ cert }: TlsPair, host: string): string | und
 export function watchTlsPair(
   paths: TlsPaths,
   current: TlsPair,
-  options: { readonly clock: Clock; readonly log: Log; readonly renew: (pair: TlsPair) => void },
+  options: {
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly faults: Faults;
+    readonly renew: (pair: TlsPair) => void;
+  },
 ): () => void {
-  const { clock, log, renew } = options;
+  const { clock, log, faults, renew } = options;
   let served = hashOf(current);
   let complained = "";
   let stopped = false;
@@ -102,7 +108,7 @@ export function watchTlsPair(
       const complaint = String(error);
       if (complaint === complained) return;
       complained = complaint;
-      log.error({ err: error }, "the new certificate cannot be used; the old one stays");
+      faults.note("renewals_failed", { err: error }, "the new certificate cannot be used; the old one stays");
     }
   }
 

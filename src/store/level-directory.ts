@@ -10,6 +10,7 @@ import { randomUUID } from "node:crypto";
 import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 import { makeDirectory } from "../make-directory.ts";
 import type { CreateLevelDatabase, LevelDatabase } from "./level-database.ts";
@@ -39,6 +40,7 @@ export interface OpenDirectoryOptions {
   readonly durability: "sync" | "async";
   readonly clock: Clock;
   readonly log: Log;
+  readonly faults: Faults;
   readonly writeBufferBytes: number;
   readonly createDatabase: CreateLevelDatabase;
 }
@@ -154,7 +156,8 @@ async function openStore(options: OpenDirectoryOptions, marker: Marker): Promise
   const damage = await findDamage(location, options.isThorough);
   const cuts = options.durability === "async" ? damage?.logs : undefined;
   if (damage?.isOfValues) {
-    options.log.error({ file: damage.message }, "stored bytes are damaged; what they belong to cannot be read");
+    const message = "stored bytes are damaged; what they belong to cannot be read";
+    options.faults.note("files_damaged", { file: damage.message }, message);
   } else if (damage !== undefined && cuts === undefined) {
     throw damaged(directory, `db/${damage.message}; restore the directory from a backup`);
   }
@@ -202,7 +205,7 @@ async function orLog({ log, directory }: OpenDirectoryOptions, undoing: Promise<
  * Without syncing, a power cut may leave holes among what was written last. What is before them is what the store was at some
  * moment, and it goes on from there.
  */
-async function cutLogs({ directory, log }: OpenDirectoryOptions, logs: NonNullable<Damage["logs"]>): Promise<void> {
+async function cutLogs({ directory, faults }: OpenDirectoryOptions, logs: NonNullable<Damage["logs"]>): Promise<void> {
   for (const [i, name] of logs.names.entries()) {
     const path = join(directory, "db", name);
     const sound = (await readFile(path)).subarray(0, i === 0 ? logs.soundBytes : 0);
@@ -210,17 +213,18 @@ async function cutLogs({ directory, log }: OpenDirectoryOptions, logs: NonNullab
     await rm(path);
     await writeFile(path, sound, { flush: true });
   }
-  log.warn({ logs }, "what a power cut left of the last commits, which were not synced, was cut off");
+  const message = "what a power cut left of the last commits, which were not synced, was cut off";
+  faults.note("log_tails_cut", { logs }, message);
 }
 
 /** Looks at LevelDB's own account of the opening. Throws DAMAGED where it lost more than the torn tail of a log. */
-async function readFindings({ directory, log }: OpenDirectoryOptions): Promise<void> {
+async function readFindings({ directory, faults }: OpenDirectoryOptions): Promise<void> {
   const text = await readFile(join(directory, "db", "LOG"), "utf8").catch(() => "");
   const findings = text.split("\n").filter((line) => /\bdropping\b|Corruption/.test(line));
   if (findings.length === 0) return;
   // The logs have no hole: what is dropped of one is its end.
   if (findings.every((line) => /\.log: dropping \d/.test(line))) {
-    log.warn({ findings }, "LevelDB dropped the torn tail of its log, as a power cut leaves it");
+    faults.note("log_tails_cut", { findings }, "LevelDB dropped the torn tail of its log, as a power cut leaves it");
   } else throw damaged(directory, `LevelDB found damage: ${findings.slice(0, 5).join("; ")}`);
 }
 

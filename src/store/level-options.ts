@@ -1,5 +1,6 @@
 /** The options of the LevelDB backend. */
 import { type Clock, systemClock } from "../clock.ts";
+import { Faults } from "../faults.ts";
 import { type Log, silentLog } from "../log.ts";
 import { invalid } from "./store-input.ts";
 import { type CreateLevelDatabase, createLevelDatabase } from "./level-database.ts";
@@ -7,6 +8,8 @@ import { type CreateLevelDatabase, createLevelDatabase } from "./level-database.
 export interface LevelStoreOptions {
   clock?: Clock;
   log?: Log;
+  /** Default: one of its own, which logs to `log`. */
+  faults?: Faults;
   /** "sync" (the default): a commit that has resolved survives a power cut; "async": the process's death. */
   durability?: "sync" | "async";
   /** How long history is kept at least, unless historyBytes comes first. Default one hour. */
@@ -41,9 +44,11 @@ const MiB = 1 << 20;
 export function resolveLevelStoreOptions(options: LevelStoreOptions): ResolvedLevelStoreOptions {
   const durability = options.durability ?? "sync";
   if (durability !== "sync" && durability !== "async") throw invalid('durability must be "sync" or "async"');
+  const { clock = systemClock, log = silentLog } = options;
   return {
-    clock: options.clock ?? systemClock,
-    log: options.log ?? silentLog,
+    clock,
+    log,
+    faults: options.faults ?? new Faults({ clock, log }),
     durability,
     historyMs: positive(options, "historyMs", 3_600_000),
     historyBytes: positive(options, "historyBytes", 1024 * MiB),

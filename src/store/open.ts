@@ -1,5 +1,6 @@
 /** The one place that knows all backends. */
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import type { Log } from "../log.ts";
 import { openLevelStore } from "./level-store.ts";
 import { openMemoryStore } from "./memory.ts";
@@ -9,6 +10,8 @@ import { type Store, StoreError } from "./store.ts";
 export interface OpenStoreOptions {
   readonly clock?: Clock | undefined;
   readonly log?: Log | undefined;
+  /** Counts and logs what is found damaged. Default: one of its own, which logs to `log`. */
+  readonly faults?: Faults | undefined;
   /** For a store on disk: "sync" (the default) survives a power cut, "async" the process's death. */
   readonly durability?: "sync" | "async" | undefined;
   /** How long history can be read and watched; an hour by default. */

@@ -40,6 +40,7 @@ describe("a task in whose attempts the process dies without progress", () => {
     expect(status.error?.message).toMatch(/3 times/);
     expect((await h.transitions("a")).at(-1)).toBe("Failed: parked");
     expect(h.runner.held("a")).toBeUndefined();
+    expect(h.faults.counts()).toMatchObject({ crash_loops: 1, runs_interrupted: 3 });
     const [completed] = h.runner.all("a", "completed");
     expect([completed?.state, completed?.args[0]?.reason]).toEqual([4, "CRASH_LOOP"]);
     await h.crash();

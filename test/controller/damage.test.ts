@@ -105,6 +105,7 @@ describe("a task whose record is damaged", () => {
       await refusal(h.launch("bad"));
     }
     expect(h.controller.quarantinedTasks()).toEqual(["bad"]);
+    expect(h.faults.counts().tasks_quarantined).toBe(1);
     const said = h.logged.filter(({ fields }) => fields["taskId"] === "bad");
     expect(said.map(({ level, message }) => `${level}: ${message}`)).toEqual([
       "error: a task is damaged; it is kept as it is until it is deleted",

@@ -85,6 +85,7 @@ describe("onTaskCompleted", () => {
     await h.clock.advance(1);
     expect([completed.abortKind, states, (await h.keys("/deliveries/")).length]).toEqual(["TIMEOUT", [3], 0]);
     expect(h.messages("warn")).toEqual([expect.stringContaining("30000 ms")]);
+    expect(h.faults.counts().completions_failed).toBe(1);
     completed.throw(new Error("late"));
     await h.settle();
     expect(states).toEqual([3]);

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import type { Controller } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
+import { Faults } from "../../src/faults.ts";
 import { openController } from "../../src/controller/open-controller.ts";
 import type { TaskRunner } from "../../src/controller/task-runner.ts";
 import { type CreateLevelDatabase, createLevelDatabase, type LevelDatabase } from "../../src/store/level-database.ts";
@@ -144,11 +145,14 @@ const small = {
   writeBufferBytes: 1 << 20,
 };
 
+/** Of all lives. */
+const faults = new Faults();
+
 async function start(path: string, level: FailingLevel, told: Told): Promise<{ store: Store; controller: Controller }> {
   const store = await again(() => openLevelStore(path, { ...small, createDatabase: level.create }));
   try {
     const retention = { afterEndMs: 24 * 3_600_000 };
-    return { store, controller: await openController({ name, store, runner: runnerOf(told), retention }) };
+    return { store, controller: await openController({ name, store, runner: runnerOf(told), retention, faults }) };
   } catch (error) {
     await store.close();
     throw error;
@@ -287,5 +291,7 @@ test("any call of LevelDB fails, and nothing that was acknowledged is lost", { t
   expect(failures.slice(0, 20), line).toEqual([]);
   const called = new Set(all.map(({ of }) => of));
   expect(called.size).toBeGreaterThanOrEqual(4);
+  expect(faults.counts().storage_errors).toBeGreaterThan(0);
+  expect(faults.counts().store_reopens).toBeGreaterThan(0);
   for (const of of called) expect(injected.get(of), of).toBeGreaterThan(0);
 });

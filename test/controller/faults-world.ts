@@ -11,6 +11,7 @@ import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { sleep } from "../../src/clock.ts";
 import type { Controller, LaunchedTask, LaunchOptions } from "../../src/controller/controller.ts";
 import { ControllerError } from "../../src/controller/error.ts";
+import { Faults } from "../../src/faults.ts";
 import { type ControllerOptions, openController } from "../../src/controller/open-controller.ts";
 import type { ActiveTask, TaskContext, TaskRunner } from "../../src/controller/task-runner.ts";
 import { decodeTask } from "../../src/store/codec.ts";
@@ -69,6 +70,8 @@ export class World {
   readonly gates = new Set<string>();
   /** How long it took until it answered after the store was healed. */
   readonly recoveriesMs: number[] = [];
+  /** Of all its processes. */
+  readonly faults = new Faults();
   runs = 0;
   inner!: Store;
   controller!: Controller;
@@ -112,6 +115,7 @@ export class World {
         name: controllerName,
         store: this.#store,
         clock: incarnation,
+        faults: this.faults,
         random: { id: () => `id-${(this.#ids += 1)}`, fraction: () => 0.5 },
         retention: { afterEndMs: 24 * 3_600_000 },
         runner: this.#runner(incarnation),

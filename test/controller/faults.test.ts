@@ -125,6 +125,12 @@ async function failuresAt(scenario: Scenario, at: number): Promise<string[]> {
       played.recoveries += world.recoveriesMs.length;
       played.longestMs = Math.max(played.longestMs, ...world.recoveriesMs);
       if (world.plan.injected.length === 0) failures.push(`operation ${at} did not fail: ${way.name}`);
+      // A process that dies may not have heard of its last fault, and who watches through the store himself has no controller that counts.
+      const isSeen =
+        !/process dies|through the store/.test(scenario.name) &&
+        world.plan.injected.some(({ kind }) => ["refused", "applied", "lost"].includes(kind));
+      const { storage_errors: errors } = world.faults.counts();
+      if (isSeen && errors === 0) failures.push(`operation ${at} ${way.name}: no fault was counted`);
       for (const { operation, kind } of world.plan.injected) {
         const kinds = injected.get(operation) ?? new Map<string, number>();
         injected.set(operation, kinds.set(kind, (kinds.get(kind) ?? 0) + 1));

@@ -43,6 +43,7 @@ describe.each(["gone", "another's"] as const)("a run whose lease is %s", (how) =
     expect((await h.stored("a"))?.status).toMatchObject({ state: 2, progress: { current: 1n }, logCount: 0n });
     expect([phase.signal.aborted, phase.context.runId]).toEqual([true, (await h.stored("a"))?.status.runId]);
     expect(h.messages("warn")).toContain("a run lost its fence");
+    expect(h.faults.counts().fences_lost).toBe(1);
     expect(h.runner.all("a", "completed")).toEqual([]);
     await expect(phase.task.setProgress({ current: 10 })).rejects.toMatchObject({ details: { reason: "STALE_FENCE" } });
     await restore(h, phase, how);

@@ -27,6 +27,7 @@ describe("a write under a void fence", () => {
     await link.end(old, RunPhase.RUNNING, { case: "done", value: { result: "1" } });
     expect(link.take()).toEqual([`refused a ${old.fence} 2 STALE_FENCE`, `refused a ${old.fence} 3 STALE_FENCE`]);
     expect((await h.controller.taskStatus("a")).rejectedWrites).toBe(0n);
+    expect(h.faults.counts().stale_writes_refused).toBe(2);
     await h.clock.advance(1_000);
     const status = await h.controller.taskStatus("a");
     expect(status).toMatchObject({ state: before.state, attempt: 2, rejectedWrites: 2n, result: undefined });

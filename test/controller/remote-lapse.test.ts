@@ -38,6 +38,7 @@ describe("a runner that is gone", () => {
     const status = await h.controller.taskStatus("a");
     expect([status.state, status.attempt, status.progress?.current, status.logCount]).toEqual([3, 1, 2n, 1n]);
     expect(await h.transitions("a")).toEqual(["Pending", "Running", "Completed"]);
+    expect(h.faults.counts().leases_expired).toBe(0);
   });
 
   test("for longer has its tasks offered to another within 1.5 leases, with progress and log, an attempt later", async () => {
@@ -54,6 +55,7 @@ describe("a runner that is gone", () => {
     expect(h.clock.mono() - goneAt).toBeLessThan(1.5 * leaseMs);
     expect(again).toMatchObject({ attempt: 2, status: { progress: { current: 7n }, runner: "two", logCount: 1n } });
     expect(again.fence).toBeGreaterThan(offer.fence);
+    expect(h.faults.counts()).toMatchObject({ leases_expired: 1, stale_writes_refused: 0 });
     expect(await h.transitions("a")).toEqual([
       "Pending",
       "Running",

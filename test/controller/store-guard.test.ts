@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { Lifetime } from "../../src/async/lifetime.ts";
 import { once, untilDone } from "../../src/controller/commit.ts";
 import { createStoreGuard } from "../../src/controller/store-guard.ts";
+import { Faults } from "../../src/faults.ts";
 import type { Log } from "../../src/log.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
 import { StoreError } from "../../src/store/store.ts";
@@ -22,14 +23,15 @@ async function openGuard(failures: number) {
   const say = (_: object, message: string): void => void logged.push(message);
   const log: Log = { debug: say, info: say, warn: say, error: say };
   const random = { id: () => "id", fraction: () => 0.5 };
-  const guard = createStoreGuard({ store: { ...store, reopen }, clock, random, log });
+  const faults = new Faults({ clock, log });
+  const guard = createStoreGuard({ store: { ...store, reopen }, clock, random, log, faults });
   const health: boolean[] = [];
   const offHealth = guard.onChange((healthy) => health.push(healthy));
-  return { clock, guard, reopenedMs, logged, health, offHealth, failMore: (n: number) => (left = n) };
+  return { clock, guard, faults, reopenedMs, logged, health, offHealth, failMore: (n: number) => (left = n) };
 }
 
 test("a guard tries again with a delay that doubles up to 2 s, and warns once, however many report and wait", async () => {
-  const { clock, guard, reopenedMs, logged, health } = await openGuard(10);
+  const { clock, guard, faults, reopenedMs, logged, health } = await openGuard(10);
   const waiting = Array.from({ length: 5 }, () => observed(guard.recover(new Error("disk"))));
   await clock.advance(0);
   expect([guard.healthy, logged]).toEqual([false, ["the store fails; trying to bring it back"]]);
@@ -41,6 +43,8 @@ test("a guard tries again with a delay that doubles up to 2 s, and warns once, h
   expect(waiting.map((each) => each.state())).toEqual(Array.from({ length: 5 }, () => "done"));
   expect([guard.healthy, guard.failure, health]).toEqual([true, undefined, [false, true]]);
   expect(logged).toEqual(["the store fails; trying to bring it back", "the store is back"]);
+  // Five that report and ten reopenings.
+  expect(faults.counts()).toMatchObject({ storage_errors: 15, store_reopens: 1 });
 });
 
 test("a guard that is healthy again warns of the next failure, and tells only those who still listen", async () => {

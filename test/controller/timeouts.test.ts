@@ -18,6 +18,7 @@ describe("onTaskRunning that takes longer than it may", () => {
     await h.clock.advance(1);
     expect(phase.abortKind).toBe("TIMEOUT");
     expect(h.messages("warn")).toEqual(["a phase takes too long, and is told to stop"]);
+    expect(h.faults.counts().phases_timed_out).toBe(1);
     phase.stop();
     await h.settle();
     const status = await h.controller.taskStatus("a");

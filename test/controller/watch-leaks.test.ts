@@ -21,6 +21,7 @@ import { TaskCounts } from "../../src/controller/task-counts.ts";
 import { Trash } from "../../src/controller/trash.ts";
 import { WatchHub } from "../../src/controller/watch-hub.ts";
 import { watchTask } from "../../src/controller/watch-task.ts";
+import { Faults } from "../../src/faults.ts";
 import { silentLog } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
 import { LocalHost } from "../../src/controller/local-host.ts";
@@ -131,14 +132,15 @@ test("a watch that is silent for a month costs no more than one that has just be
 async function createParts(closing: AbortSignal, clock: Core["clock"], runner: ScriptedRunner): Promise<Parts> {
   const store = await openMemoryStore({ clock });
   const log = silentLog;
+  const faults = new Faults();
   const random = systemRandom;
   const guard = createStoreGuard({ store, clock, random, log });
   const limits = defaultControllerLimits;
   const lifetime = new Lifetime(() => new Error("closed"));
   const hub = new WatchHub();
-  const quarantine = new Quarantine(log);
-  const host = new LocalHost({ clock, log, closing, lifetime }, { runner, concurrency: 10 });
-  const ports = { store, guard, host, clock, random, log };
+  const quarantine = new Quarantine(faults);
+  const host = new LocalHost({ clock, faults, closing, lifetime }, { runner, concurrency: 10 });
+  const ports = { store, guard, host, clock, random, log, faults };
   const state = {
     isRetired: false,
     refuseLaunch: () => undefined,

@@ -100,6 +100,10 @@ async function fillAndFree(name: string, disk: FullDisk): Promise<void> {
   expect(codes.filter((code) => !expectedCodes.includes(Code[code as keyof typeof Code]))).toEqual([]);
   expect(service.pid).toBe(pid);
 
+  const { faults } = await service.client.getServerInfo({});
+  expect(faults["store_reopens"], JSON.stringify(Object.entries(faults).map(String))).toBeGreaterThanOrEqual(cycles);
+  expect(faults["storage_errors"]).toBeGreaterThanOrEqual(cycles);
+
   // What a crash at this moment would leave.
   const copy = join(scratch.path, "copy");
   process.kill(pid, "SIGSTOP");

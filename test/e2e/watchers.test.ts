@@ -101,6 +101,7 @@ test(`${watchers} watchers that vanish at once leave nothing behind`, { timeout:
   await eventually(() => {
     const lost = served.log.filter(({ msg }) => msg === "a peer does not answer, and is taken for gone");
     expect(lost.map((line) => line["openStreams"])).toEqual(Array(watchers / perSession).fill(perSession));
+    expect(lost.at(-1)).toMatchObject({ fault: "peers_lost", count: lost.length });
   });
   // There is room for as many again.
   const next = await spawnWatchers(served);

@@ -16,6 +16,7 @@ import { createStoreGuard, type StoreGuard } from "../../src/controller/store-gu
 import type { TaskRunner } from "../../src/controller/task-runner.ts";
 import { WatchHub } from "../../src/controller/watch-hub.ts";
 import { watchTasks } from "../../src/controller/watch-tasks.ts";
+import { Faults } from "../../src/faults.ts";
 import type { Log } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
 import { createAvailability, drainingError } from "../../src/rpc/availability.ts";
@@ -59,8 +60,9 @@ export async function openFuzzWorld(): Promise<FuzzWorld> {
   const store = await openStore("memory:", { clock });
   const errors: string[] = [];
   const log = logErrors(errors);
-  const guard = createStoreGuard({ store, clock, ...shared, log });
-  const parts = { store, guard, clock, log };
+  const faults = new Faults({ clock, log });
+  const guard = createStoreGuard({ store, clock, ...shared, log, faults });
+  const parts = { store, guard, clock, log, faults };
   const availability = createAvailability();
   const registry = createRegistry([]);
   const remote = createRemoteControllers({ ...parts, registry });
@@ -75,7 +77,7 @@ export async function openFuzzWorld(): Promise<FuzzWorld> {
     watchAllTasks: (options) =>
       watchTasks(
         {
-          ...{ ...parts, hub: new WatchHub(), quarantine: new Quarantine(log) },
+          ...{ ...parts, hub: new WatchHub(), quarantine: new Quarantine(faults) },
           ...{ watchersMax: limits.watchersMax, closing: closing.signal, only: undefined },
           lifetime: new Lifetime(() => drainingError()),
           names: () => registry.list().map(({ controller }) => controller.name),
@@ -94,6 +96,7 @@ export async function openFuzzWorld(): Promise<FuzzWorld> {
     ...shared,
     clock: systemClock,
     log,
+    faults,
   });
   return {
     requests,
@@ -116,6 +119,7 @@ interface Parts {
   readonly guard: StoreGuard;
   readonly clock: Clock;
   readonly log: Log;
+  readonly faults: Faults;
 }
 
 function createRemoteControllers({ registry, ...parts }: Parts & { registry: MutableRegistry }): RemoteControllers {

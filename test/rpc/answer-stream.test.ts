@@ -1,7 +1,7 @@
 /** Calls that stream their answers, whoever asks for these: connect's handlers or the lane of gRPC. */
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/faults.ts";
 import { serverStreamCall, type Streamed } from "../../src/rpc/answer-stream.ts";
 import { createAvailability, drainingError } from "../../src/rpc/availability.ts";
 import { createStreamSlots } from "../../src/rpc/stream-slots.ts";
@@ -14,7 +14,7 @@ function setUp(slots = 1) {
   availability.enter("serving");
   const streams = createStreamSlots(slots);
   const open = (handle: () => Streamed<number>) =>
-    serverStreamCall({ availability, streams, log: silentLog }, handle)(undefined, { method });
+    serverStreamCall({ availability, streams, faults: new Faults() }, handle)(undefined, { method });
   return { availability, streams, open };
 }
 
@@ -96,7 +96,7 @@ describe("a call that streams its answers", () => {
     const { availability, streams } = setUp(2);
     const signals: AbortSignal[] = [];
     let get = (): AbortSignal => AbortSignal.abort();
-    const call = serverStreamCall<undefined, number>({ availability, streams, log: silentLog }, (_, streamed) => {
+    const call = serverStreamCall<undefined, number>({ availability, streams, faults: new Faults() }, (_, streamed) => {
       get = () => streamed.signal;
       return { answers: silent([]) };
     })(undefined, { method });

@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test } from "vitest";
-import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/faults.ts";
 import { createAvailability } from "../../src/rpc/availability.ts";
 import { type CallContext, unaryCall } from "../../src/rpc/call.ts";
 import { createStreamSlots } from "../../src/rpc/stream-slots.ts";
@@ -15,7 +15,7 @@ test.each<[string, Partial<CallContext>]>([
   const availability = createAvailability();
   availability.enter("serving");
   let calls = 0;
-  const call = unaryCall({ availability, streams: createStreamSlots(1), log: silentLog }, async () => {
+  const call = unaryCall({ availability, streams: createStreamSlots(1), faults: new Faults() }, async () => {
     calls += 1;
   });
   const signal = new AbortController().signal;

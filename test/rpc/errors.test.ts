@@ -52,8 +52,12 @@ describe("the table of errors", () => {
     const error = await callError(served.client().getTaskStatus(task));
     expect(error).toMatchObject({ code: "Internal", message: "internal error", fields: [] });
     expect(served.logged).toContainEqual(
-      expect.objectContaining({ level: "error", fields: { err: served.controller.failure, rpc: "GetTaskStatus" } }),
+      expect.objectContaining({
+        level: "error",
+        fields: { err: served.controller.failure, rpc: "GetTaskStatus", fault: "internal_errors", count: 1 },
+      }),
     );
+    expect(served.faults.counts().internal_errors).toBe(1);
   });
 
   test("a message is cut, and half of a surrogate pair in it breaks nothing", async () => {

@@ -12,7 +12,7 @@ import {
 } from "#gen/stint/v1/runner_pb.js";
 import { Code, type ConnectError, type HandlerContext } from "@connectrpc/connect";
 import { ControllerError } from "../../src/controller/error.ts";
-import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/faults.ts";
 import { createAvailability } from "../../src/rpc/availability.ts";
 import { createTaskRunnerService } from "../../src/rpc/runner-service.ts";
 import { createStreamSlots } from "../../src/rpc/stream-slots.ts";
@@ -273,7 +273,7 @@ test("a stream without a hello for 10 s ends with DEADLINE_EXCEEDED, and nothing
   const service = createTaskRunnerService({
     availability,
     streams: createStreamSlots(1),
-    log: silentLog,
+    faults: new Faults(),
     clock,
     limits: defaultLimits,
     openRunners: () => Promise.reject(new Error("nobody said who it is")),

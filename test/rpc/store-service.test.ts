@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test } from "vitest";
-import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/faults.ts";
 import { createAvailability } from "../../src/rpc/availability.ts";
 import { createStoreService } from "../../src/rpc/store-service.ts";
 import { createStreamSlots } from "../../src/rpc/stream-slots.ts";
@@ -22,7 +22,7 @@ test("a backup whose client leaves in the middle lets go of what it reads, and o
     pieces: pieces(),
     [Symbol.asyncDispose]: async () => void released.push("backup"),
   });
-  const service = createStoreService({ availability, streams: createStreamSlots(1), log: silentLog, openBackup });
+  const service = createStoreService({ availability, streams: createStreamSlots(1), faults: new Faults(), openBackup });
   const answers = service.backup(create(BackupRequestSchema), { method: { name: "Backup" } });
   expect((await answers.next()).value?.piece).toHaveLength(3);
   answers.end(new ConnectError("the call was canceled", Code.Canceled));

@@ -47,8 +47,13 @@ describe("connections", () => {
     });
     // However many are refused, the log has a line.
     expect(served.logged).toEqual([
-      { level: "warn", message: refusedMessage, fields: { sessionsPerIpMax: 3, address: "127.0.0.2" } },
+      {
+        level: "warn",
+        message: refusedMessage,
+        fields: { sessionsPerIpMax: 3, address: "127.0.0.2", fault: "connections_refused", count: 1 },
+      },
     ]);
+    expect(served.faults.counts().connections_refused).toBeGreaterThan(1);
   });
 
   test("of all addresses are as many as allowed", async () => {
@@ -59,7 +64,8 @@ describe("connections", () => {
     ];
     await expectOpen(await connectMany(served.port, 40, "127.0.0.4"), 0);
     expect(allowed.filter(isOpen)).toHaveLength(4);
-    expect(served.logged).toEqual([{ level: "warn", message: refusedMessage, fields: { sessionsMax: 4 } }]);
+    expect(served.logged).toMatchObject([{ message: refusedMessage, fields: { sessionsMax: 4, count: 1 } }]);
+    expect(served.faults.counts().connections_refused).toBeGreaterThan(1);
   });
 });
 
@@ -124,6 +130,7 @@ describe("streams of the whole server", () => {
         leave[i] = await openStream(stream);
       });
     }
+    expect(served.faults.counts().calls_refused).toBeGreaterThanOrEqual(2 * streams.length);
     for (const each of leave) each();
     expect((await served.client().getServerInfo({})).version).toBe("0.0.0-test");
   });

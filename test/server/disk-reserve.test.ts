@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { Faults } from "../../src/faults.ts";
 import type { Log } from "../../src/log.ts";
 import { openDiskReserve } from "../../src/server/disk-reserve.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
@@ -10,17 +11,19 @@ async function openOn(disk: { mib: number; freeMib: number; broken?: boolean }) 
   const logged: string[] = [];
   const at = (_fields: object, message: string) => void logged.push(message);
   const log: Log = { debug: () => {}, info: at, warn: at, error: at };
+  const faults = new Faults({ clock, log });
   const reserve = await openDiskReserve({
     directory: "/store",
     limits: { diskReserveBytes: 256 * mib, diskReservePercent: 5 },
     clock,
     log,
+    faults,
     async statfs() {
       if (disk.broken) throw new Error("no such file system");
       return { bsize: mib, blocks: disk.mib, bavail: disk.freeMib };
     },
   });
-  return { clock, logged, reserve };
+  return { clock, logged, faults, reserve };
 }
 
 describe("the reserve of the disk", () => {
@@ -41,10 +44,11 @@ describe("the reserve of the disk", () => {
 
   test("is looked at every 5 s, and what changes is logged once", async () => {
     const disk = { mib: 1_000, freeMib: 500 };
-    const { clock, logged, reserve } = await openOn(disk);
+    const { clock, logged, faults, reserve } = await openOn(disk);
     disk.freeMib = 1;
     await clock.advance(5_000);
     expect(reserve.refusal()?.message).toContain("has 1048576 bytes left");
+    expect(faults.counts().disk_reserves_reached).toBe(1);
     await clock.advance(10_000);
     disk.freeMib = 400;
     await clock.advance(5_000);

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
+import { Faults } from "../../src/faults.ts";
 import { silentLog } from "../../src/log.ts";
 import { Http2Connections } from "../../src/server/http2-server.ts";
 import { defaultServerLimits } from "../../src/server/limits.ts";
@@ -10,7 +11,13 @@ import { createFakeClock } from "../support/fake-clock.ts";
 test("a connection over TLS that speaks HTTP/2 without having said so there leaves nothing for the next one", async () => {
   const clock = createFakeClock();
   const requests = {} as unknown as RequestListener;
-  const http2 = new Http2Connections({ requests, limits: defaultServerLimits, clock, log: silentLog });
+  const http2 = new Http2Connections({
+    requests,
+    limits: defaultServerLimits,
+    clock,
+    log: silentLog,
+    faults: new Faults(),
+  });
   const net = createServer();
   net.listen(0, "127.0.0.1");
   await once(net, "listening");

@@ -3,6 +3,7 @@ import type { ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import type { Clock } from "../../src/clock.ts";
+import { Faults } from "../../src/faults.ts";
 import { silentLog } from "../../src/log.ts";
 import { defaultServerLimits } from "../../src/server/limits.ts";
 import { SessionGuard } from "../../src/server/session-guard.ts";
@@ -46,20 +47,22 @@ class FakeSocket extends EventEmitter {
 function guarded(clock: Clock) {
   const session = new FakeSession();
   const socket = new FakeSocket();
+  const faults = new Faults({ clock });
   const guard = new SessionGuard(session as unknown as ServerHttp2Session, socket as unknown as Socket, {
     limits: defaultServerLimits,
     clock,
     log: silentLog,
+    faults,
   });
   const stream = new EventEmitter();
   session.emit("stream", stream);
-  return { session, socket, guard, stream };
+  return { session, socket, guard, stream, faults };
 }
 
 describe("a session", () => {
   test("whose peer has vanished is destroyed 45 s after its last sign of life, and no timer stays", async () => {
     const clock = createFakeClock();
-    const { session, socket } = guarded(clock);
+    const { session, socket, faults } = guarded(clock);
     for (let round = 0; round < 3; round += 1) {
       await clock.advance(30_000);
       expect(session.pings).toHaveLength(1);
@@ -70,6 +73,7 @@ describe("a session", () => {
     expect(session.destroyed).toBe(false);
     await clock.advance(1);
     expect(session.destroyed).toBe(true);
+    expect(faults.counts().peers_lost).toBe(1);
     await clock.advance(1_000);
     expect(socket.destroyed).toBe(true);
     expect(clock.pending()).toBe(0);

@@ -11,9 +11,10 @@ import { serveFake } from "../support/served-fake.ts";
 
 describe("a peer that does not read", () => {
   test.each([
-    ["an answer", grpcHeaders],
-    ["a refusal", { ...grpcHeaders, ":path": "/nowhere", "content-type": "application/json" }],
-  ])("does not keep its stream open for the end of %s", async (_, headers) => {
+    ["an answer", grpcHeaders, 1],
+    // Its request is not read to its end, so that it is given a moment only, and no time to read.
+    ["a refusal", { ...grpcHeaders, ":path": "/nowhere", "content-type": "application/json" }, 0],
+  ])("does not keep its stream open for the end of %s", async (_, headers, dropped) => {
     await using served = await serveFake({ limits: { writeStallMaxMs: 50 } });
     // Without a window nothing but headers can be sent on the stream.
     const session = connectHttp2(served.baseUrl, { settings: { initialWindowSize: 0 } });
@@ -21,6 +22,7 @@ describe("a peer that does not read", () => {
     const { resetCode, body } = await requestOn(session, headers);
     expect({ resetCode, bytes: body.byteLength }).toEqual({ resetCode: 8, bytes: 0 });
     session.destroy();
+    expect(served.faults.counts().watchers_dropped).toBe(dropped);
   });
 });
 
@@ -54,6 +56,7 @@ describe("a runner that says all the time that it is alive", () => {
   test("and reads nothing, not even its welcome, loses its stream long before there is no room for what it is told", async () => {
     await using served = await serveFake({ limits: { writeStallMaxMs: stallMs } });
     expect(await live(served.baseUrl, 0)).toBe(8);
+    expect(served.faults.counts().watchers_dropped).toBe(1);
   });
 
   test("and reads what it is told keeps its stream", async () => {

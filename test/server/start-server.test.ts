@@ -7,6 +7,7 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { describe, expect, test } from "vitest";
 import { RunnerKind, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { faultKinds } from "../../src/faults.ts";
 import { resolveServerOptions, type ServerOptions } from "../../src/server/options.ts";
 import { startServer } from "../../src/server/start-server.ts";
 import { StateCompleted, StateFailed, StatePending, StateRunning } from "../../src/task/state.ts";
@@ -67,6 +68,20 @@ describe("a server", () => {
     const error = await callError(started.client.launchTask(launch({})));
     expect(error).toMatchObject({ code: "NotFound", message: 'there is no controller "countdown"; there are none' });
   });
+});
+
+test("GetServerInfo has every kind of fault, and counts what was refused", async () => {
+  await using started = await start({ limits: { waitingMax: 1, activeMax: 1 } });
+  const faults = async () => (await started.client.getServerInfo({})).faults;
+  // On a machine that is too busy it may stand still.
+  const none = Object.fromEntries(faultKinds.map((kind) => [kind, kind === "loop_stalls" ? expect.anything() : 0n]));
+  expect(await faults()).toEqual(none);
+  const launches = ["a", "b", "c"].map((taskId) =>
+    started.client.launchTask({ ...launch({ limit: 1_000, intervalMs: 1_000 }), taskId }),
+  );
+  const refused = (await Promise.allSettled(launches)).filter(({ status }) => status === "rejected").length;
+  expect(refused).toBeGreaterThan(0);
+  expect(await faults()).toMatchObject({ calls_refused: BigInt(refused), internal_errors: 0n });
 });
 
 describe("the limits of a server", () => {

@@ -10,6 +10,7 @@ import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } f
 import { Client, credentials } from "@grpc/grpc-js";
 import { describe, expect, test } from "vitest";
 import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { Faults } from "../../src/faults.ts";
 import { checkConfig } from "../../src/server/check-config.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { startServer } from "../../src/server/start-server.ts";
@@ -203,8 +204,9 @@ describe("a certificate that is renewed", () => {
     const said: string[] = [];
     const say = (_: object, message: string): void => void said.push(message);
     const log = { debug: say, info: say, warn: say, error: say };
+    const faults = new Faults({ clock, log });
     const renew = ({ cert }: TlsPair): void => void said.push(new X509Certificate(cert).subject);
-    const end = watchTlsPair(paths, await loadTlsPair(paths), { clock, log, renew });
+    const end = watchTlsPair(paths, await loadTlsPair(paths), { clock, log, faults, renew });
     const look = async (...expected: string[]): Promise<void> => {
       await clock.advance(5_000);
       // The next look is arranged when this one is over.
@@ -224,6 +226,7 @@ describe("a certificate that is renewed", () => {
     await look();
     await writeFile(paths.key, rsaKey);
     await look(stays);
+    expect(faults.counts().renewals_failed).toBe(3);
     end();
   });
 
@@ -245,7 +248,7 @@ describe("a certificate that is renewed", () => {
     const clock = createFakeClock();
     const paths = { cert: pair.tlsCert, key: pair.tlsKey };
     const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-    const end = watchTlsPair(paths, await loadTlsPair(paths), { clock, log, renew: () => {} });
+    const end = watchTlsPair(paths, await loadTlsPair(paths), { clock, log, faults: new Faults(), renew: () => {} });
     expect(clock.pending()).toBe(1);
     end();
     expect(clock.pending()).toBe(0);

@@ -12,6 +12,7 @@ import {
 } from "../../src/controller/open-controller.ts";
 import { openRemoteController } from "../../src/controller/open-remote-controller.ts";
 import type { RemoteController, RemoteOptions, RemoteRunners } from "../../src/controller/remote-link.ts";
+import { Faults } from "../../src/faults.ts";
 import type { Log } from "../../src/log.ts";
 import { decodeTask, type StoredTask } from "../../src/store/codec.ts";
 import { taskKey } from "../../src/store/keys.ts";
@@ -42,6 +43,8 @@ export class Harness implements AsyncDisposable {
   readonly clock: FakeClock = createFakeClock();
   readonly runner = new ScriptedRunner();
   readonly logged: Array<{ level: string; fields: Record<string, unknown>; message: string }> = [];
+  /** Of all its processes. */
+  readonly faults = new Faults({ clock: this.clock, log: this.#log() });
   /** What is on disk, whatever the processes do. */
   readonly disk: Store;
   readonly options: HarnessOptions;
@@ -83,6 +86,7 @@ export class Harness implements AsyncDisposable {
       clock: this.clock,
       random: { id: () => `id-${(this.#ids += 1)}`, fraction: () => 0.5 },
       log: this.#log(),
+      faults: this.faults,
       retention: keepAll,
       ...rest,
     };

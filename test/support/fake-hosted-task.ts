@@ -9,7 +9,7 @@ import { RemoteHost, type RemoteHostOptions } from "../../src/controller/remote-
 import type { RefusedMessage } from "../../src/controller/remote-holder.ts";
 import { createStoreGuard } from "../../src/controller/store-guard.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
-import { silentLog } from "../../src/log.ts";
+import { Faults } from "../../src/faults.ts";
 import { type AbortKind, AbortReason } from "../../src/task/abort.ts";
 import { createFakeClock, type FakeClock } from "./fake-clock.ts";
 
@@ -17,6 +17,7 @@ export const leaseMs = 16_000;
 
 export class HostWorld {
   readonly clock: FakeClock = createFakeClock();
+  readonly faults = new Faults({ clock: this.clock });
   readonly rejected: RefusedMessage[] = [];
   readonly host: RemoteHost;
   /** How often a seat came free, and ends could be told that could not before. */
@@ -66,7 +67,7 @@ export async function createHostWorld(options: Partial<RemoteHostOptions> = {}):
         {
           name: "tests",
           clock: world.clock,
-          log: silentLog,
+          faults: world.faults,
           guard: createStoreGuard({ store, clock: world.clock }),
           activeMax: 10_000,
           leaseMs,

@@ -6,6 +6,7 @@ import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } f
 import { file_google_rpc_error_details } from "#gen/google/rpc/error_details_pb.js";
 import { RunnerKind, TaskControllerService } from "#gen/stint/v1/controller_pb.js";
 import { systemClock } from "../../src/clock.ts";
+import { Faults } from "../../src/faults.ts";
 import type { Log } from "../../src/log.ts";
 import { systemRandom } from "../../src/random.ts";
 import type { Controller } from "../../src/controller/controller.ts";
@@ -43,6 +44,7 @@ export interface ServedFake extends AsyncDisposable {
   readonly port: number;
   /** What was logged: level and message. */
   readonly logged: { level: string; message: string; fields: object }[];
+  readonly faults: Faults;
   /** What DeleteController fails with. */
   refuseForgetting(error: Error | undefined): void;
   client(protocol?: ProtocolName): Client<typeof TaskControllerService>;
@@ -66,6 +68,8 @@ export async function serveFake(
   const availability = createAvailability();
   if (options.starting !== true) availability.enter("serving");
   const logged: ServedFake["logged"] = [];
+  const log = collectLog(logged);
+  const faults = new Faults({ log });
   const all = [controller, ...(options.controllers ?? [])];
   const kind = { runnerKind: RunnerKind.MODULE, runnersConnected: () => 1 };
   const registry = createRegistry(all.map((each) => ({ controller: each, ...kind })));
@@ -94,7 +98,8 @@ export async function serveFake(
     limits: { ...defaultLimits, ...options.limits },
     clock: systemClock,
     random: systemRandom,
-    log: collectLog(logged),
+    log,
+    faults,
   });
   const baseUrl = `http://127.0.0.1:${listener.port}`;
   return {
@@ -104,6 +109,7 @@ export async function serveFake(
     baseUrl,
     port: listener.port,
     logged,
+    faults,
     refuseForgetting: (error) => {
       refusal = error;
     },

@@ -1213,6 +1213,15 @@ export declare type GetServerInfoResponse = Message<"stint.v1.GetServerInfoRespo
    * @generated from field: google.protobuf.Timestamp start_time = 6;
    */
   startTime?: Timestamp | undefined;
+
+  /**
+   * How often each kind of fault has come since it was started, by name, such as
+   * "leases_expired"; all kinds are there, also those that have not come.
+   * docs/operating.md says what each means, and what to do.
+   *
+   * @generated from field: map<string, uint64> faults = 7;
+   */
+  faults: { [key: string]: bigint };
 };
 
 /**

@@ -1,5 +1,6 @@
 import { onAbort } from "../../async/signals.ts";
 import { sleep } from "../../clock.ts";
+import { Faults } from "../../faults.ts";
 import type { CheckConfigOptions, ConfigProblem, Overridden } from "../../server/check-config.ts";
 import type { Config } from "../../server/config.ts";
 import { ServerError } from "../../server/error.ts";
@@ -60,13 +61,14 @@ async function serve(io: Io, options: ServeOptions): Promise<number> {
     const log = createProcessLog(io, config.logLevel);
     const { pid, env, clock, random } = io;
     controllers = (config.controllers ?? []).map(({ name, runner }) => ({ name, metadata: exampleMetadata(runner) }));
-    const strays = createStrayErrors(clock, log);
+    const faults = new Faults({ clock, log });
+    const strays = createStrayErrors(faults, log);
     io.onUncaught((event, error) => {
       if (event === "unhandledRejection") strays.rejected(error);
       else strays.thrown(error);
       return event === "unhandledRejection";
     });
-    const starting = startServer({ ...config, version, log, pid, env, clock, random });
+    const starting = startServer({ ...config, version, log, faults, pid, env, clock, random });
     server = await Promise.race([starting, overdueStop(io)]);
   } catch (error) {
     const mistakes = await findMistakes(file, { env: io.env, override }, error);

@@ -43,5 +43,8 @@ function renderServer(server: GetServerInfoResponse, address: string): string {
   if (store)
     lines.push(`  store     ${escapeText(store.kind)}, ${escapeText(store.durability)}, revision ${store.revision}`);
   if (server.features.length > 0) lines.push(`  features  ${escapeText(server.features.join(", "))}`);
+  const faults = Object.entries(server.faults).filter(([, count]) => count > 0n);
+  if (faults.length > 0)
+    lines.push(`  faults    ${escapeText(faults.map(([kind, count]) => `${kind} ${count}`).join(", "))}`);
   return `${lines.join("\n")}\n`;
 }

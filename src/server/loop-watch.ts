@@ -1,0 +1,26 @@
+import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
+
+const lookMs = 250;
+const stallMs = 250;
+
+/**
+ * Notices where the event loop stood still, as what blocks it keeps all calls waiting: each of half a second or more, and some that
+ * are shorter. The returned function ends it.
+ */
+export function watchLoop({ clock, faults }: { readonly clock: Clock; readonly faults: Faults }): () => void {
+  let dueMs = 0;
+  let cancel = (): void => {};
+  const arrange = (): void => {
+    dueMs = clock.mono() + lookMs;
+    cancel = clock.after(lookMs, look);
+  };
+  const look = (): void => {
+    const lateMs = Math.round(clock.mono() - dueMs);
+    if (lateMs >= stallMs)
+      faults.note("loop_stalls", { lateMs }, "the process stood still: something blocked it, or it got no processor");
+    arrange();
+  };
+  arrange();
+  return () => cancel();
+}
