@@ -33,6 +33,8 @@ tests() {
   "${limit[@]}" "$@" --reporter=default --reporter=json --outputFile="$work/tests.json" >"$work/out" 2>&1
   code=$?
   read -r ok bad < <(node scripts/count-tests.mjs "$work/tests.json") || { ok=0; bad=1; }
+  # The secret of test/support/canary.ts, which nothing that the tests start may say.
+  grep -n canary-c0ffee-4711 "$work/out" && bad=$((bad + 1))
   [ "$bad" -eq 0 ] && { [ "$code" -ne 0 ] || [ "$ok" -eq 0 ]; } && bad=1
   passed=$((passed + ok))
   failed=$((failed + bad))

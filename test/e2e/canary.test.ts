@@ -10,11 +10,11 @@ import type { ActiveTask, TaskContext } from "../../src/controller/task-runner.t
 import { silentLog } from "../../src/log.ts";
 import { runRemote } from "../../src/runner-client/run-remote.ts";
 import { StateCanceled, StateCompleted, StateFailed } from "../../src/task/state.ts";
+import { canary } from "../support/canary.ts";
 import { callError } from "../support/call-error.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
 import { serveProgram } from "../support/served-program.ts";
 
-const canary = "canary4711";
 const secret = { token: canary };
 
 /** Says the canary wherever a runner can say something; what it does at last is in the metadata. */

@@ -17,6 +17,7 @@ import { decodeTask } from "../../src/store/codec.ts";
 import { taskKey } from "../../src/store/keys.ts";
 import { openStore } from "../../src/store/open.ts";
 import { isActive, StateCompleted } from "../../src/task/state.ts";
+import { canary } from "../support/canary.ts";
 import { checkConsistency } from "../support/check-consistency.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
 import { repositoryRoot, ServedProcess } from "../support/served-process.ts";
@@ -184,7 +185,7 @@ class Load implements AsyncDisposable {
     while (!this.#stopping.signal.aborted) {
       this.#calls += 1;
       const taskId = `task-${this.#calls}`;
-      const text = String(this.#calls).padEnd(metadataBytes, "not all the same ");
+      const text = `${this.#calls} ${canary} `.padEnd(metadataBytes, "not all the same ");
       const payload = { case: "jsonMetadata" as const, value: JSON.stringify({ text }) };
       const request = { controller, taskId, payload, requestId: `request ${taskId}` };
       const runId = await this.#untilAcknowledged((options) => this.#client.launchTask(request, options));

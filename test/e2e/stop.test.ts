@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "#gen/grpc/health/v1/health_pb.js";
 import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { canary } from "../support/canary.ts";
 import { type CallError, callError } from "../support/call-error.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
@@ -22,7 +23,7 @@ const watchesEach = 4;
 const answerMaxMs = 60_000;
 
 const task = { controller: "steps", taskId: "long" };
-const payload = { case: "jsonMetadata" as const, value: JSON.stringify({ limit: 1_000_000, intervalMs: 20 }) };
+const payload = { case: "jsonMetadata" as const, value: JSON.stringify({ limit: 1_000_000, intervalMs: 20, canary }) };
 
 function transports({ baseUrl }: ServedProgram): [string, Transport][] {
   return [

@@ -18,6 +18,7 @@ import {
   WatchTaskResponseSchema,
 } from "#gen/stint/v1/controller_pb.js";
 import { timestampMs } from "../../src/task/task.ts";
+import { canary } from "../support/canary.ts";
 import { eventually } from "../support/eventually.ts";
 import { envelope, grpcHeaders } from "../support/raw-http.ts";
 import { makeScratchDirectory } from "../support/scratch-directory.ts";
@@ -36,8 +37,8 @@ const request = envelope(
 
 function launch(served: ServedProgram, limit: number, intervalMs: number, taskId = task.taskId) {
   const client = createClient(TaskControllerService, createGrpcTransport({ baseUrl: served.baseUrl }));
-  const payload = { case: "jsonMetadata" as const, value: JSON.stringify({ limit, intervalMs }) };
-  return client.launchTask({ ...task, taskId, payload });
+  const payload = { case: "jsonMetadata" as const, value: JSON.stringify({ limit, intervalMs, canary }) };
+  return client.launchTask({ ...task, taskId, labels: { secret: canary }, payload });
 }
 
 /** Those that read, to the end of the task; resolves to how late they heard of log entries, 99 of 100 at most, in ms. */

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { TaskControllerService } from "#gen/stint/v1/controller_pb.js";
+import { CanaryWatch, canaryEnvironment, sendCanary } from "./canary.ts";
 
 export const repositoryRoot = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -29,6 +30,8 @@ export class ServedProcess implements AsyncDisposable {
   /** What it logged as an error or worse, and what it wrote that is no log line; the first hundred. */
   readonly complaints: string[] = [];
   readonly #command: readonly string[];
+  /** Of all its processes. */
+  readonly #canaryWatch = new CanaryWatch();
   #process: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   #said = "";
@@ -58,7 +61,7 @@ export class ServedProcess implements AsyncDisposable {
 
   /** A client with connections of its own; `baseUrl` is something in front of the server. */
   connect(baseUrl = this.baseUrl): Client<typeof TaskControllerService> {
-    return createClient(TaskControllerService, createGrpcTransport({ baseUrl }));
+    return createClient(TaskControllerService, createGrpcTransport({ baseUrl, interceptors: [sendCanary] }));
   }
 
   get isAlive(): boolean {
@@ -84,7 +87,7 @@ export class ServedProcess implements AsyncDisposable {
     const [program = "", ...args] = this.#command;
     const started = spawn(program, args, {
       stdio: ["ignore", "ignore", "pipe"],
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...canaryEnvironment, ...env },
     });
     this.#process = started;
     this.#exited = new Promise((resolve) => started.once("exit", () => resolve()));
@@ -92,6 +95,7 @@ export class ServedProcess implements AsyncDisposable {
     let rest = "";
     started.stderr?.on("data", (data: Buffer) => {
       this.#said = (this.#said + data.toString()).slice(-4_000);
+      this.#canaryWatch.take(data.toString());
       const lines = (rest + data.toString()).split("\n");
       rest = lines.pop() ?? "";
       this.complaints.push(...lines.filter(isComplaint).slice(0, complaintsMax - this.complaints.length));
@@ -130,8 +134,9 @@ export class ServedProcess implements AsyncDisposable {
     return this.#process?.exitCode ?? null;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.kill();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    this.#canaryWatch.check();
   }
 }
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Limits } from "../../src/server/limits.ts";
+import { CanaryWatch, canaryEnvironment } from "./canary.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
@@ -71,8 +72,10 @@ export async function serveProgram(
       join(directory, "store"),
     ],
     // Started by npm or npx it would take two signals in a row for one.
-    { stdio: ["ignore", "inherit", "pipe"], env: { ...process.env, npm_lifecycle_event: "" } },
+    { stdio: ["ignore", "inherit", "pipe"], env: { ...process.env, ...canaryEnvironment, npm_lifecycle_event: "" } },
   );
+  const canaryWatch = new CanaryWatch();
+  child.stderr.setEncoding("utf8").on("data", (said: string) => canaryWatch.take(said));
   const log: LogLine[] = [];
   const exited = new Promise<Exit>((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
   const address = await readLog(child, log, exited);
@@ -90,6 +93,7 @@ export async function serveProgram(
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await exited;
+      canaryWatch.check();
     },
   };
 }

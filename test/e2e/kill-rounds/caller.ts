@@ -8,6 +8,7 @@ import {
   IfEnded,
   type TaskControllerService,
 } from "#gen/stint/v1/controller_pb.js";
+import { canary } from "../../support/canary.ts";
 import type { SeededRandom } from "../../support/seeded-random.ts";
 import { nowUs } from "./ledger-line.ts";
 import type { Reachable } from "./reachable.ts";
@@ -105,7 +106,7 @@ export class Caller {
       requestId: (ask.hasRequestId ?? true) ? `request ${nonce}` : "",
       ifActive: ask.ifActive ?? IfActive.UNSPECIFIED,
       ifEnded: ask.ifEnded ?? IfEnded.UNSPECIFIED,
-      metadata: ask.metadata === undefined ? undefined : JSON.stringify(ask.metadata),
+      metadata: ask.metadata === undefined ? undefined : JSON.stringify({ ...ask.metadata, canary }),
     });
   }
 

@@ -9,6 +9,7 @@ import { promisify } from "node:util";
 import { expect } from "vitest";
 import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import { StateCompleted } from "../../../src/task/state.ts";
+import { canary } from "../../support/canary.ts";
 import { eventually } from "../../support/eventually.ts";
 import { makeScratchDirectory } from "../../support/scratch-directory.ts";
 import { repositoryRoot, ServedProcess } from "../../support/served-process.ts";
@@ -81,7 +82,7 @@ export async function openRemoteWorld(filesCount: number, serverLeaseMs = leaseM
       return relay;
     },
     async launch(pauseMs: number, ...taskIds: readonly string[]): Promise<void> {
-      const value = JSON.stringify({ files: join(files, "*.txt"), pauseMs });
+      const value = JSON.stringify({ files: join(files, "*.txt"), pauseMs, canary });
       for (const taskId of taskIds) {
         await server.client.launchTask({ controller, taskId, payload: { case: "jsonMetadata", value } });
       }
