@@ -23,7 +23,7 @@ import type { Faults } from "../faults.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { toStatus } from "./errors.ts";
-import type { LaunchGate } from "./launch-gate.ts";
+import type { LaunchGate, Launching } from "./launch-gate.ts";
 import { launchOutcomes } from "./launch-outcomes.ts";
 import { type ControllerRegistry, findController } from "./registry.ts";
 import { checkBatchLaunch, checkLaunch } from "./validate.ts";
@@ -52,6 +52,23 @@ export async function batchLaunchTasks(
 ): Promise<MessageInitShape<typeof BatchLaunchTasksResponseSchema>> {
   checkBatchLaunch(request);
   using ending = endInTime(options.clock, call);
+  // Before anything is looked at: whether it is taken has to be said at once.
+  const leave = await enter(options, request.requests.length, {
+    signal: ending.signal,
+    timeoutMs: () => call.withinMs,
+  });
+  try {
+    return { results: await launchEach(options, request, ending.signal) };
+  } finally {
+    leave();
+  }
+}
+
+async function launchEach(
+  options: BatchLaunchOptions,
+  request: BatchLaunchTasksRequest,
+  signal: AbortSignal,
+): Promise<MessageInitShape<typeof BatchLaunchResultSchema>[]> {
   const giveWay = createGiveWay(options.clock);
   const results: Result[] = [];
   const launches = new Map<Controller, Placed[]>();
@@ -66,17 +83,12 @@ export async function batchLaunchTasks(
       results[index] = { status: "rejected", reason };
     }
   }
-  const leave = await enter(options, launches, ending.signal);
-  try {
-    const launching = [...launches].map(async ([controller, placed]) => {
-      const launched = await settleAll(controller, placed, ending.signal);
-      for (const [i, { index }] of placed.entries()) results[index] = launched[i] as Result;
-    });
-    await Promise.all(launching);
-  } finally {
-    leave();
-  }
-  return { results: await toResults(options, results, giveWay) };
+  const launching = [...launches].map(async ([controller, placed]) => {
+    const launched = await settleAll(controller, placed, signal);
+    for (const [i, { index }] of placed.entries()) results[index] = launched[i] as Result;
+  });
+  await Promise.all(launching);
+  return toResults(options, results, giveWay);
 }
 
 function prepare(
@@ -90,16 +102,11 @@ function prepare(
 }
 
 /** Waits for the turn of all of them; where the time is over before that, each says so for itself. */
-async function enter(
-  { launches: gate }: BatchLaunchOptions,
-  launches: ReadonlyMap<Controller, readonly Placed[]>,
-  signal: AbortSignal,
-): Promise<() => void> {
-  const count = [...launches.values()].reduce((sum, placed) => sum + placed.length, 0);
+async function enter({ launches: gate }: BatchLaunchOptions, count: number, batch: Launching): Promise<() => void> {
   try {
-    return await gate.enter(count, signal);
+    return await gate.enter(count, batch);
   } catch (error) {
-    if (signal.aborted) return () => {};
+    if (batch.signal.aborted) return () => {};
     throw error;
   }
 }

@@ -91,6 +91,12 @@ export function abortError(signal: AbortSignal): ConnectError | ControllerError 
   return callCanceled();
 }
 
+/** Why nobody waits for the answer of a call any more; undefined while somebody does. */
+export function whyOver(call: Pick<CallContext, "signal" | "endsItself" | "endedWith">): Error | undefined {
+  if (call.endsItself === true) return call.endedWith;
+  return call.signal.aborted ? abortError(call.signal) : undefined;
+}
+
 /** Why a call is over whose client has left. */
 export function callCanceled(): ConnectError {
   return new ConnectError("the call was canceled", Code.Canceled);
@@ -123,7 +129,7 @@ export function unaryCall<I, O>(
   return async (request, context) => {
     try {
       const signal = context.endsItself === true ? undefined : context.signal;
-      const over = signal?.aborted ? abortError(signal) : context.endedWith;
+      const over = whyOver(context);
       if (over !== undefined) throw over;
       if (options.always !== true) refuseUnlessServing(policy);
       const answer = handle(request, context);

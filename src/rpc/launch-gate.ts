@@ -1,61 +1,121 @@
 /**
- * How many launches are worked on at one time. Under load they are what waits: each is a synced commit and a task more, while
- * the ends, cancels and writes of the tasks there are go by here.
+ * How many launches are worked on at one time, who waits for its turn, and who is refused. Under load it is launches that wait: each is a synced commit and
+ * a task more, while the ends, cancels and writes of the tasks there are go by here.
  *
- * 1. At most `max` are inside; one group of more (a batch) is alone.
- * 2. Who waits is let in in the order of arrival. At most four times as many wait, and none for longer than `waitMaxMs`: more are
- *    refused, with a time to try again.
- * 3. Who leaves while it waits takes no place.
+ * A call that launches comes -> is refused, goes inside, or waits in line -> inside -> done. Who waits may leave the line.
+ *
+ * 1. Whether a call is taken is decided when it comes. Who is refused is told so at once, with a time to try again: a refusal that has waited is late for who
+ *    could have come again. Who was taken is served, unless it leaves (7) or the server cannot serve (8).
+ * 2. Who finds nobody in line is taken. Who finds some is taken where its turn will come within `waitMaxMs`, and it will be done before `timeShareMax` of
+ *    its time is over: a line in which everybody is at the end of its time when its turn comes is work for nobody. What counts is what is ahead of a call, not how
+ *    many launches it has itself: a batch is as welcome as a single launch. However fast it moves, nobody is taken into a line of `lineFactor` times `max` launches:
+ *    it costs bounded memory.
+ * 3. When a turn will come is estimated by Little's law, from the line alone: the launches in line, times how long its first has waited, divided by how many were begun
+ *    in that time. All of that is in launches, as calls have from one to a thousand. Where more were inside when the first came, it is those: they were worked on
+ *    meanwhile. Without them a batch that takes its time, as it begins and ends as one, would look like a line that stands.
+ * 4. No pace is kept. A line that is empty has none, and who leaves the line takes along what was slow in its time. Those that come at once find a first who has not waited: a
+ *    burst is taken up to the bound. Where the line has stood still, the estimate is too long as long as one is there who saw it; but it shrinks with the line, so
+ *    that more come in before the line is empty. So a call is refused only while there are others to go on with.
+ * 5. At most `max` launches are inside; one group of more (a batch) is alone. Those in line go in in the order of arrival, and nobody passes them.
+ * 6. Of those inside a few begin in each turn of the event loop: each takes up to a millisecond until it waits for the store. What else there is goes on in between.
+ * 7. Who leaves while it waits takes no place, and who is over when its turn comes begins nothing.
+ * 8. While the server cannot serve nobody waits: who is in line is told why.
+ *
+ * What it cannot do: a call costs something before it can be refused, a fifth to a half of what a single launch does, so that enough of those take all of a processor.
+ * In between the turns go on (6, and the request listener reads a few calls in each), so launches have their share all the same, and refusals are what comes late.
+ *
+ * Rejected: to refuse before the request is read. What it saves is a third of what a refusal costs, and what the client goes on sending has to be read all the same, or
+ * the window of its connection is lost to the calls beside it. A limit that adapts by how long launches take: it cannot tell a slow disk, where more at once help, from a
+ * busy processor, where they do not. Controlled delay (RFC 8289) by the age of the first alone: it takes everybody until the first is old, and then nobody until all are gone.
  */
+import type { ConnectError } from "@connectrpc/connect";
+import { createFewAtATime } from "../async/few-at-a-time.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
-import { type ControllerError, limitError } from "../controller/error.ts";
-import { abortError } from "./call.ts";
+import { limitError } from "../controller/error.ts";
+import type { Availability } from "./availability.ts";
+import { abortError, type CallContext, whyOver } from "./call.ts";
+import { fromControllerError } from "./errors.ts";
 
-const waitMaxMs = 2_000;
-const queueFactor = 4;
+const waitMaxMs = 1_000;
+const timeShareMax = 0.75;
+const retryDelayMs = 1_000;
+const lineFactor = 32;
+const begunPerTurn = 10;
+
+/** A call that launches. */
+export type Launching = Pick<CallContext, "signal" | "endsItself" | "endedWith" | "timeoutMs">;
 
 interface Waiting {
   readonly count: number;
+  readonly sinceMs: number;
+  /** How many launches had begun when it came, and how many of them were inside. */
+  readonly begunBefore: number;
+  readonly insideBefore: number;
   begin(): void;
+  refuse(error: Error): void;
 }
 
-/** See above; `max` is how many launches are inside at most. */
+export interface LaunchGateOptions {
+  /** How many launches are inside at most. */
+  readonly max: number;
+  readonly clock: Clock;
+  readonly availability: Pick<Availability, "refusal" | "onChange">;
+}
+
 export class LaunchGate {
-  readonly #max: number;
-  readonly #clock: Clock;
-  readonly #queue = new Set<Waiting>();
+  readonly #options: LaunchGateOptions;
+  readonly #line = new Set<Waiting>();
+  readonly #turn: () => Promise<void>;
+  readonly #refusal: ConnectError;
   #inside = 0;
   #waiting = 0;
+  #begun = 0;
 
-  constructor(max: number, clock: Clock) {
-    this.#max = max;
-    this.#clock = clock;
+  constructor(options: LaunchGateOptions) {
+    const { clock, availability } = options;
+    this.#options = options;
+    this.#refusal = refusalOf(options.max);
+    this.#turn = createFewAtATime(clock, begunPerTurn);
+    availability.onChange(() => this.#refuseAll(availability.refusal()));
   }
 
   /**
    * Resolves when `count` launches may begin; the returned function says that they are done. Rejects with RESOURCE_EXHAUSTED (LIMIT)
-   * where too many wait, and as the call of the signal ends when that is aborted.
+   * where the call is not taken, at once; with UNAVAILABLE where it waits and the server cannot serve; and as the call ends when that is over.
    */
-  async enter(count: number, signal: AbortSignal): Promise<() => void> {
-    if (signal.aborted) throw abortError(signal);
-    const leave = this.tryEnter(count);
-    if (leave !== undefined) return leave;
-    if (this.#queue.size > 0 && this.#waiting + count > this.#max * queueFactor) throw this.#refusal();
-    return this.#waitForTurn(count, signal);
+  async enter(count: number, call: Launching): Promise<() => void> {
+    const leave = await this.#goInside(count, call);
+    await this.#turn();
+    const over = whyOver(call);
+    if (over === undefined) return leave;
+    leave();
+    throw over;
   }
 
-  /** As `enter`; undefined where they would have to wait. */
-  tryEnter(count: number): (() => void) | undefined {
-    return this.#queue.size === 0 && this.#hasRoom(count) ? this.#begin(count) : undefined;
+  #goInside(count: number, call: Launching): Promise<() => void> | (() => void) {
+    if (this.#line.size === 0 && this.#hasRoom(count)) return this.#begin(count);
+    if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) throw this.#refusal;
+    return this.#waitInLine(count, call.signal);
   }
 
   #hasRoom(count: number): boolean {
-    return this.#inside === 0 || this.#inside + count <= this.#max;
+    return this.#inside === 0 || this.#inside + count <= this.#options.max;
+  }
+
+  /** Whether who comes now, and finds no room, is taken (invariants 2 to 4). */
+  #takes(leftMs: number): boolean {
+    const [first] = this.#line;
+    if (first === undefined) return true;
+    if (this.#waiting >= this.#options.max * lineFactor) return false;
+    const workedOn = Math.max(1, first.insideBefore, this.#begun - first.begunBefore);
+    const paceMs = (this.#options.clock.mono() - first.sinceMs) / workedOn;
+    return this.#waiting * paceMs <= waitMaxMs && (this.#waiting + this.#inside) * paceMs <= leftMs * timeShareMax;
   }
 
   #begin(count: number): () => void {
     this.#inside += count;
+    this.#begun += count;
     let isInside = true;
     return () => {
       if (!isInside) return;
@@ -66,46 +126,50 @@ export class LaunchGate {
   }
 
   #admit(): void {
-    for (const next of this.#queue) {
+    for (const next of this.#line) {
       if (!this.#hasRoom(next.count)) return;
       next.begin();
     }
   }
 
-  #waitForTurn(count: number, signal: AbortSignal): Promise<() => void> {
+  #refuseAll(error: Error | undefined): void {
+    if (error !== undefined) for (const next of this.#line) next.refuse(error);
+  }
+
+  #waitInLine(count: number, signal: AbortSignal): Promise<() => void> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
-        this.#queue.delete(entry);
+        this.#line.delete(entry);
         this.#waiting -= count;
-        offTimer();
         offAbort();
       };
       const entry: Waiting = {
         count,
+        sinceMs: this.#options.clock.mono(),
+        begunBefore: this.#begun,
+        insideBefore: this.#inside,
         begin: () => {
           leave();
           resolve(this.#begin(count));
         },
+        refuse: (error) => {
+          leave();
+          reject(error);
+        },
       };
-      const refuse = (error: Error): void => {
-        leave();
-        reject(error);
+      this.#line.add(entry);
+      this.#waiting += count;
+      const offAbort = onAbort(signal, () => {
+        entry.refuse(abortError(signal));
         // It may have been the first, and too large for the room that there is for those behind it.
         this.#admit();
-      };
-      this.#queue.add(entry);
-      this.#waiting += count;
-      const offTimer = this.#clock.after(waitMaxMs, () => refuse(this.#refusal()));
-      const offAbort = onAbort(signal, () => refuse(abortError(signal)));
+      });
     });
   }
+}
 
-  #refusal(): ControllerError {
-    return limitError(
-      "launches_at_once_max",
-      this.#max,
-      "too many tasks are being launched just now; try again",
-      1_000,
-    );
-  }
+/** Made once, and encoded once: a refusal has to cost a small part of what a launch does. */
+function refusalOf(max: number): ConnectError {
+  const message = "too many tasks are being launched just now; try again";
+  return fromControllerError(limitError("launches_at_once_max", max, message, retryDelayMs));
 }

@@ -116,7 +116,7 @@ async function launchTask(
   const controller = findController(registry, request.controller);
   const generatedTaskId = launch.taskId === undefined;
   const taskId = launch.taskId ?? random.id();
-  const leave = launches.tryEnter(1) ?? (await launches.enter(1, context.signal));
+  const leave = await launches.enter(1, context);
   try {
     const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });
     return {

@@ -64,6 +64,7 @@ export class GrpcExchange {
   readonly stream: ServerHttp2Stream;
   readonly #method: ExchangedMethod;
   readonly #options: ExchangeOptions;
+  readonly #sinceMs: number;
   #deadlineMs = Number.POSITIVE_INFINITY;
   #cancelTimer: (() => void) | undefined;
   /** Only while receiving. */
@@ -76,6 +77,7 @@ export class GrpcExchange {
     this.stream = stream;
     this.#method = method;
     this.#options = options;
+    this.#sinceMs = options.clock.mono();
     stream.once("close", () => {
       this.#clearTimer();
       onClose();
@@ -105,7 +107,7 @@ export class GrpcExchange {
     const { "grpc-timeout": timeout, "grpc-encoding": encoding } = headers as Record<string, string | undefined>;
     const said = this.#method.reader.readHeaders(clampDeadline(timeout, false, limit), encoding);
     const timeoutMs = said.timeoutMs ?? (limit.required ? limit.maxMs : Number.POSITIVE_INFINITY);
-    this.#deadlineMs = this.#options.clock.mono() + timeoutMs;
+    this.#deadlineMs = this.#sinceMs + timeoutMs;
     const request = said.error === undefined ? await this.#receive() : { envelopes: [], error: undefined };
     if (this.isOver) throw callCanceled();
     return { said, request };
@@ -139,7 +141,7 @@ export class GrpcExchange {
       if (this.#isEnded || this.isOver) return;
       this.#isEnded = true;
       const sent = error instanceof ConnectError ? error : new ConnectError("internal error", Code.Internal);
-      const status = nodeHeaders(setTrailerStatus(new Headers(), sent));
+      const status = statusOf(sent);
       if (stream.headersSent) {
         this.#trailers = status;
         stream.end();
@@ -235,6 +237,18 @@ export class GrpcExchange {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
   }
+}
+
+/** Errors that are sent often are one object. */
+const statuses = new WeakMap<ConnectError, OutgoingHttpHeaders>();
+
+function statusOf(error: ConnectError): OutgoingHttpHeaders {
+  let status = statuses.get(error);
+  if (status === undefined) {
+    status = nodeHeaders(setTrailerStatus(new Headers(), error));
+    statuses.set(error, status);
+  }
+  return status;
 }
 
 // The words of the next two are connect's.

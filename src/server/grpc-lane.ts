@@ -59,8 +59,10 @@ export class GrpcLane {
 
   /** Never rejects. */
   async #serve(served: LaneMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): Promise<void> {
+    // Its deadline counts from now on.
+    const call = this.#callOf(served, stream);
     if (served.givesWay) await this.#options.giveWay();
-    if (!stream.destroyed) this.#callOf(served, stream).run(headers);
+    if (!stream.destroyed) call.run(headers);
   }
 
   #callOf({ unary, stream: method, requestLimit }: LaneMethod, stream: ServerHttp2Stream): UnaryCall | StreamCall {

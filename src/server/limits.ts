@@ -44,7 +44,7 @@ export interface ServerLimits {
   readonly pingTimeoutMs: number;
   /** How long a peer may take to read what it was sent. */
   readonly writeStallMaxMs: number;
-  /** Launches that are worked on at one time, each of a batch counted; four times as many wait for up to 2 s, more are refused. */
+  /** Launches that are worked on at one time, each of a batch counted; others wait for about a second, or are refused at once where it would be longer. */
   readonly launchesAtOnceMax: number;
   /** How long a remote runner counts as alive after its last message. */
   readonly leaseMs: number;
@@ -81,7 +81,7 @@ export const defaultServerLimits: ServerLimits = {
   pingIntervalMs: 30_000,
   pingTimeoutMs: 15_000,
   writeStallMaxMs: 60_000,
-  launchesAtOnceMax: 1_000,
+  launchesAtOnceMax: 128,
   leaseMs: 15_000,
   runnersMax: 1_000,
   runnerControllersMax: 1_000,

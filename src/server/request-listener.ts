@@ -14,8 +14,8 @@
  *    whose peer does not take the end of its answer.
  * 4. While draining, a connection of HTTP/1.1 is over with the answer that it is on, whatever
  *    was said about it when the answer began.
- * 5. Launches are begun a few in each turn of the event loop: each takes up to a millisecond until it waits for the store, and a
- *    thousand of them may arrive at once. What else there is goes on in between.
+ * 5. Of calls that launch a few are read in each turn of the event loop, as a thousand of them may arrive at once: what else there is, the launches that were
+ *    taken too, goes on in between. Their deadlines count from when they came.
  */
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
@@ -61,7 +61,7 @@ export interface RequestListenerOptions {
   readonly faults: Faults;
 }
 
-const launchesPerTurn = 10;
+const givingWayPerTurn = 40;
 
 export class RequestListener {
   readonly #options: RequestListenerOptions;
@@ -73,7 +73,7 @@ export class RequestListener {
 
   constructor(options: RequestListenerOptions) {
     this.#options = options;
-    this.#giveWay = createFewAtATime(options.clock, launchesPerTurn);
+    this.#giveWay = createFewAtATime(options.clock, givingWayPerTurn);
     this.#budget = new ByteBudget(options.limits.inFlightMaxBytes, options.faults);
     this.grpc = new GrpcLane({ ...options, budget: this.#budget, giveWay: this.#giveWay });
   }
@@ -123,8 +123,6 @@ export class RequestListener {
     const rpc = handler.method.name;
     const unary = handler.method.methodKind === "unary";
     try {
-      if (served.givesWay) await this.#giveWay();
-      if (isOver(response)) return;
       const answer = await handler(this.#toUniversalRequest(served, request, response));
       if (!this.#keepAlive || !isWhole(request)) closeAfterAnswer(response);
       const { status } = answer;
@@ -147,7 +145,7 @@ export class RequestListener {
   }
 
   #toUniversalRequest(
-    { handler: { method }, requestLimit }: ServedMethod,
+    { handler: { method }, requestLimit, givesWay }: ServedMethod,
     request: NodeRequest,
     response: NodeResponse,
   ): UniversalServerRequest {
@@ -177,7 +175,13 @@ export class RequestListener {
       enveloped: protocol !== "connect" || !unary,
       mayPause: method.methodKind === "bidi_streaming" || method.methodKind === "client_streaming",
     });
-    return { ...universal, body };
+    return { ...universal, body: givesWay ? this.#inTurn(body) : body };
+  }
+
+  /** The same, read when it is its turn: the call has begun by then, and its deadline counts. */
+  async *#inTurn(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    await this.#giveWay();
+    yield* body;
   }
 
   /**
