@@ -1,14 +1,19 @@
 /**
  * A process that launches batches of tasks at a rate, whether they are answered or not, and in the end prints what became of them, as JSON on one line:
  * launcher.ts URL CALLS_PER_SECOND SECONDS IN_FLIGHT_MAX. With a rate of 0 it begins a call whenever fewer than that are in flight. Answers are decoded
- * when all is over, so that little of the machine goes to it meanwhile.
+ * when all is over, so that little of the machine goes to it meanwhile. Meanwhile it asks for something else too, now and then and over the same connections: a refusal that
+ * takes longer than that has waited for something.
  */
 import { connect, type ClientHttp2Session, type IncomingHttpHeaders } from "node:http2";
 import { setTimeout as sleep } from "node:timers/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { type Status, StatusSchema } from "#gen/google/rpc/status_pb.js";
-import { BatchLaunchTasksRequestSchema, BatchLaunchTasksResponseSchema } from "#gen/stint/v1/controller_pb.js";
+import {
+  BatchLaunchTasksRequestSchema,
+  BatchLaunchTasksResponseSchema,
+  GetServerInfoRequestSchema,
+} from "#gen/stint/v1/controller_pb.js";
 import { envelope, grpcHeaders } from "../../support/raw-http.ts";
 import { batchSize } from "./overload.ts";
 
@@ -19,8 +24,10 @@ export interface Launched {
   readonly refused: Record<string, number>;
   /** Refusals as RESOURCE_EXHAUSTED that did not say when to come again. */
   readonly withoutRetryInfo: number;
-  /** How long refused calls waited for that, 99 of 100 at most, in ms. */
-  readonly refusedP99Ms: number;
+  /** How long each refused call took, in ms. */
+  readonly refusedMs: number[];
+  /** How long each of the other calls took meanwhile, in ms. */
+  readonly othersMs: number[];
   readonly calls: number;
   /** Calls that were not made, as too many were in flight. */
   readonly unsent: number;
@@ -38,17 +45,25 @@ interface Answer {
 
 const sessionsCount = 8;
 const tickMs = 10;
-const headers = { ...grpcHeaders, "grpc-timeout": "20S", ":path": "/stint.v1.TaskControllerService/BatchLaunchTasks" };
+const othersEveryMs = 20;
+const service = "/stint.v1.TaskControllerService";
 const launches = Array.from({ length: batchSize }, () => ({ controller: "quick" }));
 // Without ids, so that the same bytes launch new tasks each time.
-const request = envelope(
-  toBinary(BatchLaunchTasksRequestSchema, create(BatchLaunchTasksRequestSchema, { requests: launches })),
-);
+const launching = {
+  path: `${service}/BatchLaunchTasks`,
+  request: envelope(
+    toBinary(BatchLaunchTasksRequestSchema, create(BatchLaunchTasksRequestSchema, { requests: launches })),
+  ),
+};
+const asking = {
+  path: `${service}/GetServerInfo`,
+  request: envelope(toBinary(GetServerInfoRequestSchema, create(GetServerInfoRequestSchema))),
+};
 
-function call(session: ClientHttp2Session): Promise<Answer> {
+function call(session: ClientHttp2Session, { path, request }: { path: string; request: Uint8Array }): Promise<Answer> {
   const fromMs = performance.now();
   return new Promise((resolve) => {
-    const stream = session.request(headers);
+    const stream = session.request({ ...grpcHeaders, "grpc-timeout": "20S", ":path": path });
     const chunks: Buffer[] = [];
     const said: IncomingHttpHeaders = {};
     stream.on("response", (first) => Object.assign(said, first));
@@ -75,7 +90,7 @@ function says(status: Status): boolean {
   return status.details.some(({ typeUrl }) => typeUrl.endsWith("google.rpc.RetryInfo"));
 }
 
-function judge(answers: readonly Answer[]): Omit<Launched, "calls" | "unsent" | "timely" | "seconds"> {
+function judge(answers: readonly Answer[]): Omit<Launched, "calls" | "unsent" | "timely" | "seconds" | "othersMs"> {
   const acknowledged: string[] = [];
   const refused: Record<string, number> = {};
   let withoutRetryInfo = 0;
@@ -97,9 +112,7 @@ function judge(answers: readonly Answer[]): Omit<Launched, "calls" | "unsent" | 
       else if (result.case === "error") count(result.value, "launch");
     }
   }
-  refusedMs.sort((a, b) => a - b);
-  const refusedP99Ms = refusedMs[Math.floor(refusedMs.length * 0.99)] ?? 0;
-  return { acknowledged, refused, withoutRetryInfo, refusedP99Ms };
+  return { acknowledged, refused, withoutRetryInfo, refusedMs };
 }
 
 async function main([url = "", rate = "0", maxSeconds = "1", inFlightMax = "1"]: readonly string[]): Promise<Launched> {
@@ -109,8 +122,15 @@ async function main([url = "", rate = "0", maxSeconds = "1", inFlightMax = "1"]:
   const begunMs = performance.now();
   let calls = 0;
   let unsent = 0;
+  const othersMs: number[] = [];
+  let asked = 0;
+  const others = setInterval(() => {
+    const session = sessions[asked % sessionsCount] as ClientHttp2Session;
+    asked += 1;
+    void call(session, asking).then(({ status, tookMs }) => (status === "0" ? othersMs.push(tookMs) : undefined));
+  }, othersEveryMs);
   const begin = (): void => {
-    const one: Promise<void> = call(sessions[calls % sessionsCount] as ClientHttp2Session)
+    const one: Promise<void> = call(sessions[calls % sessionsCount] as ClientHttp2Session, launching)
       .then((answer) => void answers.push(answer))
       .finally(() => under.delete(one));
     under.add(one);
@@ -127,9 +147,10 @@ async function main([url = "", rate = "0", maxSeconds = "1", inFlightMax = "1"]:
   }
   const seconds = (performance.now() - begunMs) / 1_000;
   const inTime = [...answers];
+  clearInterval(others);
   await Promise.all(under);
   for (const session of sessions) session.destroy();
-  return { ...judge(answers), calls, unsent, timely: judge(inTime).acknowledged.length, seconds };
+  return { ...judge(answers), calls, unsent, timely: judge(inTime).acknowledged.length, seconds, othersMs };
 }
 
 const printed = JSON.stringify(await main(process.argv.slice(2)));
