@@ -61,7 +61,8 @@ export interface RequestListenerOptions {
   readonly faults: Faults;
 }
 
-const givingWayPerTurn = 40;
+/** Twice as many as the launches that begin in one: with fewer none would be refused however many come, with more there is less left for those that were taken. */
+const givingWayPerTurn = 20;
 
 export class RequestListener {
   readonly #options: RequestListenerOptions;
