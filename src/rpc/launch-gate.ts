@@ -138,6 +138,8 @@ export class LaunchGate {
 
   #waitInLine(count: number, signal: AbortSignal): Promise<() => void> {
     return new Promise((resolve, reject) => {
+      // A signal that is aborted already calls back before it is there.
+      let offAbort = (): void => {};
       const leave = (): void => {
         this.#line.delete(entry);
         this.#waiting -= count;
@@ -159,7 +161,7 @@ export class LaunchGate {
       };
       this.#line.add(entry);
       this.#waiting += count;
-      const offAbort = onAbort(signal, () => {
+      offAbort = onAbort(signal, () => {
         entry.refuse(abortError(signal));
         // It may have been the first, and too large for the room that there is for those behind it.
         this.#admit();

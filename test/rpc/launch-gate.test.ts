@@ -110,6 +110,18 @@ test("who leaves while it waits takes no place, and lets those behind it go on",
   expect(clock.pending()).toBe(0);
 });
 
+test("whose caller has left already does not wait, and nobody waits for it", async () => {
+  const { enter, settle, leave, log } = openGate(1);
+  enter("a");
+  enter("left", 1, { ...patient(), signal: AbortSignal.abort() });
+  enter("b");
+  await settle();
+  expect(log.slice().sort()).toEqual(["a", "left: [canceled] the call was canceled"]);
+  leave("a");
+  await settle();
+  expect(log.at(-1)).toBe("b");
+});
+
 test("a call that is over when its turn comes begins nothing, and makes room", async () => {
   const { enter, settle, log } = openGate(1);
   const over = new Error("the call is over");
