@@ -12,7 +12,9 @@
  *    it costs bounded memory.
  * 3. When a turn will come is estimated by Little's law, from the line alone: the launches in line, times how long its first has waited, divided by how many were begun
  *    in that time. All of that is in launches, as calls have from one to a thousand. Where more were inside when the first came, it is those: they were worked on
- *    meanwhile. Without them a batch that takes its time, as it begins and ends as one, would look like a line that stands.
+ *    meanwhile. Without them a batch that takes its time, as it begins as one, would look like a line that stands. Before anything has begun since the first came there is no
+ *    pace to judge by: the first may be a batch that waits for the few that are inside, and be gone in a moment. Nobody is refused by it then until the first has itself
+ *    waited too long.
  * 4. No pace is kept. A line that is empty has none, and who leaves the line takes along what was slow in its time. Those that come at once find a first who has not waited: a
  *    burst is taken up to the bound. Where the line has stood still, the estimate is too long as long as one is there who saw it; but it shrinks with the line, so
  *    that more come in before the line is empty. So a call is refused only while there are others to go on with.
@@ -108,8 +110,10 @@ export class LaunchGate {
     const [first] = this.#line;
     if (first === undefined) return true;
     if (this.#waiting >= this.#options.max * lineFactor) return false;
-    const workedOn = Math.max(1, first.insideBefore, this.#begun - first.begunBefore);
-    const paceMs = (this.#options.clock.mono() - first.sinceMs) / workedOn;
+    const waitedMs = this.#options.clock.mono() - first.sinceMs;
+    const begunSince = this.#begun - first.begunBefore;
+    if (begunSince === 0 && waitedMs <= waitMaxMs && waitedMs <= leftMs * timeShareMax) return true;
+    const paceMs = waitedMs / Math.max(1, first.insideBefore, begunSince);
     return this.#waiting * paceMs <= waitMaxMs && (this.#waiting + this.#inside) * paceMs <= leftMs * timeShareMax;
   }
 

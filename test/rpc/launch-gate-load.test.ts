@@ -10,8 +10,8 @@ interface Outcome {
   readonly afterMs: number;
 }
 
-/** A server that works on one launch after the other, behind a gate. */
-function openServer(options: { launchMs: number }) {
+/** A server that works on one launch after the other, behind a gate; each takes `commitMs` more, side by side. */
+function openServer(options: { launchMs: number; commitMs?: number }) {
   const clock = createFakeClock();
   const gate = new LaunchGate({ max: 128, clock, availability: createAvailability() });
   const server = { launchMs: options.launchMs, done: 0 };
@@ -25,7 +25,8 @@ function openServer(options: { launchMs: number }) {
       const timeLeftMs = () => timeoutMs - (clock.mono() - fromMs);
       const leave = await gate.enter(count, { signal: ending.signal, timeoutMs: timeLeftMs });
       freeAtMs = Math.max(freeAtMs, clock.mono()) + count * server.launchMs;
-      await new Promise<void>((resolve) => clock.after(freeAtMs - clock.mono(), resolve));
+      const leftMs = freeAtMs - clock.mono() + (options.commitMs ?? 0);
+      await new Promise<void>((resolve) => clock.after(leftMs, resolve));
       leave();
       if (ending.signal.aborted) return outcome("left");
       server.done += count;
@@ -115,6 +116,34 @@ test("a line is measured in launches: single ones beside batches of a thousand a
   expect(countOf(await Promise.all(batches), "refused")).toBe(0);
   expect(server.done).toBeGreaterThan(20 * 3_900);
   await client;
+});
+
+test("a batch that comes while few are inside makes no line: those that come beside it a moment later are taken", async () => {
+  const { clock, call, outcomesOf } = openServer({ launchMs: 0.25, commitMs: 8 });
+  const calls = [call(1)];
+  await clock.advance(2);
+  calls.push(call(1_000));
+  await clock.advance(3);
+  calls.push(call(1), call(1_000), call(1));
+  expect(countOf(await outcomesOf(calls), "done")).toBe(5);
+});
+
+test.each([
+  // How often a batch comes, of how many; and how often single launches.
+  { load: "25 %", batchEveryMs: 1_000, count: 970, singleEveryMs: 33 },
+  { load: "25 %, in batches of 200", batchEveryMs: 210, count: 200, singleEveryMs: 20 },
+  { load: "55 %", batchEveryMs: 500, count: 1_000, singleEveryMs: 5 },
+])("at $load of what a server can do, in single launches and in batches, nobody is refused", async (offered) => {
+  for (const commitMs of [0, 8, 50]) {
+    const { clock, call, outcomesOf } = openServer({ launchMs: 0.25, commitMs });
+    const calls: Promise<Outcome>[] = [];
+    for (let ms = 0; ms < 10_000; ms += 1) {
+      if (ms % offered.batchEveryMs === 3) calls.push(call(offered.count));
+      if (ms % offered.singleEveryMs === 0) calls.push(call(1));
+      await clock.advance(1);
+    }
+    expect(countOf(await outcomesOf(calls), "refused"), `${commitMs} ms a commit`).toBe(0);
+  }
 });
 
 test("batches of a thousand that each take seconds do not make a line of those that come beside them", async () => {
