@@ -2,7 +2,7 @@
 import type { TaskState } from "#gen/core/v1/core_pb.js";
 import { decideLaunch } from "../task/relaunch.ts";
 import { isActive, stateName, StatePending, StateUnknown } from "../task/state.ts";
-import type { LaunchedRun, LaunchedTask, LaunchOptions, LaunchOutcome } from "./controller.ts";
+import type { LaunchedRun, LaunchedTask, LaunchOptions, LaunchOutcome, TaskLaunch } from "./controller.ts";
 import { afterEffect, isConflict } from "./commit.ts";
 import { ControllerError, limitError, taskNotFound } from "./error.ts";
 import { createIntent } from "./intent.ts";
@@ -20,27 +20,40 @@ interface Decided {
 /** Makes the answer of a launch that was done. */
 type Answer<T> = (did: Omit<LaunchedRun, "revision">, entry: ActorEntry) => Promise<T>;
 
+/** What is launched; `onWait` is called whenever the launch begins to wait until the runner was told of an end. */
+interface Launching {
+  readonly taskId: string;
+  readonly options: LaunchOptions;
+  readonly onWait: (() => void) | undefined;
+}
+
 /** See Controller.launchTask. */
-export function launchTask(parts: Parts, taskId: string, options: LaunchOptions): Promise<LaunchedTask> {
-  return launchThen(parts, taskId, options, async (did, entry) => ({
+export function launchTask(
+  parts: Parts,
+  taskId: string,
+  options: LaunchOptions,
+  onWait?: () => void,
+): Promise<LaunchedTask> {
+  return launchThen(parts, { taskId, options, onWait }, async (did, entry) => ({
     ...(await snapshot(parts, did.taskId, entry)),
     ...did,
   }));
 }
 
 /** The same without the status, which costs reads. */
-export function launchRun(parts: Parts, taskId: string, options: LaunchOptions): Promise<LaunchedRun> {
-  return launchThen(parts, taskId, options, async (did, { revision }) => ({ ...did, revision }));
+export function launchRun(parts: Parts, launch: TaskLaunch, onWait: () => void): Promise<LaunchedRun> {
+  const { taskId } = launch;
+  return launchThen(parts, { taskId, options: launch, onWait }, async (did, { revision }) => ({ ...did, revision }));
 }
 
-async function launchThen<T>(parts: Parts, taskId: string, options: LaunchOptions, answer: Answer<T>): Promise<T> {
+async function launchThen<T>(parts: Parts, { taskId, options, onWait }: Launching, answer: Answer<T>): Promise<T> {
   checkOpen(parts);
   const resolved = resolveLaunch(taskId, options, parts.core.limits);
   const used = resolved.requestId === "" ? undefined : await findRequest(parts.core, taskId, resolved);
   if (used !== undefined) return repeated(parts, used, options, answer);
   const actor = parts.actors.acquire(taskId);
   try {
-    const launched = await afterDelivery(actor, () => launchTurn(parts, actor, resolved, options));
+    const launched = await afterDelivery(actor, () => launchTurn(parts, actor, resolved, options), onWait);
     // Not in this task's turn: where the server made the id, the first time was of another task.
     if ("generation" in launched) return await repeated(parts, launched, options, answer);
     const { task, runId, outcome } = launched;

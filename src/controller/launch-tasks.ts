@@ -1,4 +1,11 @@
-/** Many launches in one call: side by side, so that they share the commits of the store. */
+/**
+ * Many launches in one call: side by side, so that they share the commits of the store.
+ *
+ * 1. Launches of the same task id take place in their order.
+ * 2. What waits for a runner, and not for the store, holds nobody up but the launches of its task: others begin in its place.
+ * 3. Each launch is told to `onFree` once: when it is over or, where that is earlier, when it or one before it of its task begins to wait for a
+ *    runner. Not one that the signal has kept from beginning.
+ */
 import { forEachConcurrently } from "../async/for-each-concurrently.ts";
 import { onAbort } from "../async/signals.ts";
 import type { LaunchedRun, TaskLaunch } from "./controller.ts";
@@ -10,11 +17,18 @@ const concurrency = 256;
 
 type Result = PromiseSettledResult<LaunchedRun>;
 
-/** See Controller.launchTasks. */
+/** What the launches of a task say. */
+interface Hooks {
+  readonly onSettled: () => void;
+  readonly onWait: () => void;
+}
+
+/** See ServedLaunches.launchTasks. */
 export async function launchTasks(
   parts: Parts,
   launches: readonly TaskLaunch[],
   { signal }: { signal?: AbortSignal | undefined },
+  onFree: (count: number) => void = () => {},
 ): Promise<Result[]> {
   checkOpen(parts);
   const results: Array<Result | undefined> = launches.map(() => undefined);
@@ -22,17 +36,38 @@ export async function launchTasks(
   const aborted = new Promise<void>((resolve) => {
     if (signal !== undefined) off = onAbort(signal, resolve);
   });
-  const all = forEachConcurrently(byTask(launches).values(), concurrency, async (indices) => {
+  async function launchInOrder(indices: readonly number[], { onSettled, onWait }: Hooks): Promise<void> {
     for (const index of indices) {
       const launch = launches[index] as TaskLaunch;
       if (signal?.aborted === true) return;
       try {
-        results[index] = { status: "fulfilled", value: await launchRun(parts, launch.taskId, launch) };
+        results[index] = { status: "fulfilled", value: await launchRun(parts, launch, onWait) };
       } catch (reason) {
         results[index] = { status: "rejected", reason };
       }
+      onSettled();
     }
-  });
+  }
+  const waiting: Promise<void>[] = [];
+  async function launchOrWait(indices: readonly number[]): Promise<void> {
+    let places = indices.length;
+    let goOn = (): void => {};
+    const waits = new Promise<true>((resolve) => (goOn = () => resolve(true)));
+    const free = (count: number): void => {
+      if (places === 0) return;
+      places -= count;
+      onFree(count);
+    };
+    const onWait = (): void => {
+      free(places);
+      goOn();
+    };
+    const launched = launchInOrder(indices, { onSettled: () => free(1), onWait });
+    if ((await Promise.race([launched, waits])) === true) waiting.push(launched);
+  }
+  const all = forEachConcurrently(byTask(launches).values(), concurrency, launchOrWait).then(() =>
+    Promise.all(waiting),
+  );
   await Promise.race([all, aborted]);
   off();
   return results.map((result) => result ?? { status: "rejected", reason: signal?.reason as unknown });

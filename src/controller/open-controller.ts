@@ -186,8 +186,8 @@ export async function openCore(options: CoreOptions, hosting: Hosting): Promise<
 
   return {
     name: core.name,
-    launchTask: (taskId, launch = {}) => launchTask(parts, taskId, launch),
-    launchTasks: (launches, batch = {}) => launchTasks(parts, launches, batch),
+    launchTask: (taskId, launch = {}, onWait?: () => void) => launchTask(parts, taskId, launch, onWait),
+    launchTasks: (launches, batch = {}, onFree?: (n: number) => void) => launchTasks(parts, launches, batch, onFree),
     cancelTask: (taskId, cancel = {}) => cancelTask(parts, taskId, cancel),
     listTasks: () => listTasks(parts),
     queryTasks: (query = {}) => queryTasks(parts, query),

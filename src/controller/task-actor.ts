@@ -37,11 +37,17 @@ export const endUntold = Symbol("the end is untold");
 /**
  * Runs the turn, and again after each delivery that it has to wait for. The wait is outside the turn, as
  * the runner may take its time: whoever else comes is answered meanwhile, and the turn decides anew.
+ * `onWait` is called before each wait.
  */
-export async function afterDelivery<T>(actor: TaskActor, turn: () => Promise<T | typeof endUntold>): Promise<T> {
+export async function afterDelivery<T>(
+  actor: TaskActor,
+  turn: () => Promise<T | typeof endUntold>,
+  onWait?: () => void,
+): Promise<T> {
   for (;;) {
     const done = await actor.serialize(turn);
     if (done !== endUntold) return done;
+    onWait?.();
     await actor.delivery;
   }
 }

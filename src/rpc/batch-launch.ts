@@ -6,6 +6,7 @@
  * 2. The answer comes before the call's deadline; launches that are not done by then say so.
  * 3. Nobody else waits long while it checks what it was sent, or makes its answer.
  * 4. However many are refused, the answer is not larger than an answer may be.
+ * 5. Each launch leaves the gate for itself: when it is refused or over, or waits for nothing but a runner.
  */
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -18,12 +19,13 @@ import type {
 import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
-import type { Controller, LaunchedRun, TaskLaunch } from "../controller/controller.ts";
+import type { LaunchedRun, TaskLaunch } from "../controller/controller.ts";
+import type { ServedLaunches } from "../controller/served-launches.ts";
 import type { Faults } from "../faults.ts";
 import type { Random } from "../random.ts";
 import type { TaskLimits } from "../task/limits.ts";
 import { toStatus } from "./errors.ts";
-import type { LaunchGate, Launching } from "./launch-gate.ts";
+import type { LaunchGate, Launching, Leave } from "./launch-gate.ts";
 import { launchOutcomes } from "./launch-outcomes.ts";
 import { type ControllerRegistry, findController } from "./registry.ts";
 import { checkBatchLaunch, checkLaunch } from "./validate.ts";
@@ -43,6 +45,13 @@ export interface BatchLaunchOptions {
 type Result = PromiseSettledResult<LaunchedRun>;
 /** A request that is in order, and its place among all. */
 type Placed = TaskLaunch & { readonly index: number };
+/** A batch in the gate. */
+interface Inside {
+  readonly signal: AbortSignal;
+  readonly leave: Leave;
+}
+
+const rpc = "BatchLaunchTasks";
 
 /** Answers `withinMs` at the latest. Once the signal is aborted nothing more is begun. */
 export async function batchLaunchTasks(
@@ -54,11 +63,12 @@ export async function batchLaunchTasks(
   using ending = endInTime(options.clock, call);
   // Before anything is looked at: whether it is taken has to be said at once.
   const leave = await enter(options, request.requests.length, {
+    method: { name: rpc },
     signal: ending.signal,
     timeoutMs: () => call.withinMs,
   });
   try {
-    return { results: await launchEach(options, request, ending.signal) };
+    return { results: await launchEach(options, request, { signal: ending.signal, leave }) };
   } finally {
     leave();
   }
@@ -67,11 +77,11 @@ export async function batchLaunchTasks(
 async function launchEach(
   options: BatchLaunchOptions,
   request: BatchLaunchTasksRequest,
-  signal: AbortSignal,
+  inside: Inside,
 ): Promise<MessageInitShape<typeof BatchLaunchResultSchema>[]> {
   const giveWay = createGiveWay(options.clock);
   const results: Result[] = [];
-  const launches = new Map<Controller, Placed[]>();
+  const launches = new Map<ServedLaunches, Placed[]>();
   for (const [index, each] of request.requests.entries()) {
     await giveWay();
     try {
@@ -81,10 +91,11 @@ async function launchEach(
       else found.push({ ...launch, index });
     } catch (reason) {
       results[index] = { status: "rejected", reason };
+      inside.leave(1);
     }
   }
   const launching = [...launches].map(async ([controller, placed]) => {
-    const launched = await settleAll(controller, placed, signal);
+    const launched = await settleAll(controller, placed, inside);
     for (const [i, { index }] of placed.entries()) results[index] = launched[i] as Result;
   });
   await Promise.all(launching);
@@ -94,7 +105,7 @@ async function launchEach(
 function prepare(
   { registry, limits, random }: BatchLaunchOptions,
   request: LaunchTaskRequest,
-): { controller: Controller; launch: TaskLaunch } {
+): { controller: ServedLaunches; launch: TaskLaunch } {
   const { taskId, options } = checkLaunch(request, limits);
   const controller = findController(registry, request.controller);
   const generatedTaskId = taskId === undefined;
@@ -102,7 +113,7 @@ function prepare(
 }
 
 /** Waits for the turn of all of them; where the time is over before that, each says so for itself. */
-async function enter({ launches: gate }: BatchLaunchOptions, count: number, batch: Launching): Promise<() => void> {
+async function enter({ launches: gate }: BatchLaunchOptions, count: number, batch: Launching): Promise<Leave> {
   try {
     return await gate.enter(count, batch);
   } catch (error) {
@@ -112,11 +123,22 @@ async function enter({ launches: gate }: BatchLaunchOptions, count: number, batc
 }
 
 /** A controller that takes none refuses each of them. */
-async function settleAll(controller: Controller, launches: readonly Placed[], signal: AbortSignal): Promise<Result[]> {
+async function settleAll(
+  controller: ServedLaunches,
+  launches: readonly Placed[],
+  { signal, leave }: Inside,
+): Promise<Result[]> {
+  let inside = launches.length;
+  const free = (count: number): void => {
+    inside -= count;
+    leave(count);
+  };
   try {
-    return await controller.launchTasks(launches, { signal });
+    return await controller.launchTasks(launches, { signal }, free);
   } catch (reason) {
     return launches.map(() => ({ status: "rejected", reason }));
+  } finally {
+    free(inside);
   }
 }
 

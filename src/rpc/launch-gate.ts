@@ -2,7 +2,8 @@
  * How many launches are worked on at one time, who waits for its turn, and who is refused. Under load it is launches that wait: each is a synced commit and
  * a task more, while the ends, cancels and writes of the tasks there are go by here.
  *
- * A call that launches comes -> is refused, goes inside, or waits in line -> inside -> done. Who waits may leave the line.
+ * A call that launches comes -> is refused, goes inside, or waits in line -> inside -> done. Who waits may leave the line. The launches of a batch go inside together,
+ * and leave one by one.
  *
  * 1. Whether a call is taken is decided when it comes. Who is refused is told so at once, with a time to try again: a refusal that has waited is late for who
  *    could have come again. Who was taken is served, unless it leaves (7) or the server cannot serve (8).
@@ -18,7 +19,9 @@
  * 4. No pace is kept. A line that is empty has none, and who leaves the line takes along what was slow in its time. Those that come at once find a first who has not waited: a
  *    burst is taken up to the bound. Where the line has stood still, the estimate is too long as long as one is there who saw it; but it shrinks with the line, so
  *    that more come in before the line is empty. So a call is refused only while there are others to go on with.
- * 5. At most `max` launches are inside; one group of more (a batch) is alone. Those in line go in in the order of arrival, and nobody passes them.
+ * 5. At most `max` launches are inside; a batch of more goes in when nobody is, and others when it has become less. Those in line go in in the order of arrival, and nobody
+ *    passes them. What waits for a runner, as the one before has to be told of an end first, and not for the store, is not inside: it gives its place back when it begins to
+ *    wait, and goes on without one after that. So no runner holds up the launches of others. No place is given back twice.
  * 6. Of those inside a few begin in each turn of the event loop: each takes up to a millisecond until it waits for the store. What else there is goes on in between.
  * 7. Who leaves while it waits takes no place, and who is over when its turn comes begins nothing.
  * 8. While the server cannot serve nobody waits: who is in line is told why.
@@ -46,7 +49,10 @@ const lineFactor = 32;
 const begunPerTurn = 10;
 
 /** A call that launches. */
-export type Launching = Pick<CallContext, "signal" | "endsItself" | "endedWith" | "timeoutMs">;
+export type Launching = Pick<CallContext, "method" | "signal" | "endsItself" | "endedWith" | "timeoutMs">;
+
+/** Gives back so many of the places that were taken together, by default all that are left. There are no more than those, however often it is called. */
+export type Leave = (count?: number) => void;
 
 interface Waiting {
   readonly count: number;
@@ -83,10 +89,10 @@ export class LaunchGate {
   }
 
   /**
-   * Resolves when `count` launches may begin; the returned function says that they are done. Rejects with RESOURCE_EXHAUSTED (LIMIT)
+   * Resolves when `count` launches may begin; the returned function says that they are done, or wait for no more than a runner. Rejects with RESOURCE_EXHAUSTED (LIMIT)
    * where the call is not taken, at once; with UNAVAILABLE where it waits and the server cannot serve; and as the call ends when that is over.
    */
-  async enter(count: number, call: Launching): Promise<() => void> {
+  async enter(count: number, call: Launching): Promise<Leave> {
     const leave = await this.#goInside(count, call);
     await this.#turn();
     const over = whyOver(call);
@@ -95,7 +101,7 @@ export class LaunchGate {
     throw over;
   }
 
-  #goInside(count: number, call: Launching): Promise<() => void> | (() => void) {
+  #goInside(count: number, call: Launching): Promise<Leave> | Leave {
     if (this.#line.size === 0 && this.#hasRoom(count)) return this.#begin(count);
     if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) throw this.#refusal;
     return this.#waitInLine(count, call.signal);
@@ -117,14 +123,15 @@ export class LaunchGate {
     return this.#waiting * paceMs <= waitMaxMs && (this.#waiting + this.#inside) * paceMs <= leftMs * timeShareMax;
   }
 
-  #begin(count: number): () => void {
+  #begin(count: number): Leave {
     this.#inside += count;
     this.#begun += count;
-    let isInside = true;
-    return () => {
-      if (!isInside) return;
-      isInside = false;
-      this.#inside -= count;
+    let held = count;
+    return (leaving = held) => {
+      const free = Math.min(leaving, held);
+      if (free === 0) return;
+      held -= free;
+      this.#inside -= free;
       this.#admit();
     };
   }
@@ -140,7 +147,7 @@ export class LaunchGate {
     if (error !== undefined) for (const next of this.#line) next.refuse(error);
   }
 
-  #waitInLine(count: number, signal: AbortSignal): Promise<() => void> {
+  #waitInLine(count: number, signal: AbortSignal): Promise<Leave> {
     return new Promise((resolve, reject) => {
       // A signal that is aborted already calls back before it is there.
       let offAbort = (): void => {};

@@ -1,11 +1,11 @@
 import type { RunnerKind } from "#gen/stint/v1/controller_pb.js";
-import type { Controller } from "../controller/controller.ts";
 import { ControllerError } from "../controller/error.ts";
 import type { RemoteRunners } from "../controller/remote-link.ts";
+import type { ServedLaunches } from "../controller/served-launches.ts";
 
 /** A controller as the service shows it. */
 export interface ServedController {
-  readonly controller: Controller;
+  readonly controller: ServedLaunches;
   readonly runnerKind: RunnerKind;
   /** How many runners are connected just now; 1 for one that the server hosts. */
   readonly runnersConnected: () => number;
@@ -23,7 +23,7 @@ export interface ControllerRegistry {
 const namesShown = 20;
 
 /** The controller of that name. Throws NOT_FOUND that names those there are. */
-export function findController(registry: ControllerRegistry, name: string): Controller {
+export function findController(registry: ControllerRegistry, name: string): ServedLaunches {
   const found = registry.get(name);
   if (found !== undefined) return found.controller;
   const names = registry.list().map((each) => each.controller.name);

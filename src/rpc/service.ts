@@ -118,7 +118,7 @@ async function launchTask(
   const taskId = launch.taskId ?? random.id();
   const leave = await launches.enter(1, context);
   try {
-    const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId });
+    const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId }, leave);
     return {
       taskId: launched.taskId,
       runId: launched.runId,

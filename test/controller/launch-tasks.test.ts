@@ -156,6 +156,54 @@ describe("launching many tasks", () => {
   });
 });
 
+describe("launches that wait until the runner was told of the end before them", () => {
+  test("hold up nobody but those of their task, and say so, each once", async () => {
+    await using h = await openHarness();
+    h.runner.scripts.running = () => undefined;
+    h.runner.scripts.completed = "hold";
+    // More than are launched side by side.
+    const told = many(300);
+    await h.controller.launchTasks(told);
+    await h.settle();
+    h.runner.scripts.running = "hold";
+    let free = 0;
+    const others = Array.from({ length: 20 }, (_, i) => ({ taskId: `other${i}` }));
+    const again = [...told, { taskId: "t0" }, { taskId: "t0" }, ...others, { taskId: "../bad" }];
+    const call = observed(h.controller.launchTasks(again, {}, (count) => void (free += count)));
+    await h.settle();
+    expect(call.state()).toBe("waiting");
+    for (const { taskId } of others) expect(await h.state(taskId)).toBe("Running");
+    expect(free).toBe(again.length);
+    h.runner.scripts.completed = () => undefined;
+    for (const { taskId } of told) h.runner.held(taskId, "completed")?.return();
+    expect(outcomes(await call.promise)).toEqual([
+      ...Array<string>(300).fill("launched"),
+      ...Array<string>(2).fill("restarted"),
+      ...Array<string>(20).fill("launched"),
+      "INVALID_ARGUMENT",
+    ]);
+    expect(free).toBe(again.length);
+  });
+
+  test("say so where they are launched alone, and those that wait for nothing do not", async () => {
+    await using h = await openHarness();
+    let waits = 0;
+    const launch = () => observed(h.controller.launchTask("a", {}, () => void (waits += 1)));
+    await launch().promise;
+    h.runner.scripts.completed = "hold";
+    (await h.runner.phase("a")).return();
+    await h.settle();
+    expect(waits).toBe(0);
+    const call = launch();
+    await h.settle();
+    expect([call.state(), waits]).toEqual(["waiting", 1]);
+    h.runner.scripts.completed = () => undefined;
+    h.runner.held("a", "completed")?.return();
+    expect((await call.promise).outcome).toBe("launched");
+    expect(waits).toBe(1);
+  });
+});
+
 describe("launching many tasks under a signal", () => {
   test("begins no more once it is aborted, and says so of all that is not done", async () => {
     await using h = await openHarness();

@@ -23,7 +23,11 @@ function openServer(options: { launchMs: number; commitMs?: number }) {
     const outcome = (kind: Outcome["kind"]): Outcome => ({ kind, afterMs: clock.mono() - fromMs });
     try {
       const timeLeftMs = () => timeoutMs - (clock.mono() - fromMs);
-      const leave = await gate.enter(count, { signal: ending.signal, timeoutMs: timeLeftMs });
+      const leave = await gate.enter(count, {
+        method: { name: "LaunchTask" },
+        signal: ending.signal,
+        timeoutMs: timeLeftMs,
+      });
       freeAtMs = Math.max(freeAtMs, clock.mono()) + count * server.launchMs;
       const leftMs = freeAtMs - clock.mono() + (options.commitMs ?? 0);
       await new Promise<void>((resolve) => clock.after(leftMs, resolve));

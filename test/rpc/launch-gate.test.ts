@@ -1,12 +1,16 @@
 import { expect, test } from "vitest";
 import { createAvailability } from "../../src/rpc/availability.ts";
 import { ControllerError } from "../../src/controller/error.ts";
-import { LaunchGate, type Launching } from "../../src/rpc/launch-gate.ts";
+import { LaunchGate, type Launching, type Leave } from "../../src/rpc/launch-gate.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 
 const limit = "RESOURCE_EXHAUSTED LIMIT 1000";
 /** A call with much time. */
-const patient = (): Launching => ({ signal: new AbortController().signal, timeoutMs: () => 30_000 });
+const patient = (): Launching => ({
+  method: { name: "LaunchTask" },
+  signal: new AbortController().signal,
+  timeoutMs: () => 30_000,
+});
 
 function createGate(max: number) {
   const clock = createFakeClock();
@@ -19,13 +23,13 @@ function createGate(max: number) {
 function openGate(max: number) {
   const { clock, availability, gate } = createGate(max);
   const log: string[] = [];
-  const leaves = new Map<string, () => void>();
+  const leaves = new Map<string, Leave>();
   return {
     clock,
     availability,
     log,
     settle: () => clock.advance(0),
-    leave: (name: string) => leaves.get(name)?.(),
+    leave: (name: string, count?: number) => leaves.get(name)?.(count),
     enter(name: string, count = 1, call = patient()): void {
       gate.enter(count, call).then(
         (leave) => {
@@ -84,6 +88,32 @@ test("a batch of more than there is room for goes alone", async () => {
   leave("batch");
   await settle();
   expect(log).toEqual(["batch", "a"]);
+});
+
+test("a batch leaves by and by: what it gives back others take, once, and one of its size when it has gone", async () => {
+  const { enter, settle, leave, log } = openGate(10);
+  enter("batch", 1_000);
+  for (const name of ["a", "b", "c"]) enter(name);
+  enter("next", 1_000);
+  await settle();
+  leave("batch", 990);
+  await settle();
+  expect(log).toEqual(["batch"]);
+  leave("batch", 1);
+  leave("batch", 1);
+  await settle();
+  expect(log).toEqual(["batch", "a", "b"]);
+  // More than it has left.
+  leave("batch", 500);
+  leave("batch");
+  leave("batch", 1);
+  leave("a");
+  leave("b");
+  await settle();
+  expect(log).toEqual(["batch", "a", "b", "c"]);
+  leave("c");
+  await settle();
+  expect(log.at(-1)).toBe("next");
 });
 
 test("a few launches begin in each turn of the event loop, however many there is room for", async () => {

@@ -2,6 +2,8 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 import { LaunchTaskRequestSchema } from "#gen/stint/v1/controller_pb.js";
+import { openController } from "../../src/controller/open-controller.ts";
+import { openMemoryStore } from "../../src/store/memory.ts";
 import { callError } from "../support/call-error.ts";
 import { eventually } from "../support/eventually.ts";
 import { envelope, grpcHeaders, http2Request } from "../support/raw-http.ts";
@@ -103,4 +105,45 @@ test("who waits for its turn is answered at its deadline, which counts from when
   expect(controller.callCount).toBe(1);
   go();
   await first;
+});
+
+/** A server of three launches at one time, and a controller "slow" of which the task "told" has ended, and its runner is being told. */
+async function serveSlow() {
+  const held = { go: (): void => {} };
+  const told = new Promise<void>((resolve) => (held.go = resolve));
+  const runner = { onTaskRunning: () => {}, onTaskCompleted: () => told };
+  const store = await openMemoryStore();
+  const slow = await openController({ name: "slow", store, runner, retention: { afterEndMs: 1e9 } });
+  const served = await serveFake({ limits: { launchesAtOnceMax: 3 }, controllers: [slow] });
+  const client = served.client();
+  await client.launchTask({ controller: "slow", taskId: "told" });
+  await client.waitTask({ controller: "slow", taskId: "told" });
+  return {
+    client,
+    go: () => held.go(),
+    async [Symbol.asyncDispose]() {
+      held.go();
+      await served.close(0);
+      await slow.close();
+      await store.close();
+    },
+  };
+}
+
+test("launches that wait until a runner was told of an end hold up nobody: neither alone nor in a batch, and no batch waits for them", async () => {
+  await using served = await serveSlow();
+  const { client, go } = served;
+  const again = { controller: "slow", taskId: "told" };
+  const other = { controller: "countdown" };
+  const alone = Array.from({ length: 5 }, () => client.launchTask(again));
+  const batch = client.batchLaunchTasks({ requests: [other, again, other, again, { controller: "none" }] });
+  let areOver = false;
+  const waiting = Promise.all([batch, ...alone]).finally(() => (areOver = true));
+  for (let i = 0; i < 5; i += 1) await client.launchTask(other);
+  const { results } = await client.batchLaunchTasks({ requests: [other, other, other, other] });
+  expect(results.map(({ result }) => result.case)).toEqual(Array(4).fill("launched"));
+  expect(areOver).toBe(false);
+  go();
+  const [{ results: late }] = await waiting;
+  expect(late.map(({ result }) => result.case)).toEqual([...Array<string>(4).fill("launched"), "error"]);
 });

@@ -12,6 +12,7 @@ import {
 } from "../../src/controller/open-controller.ts";
 import { openRemoteController } from "../../src/controller/open-remote-controller.ts";
 import type { RemoteController, RemoteOptions, RemoteRunners } from "../../src/controller/remote-link.ts";
+import type { ServedLaunches } from "../../src/controller/served-launches.ts";
 import { Faults } from "../../src/faults.ts";
 import type { Log } from "../../src/log.ts";
 import { decodeTask, type StoredTask } from "../../src/store/codec.ts";
@@ -57,7 +58,7 @@ export class Harness implements AsyncDisposable {
     this.options = options;
   }
 
-  get controller(): Controller {
+  get controller(): ServedLaunches {
     if (this.#controller === undefined) throw new Error("no controller was opened");
     return this.#controller;
   }
