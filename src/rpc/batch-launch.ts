@@ -178,7 +178,7 @@ async function toResults(
   for (const result of results) {
     await giveWay();
     if (result.status === "rejected") {
-      const error = toStatus(result.reason, { faults, rpc: "BatchLaunchTasks", violationsMaxBytes });
+      const error = toStatus(result.reason, { faults, rpc, violationsMaxBytes });
       sent.push({ result: { case: "error", value: error } });
       continue;
     }

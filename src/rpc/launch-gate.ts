@@ -25,6 +25,7 @@
  * 6. Of those inside a few begin in each turn of the event loop: each takes up to a millisecond until it waits for the store. What else there is goes on in between.
  * 7. Who leaves while it waits takes no place, and who is over when its turn comes begins nothing.
  * 8. While the server cannot serve nobody waits: who is in line is told why.
+ * 9. Who is refused for the line is counted, as every call that is refused because of a limit.
  *
  * What it cannot do: a call costs something before it can be refused, a fifth to a half of what a single launch does, so that enough of those take all of a processor.
  * In between the turns go on (6, and the request listener reads a few calls in each), so launches have their share all the same, and refusals are what comes late.
@@ -38,10 +39,12 @@ import { createFewAtATime } from "../async/few-at-a-time.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import { limitError } from "../controller/error.ts";
+import type { Faults } from "../faults.ts";
 import type { Availability } from "./availability.ts";
 import { abortError, type CallContext, whyOver } from "./call.ts";
-import { fromControllerError } from "./errors.ts";
+import { fromControllerError, refusedMessage } from "./errors.ts";
 
+const limit = "launches_at_once_max";
 const waitMaxMs = 1_000;
 const timeShareMax = 0.75;
 const retryDelayMs = 1_000;
@@ -69,6 +72,7 @@ export interface LaunchGateOptions {
   readonly max: number;
   readonly clock: Clock;
   readonly availability: Pick<Availability, "refusal" | "onChange">;
+  readonly faults: Pick<Faults, "note">;
 }
 
 export class LaunchGate {
@@ -103,7 +107,10 @@ export class LaunchGate {
 
   #goInside(count: number, call: Launching): Promise<Leave> | Leave {
     if (this.#line.size === 0 && this.#hasRoom(count)) return this.#begin(count);
-    if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) throw this.#refusal;
+    if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) {
+      this.#options.faults.note("calls_refused", { rpc: call.method.name, limit }, refusedMessage);
+      throw this.#refusal;
+    }
     return this.#waitInLine(count, call.signal);
   }
 
@@ -184,5 +191,5 @@ export class LaunchGate {
 /** Made once, and encoded once: a refusal has to cost a small part of what a launch does. */
 function refusalOf(max: number): ConnectError {
   const message = "too many tasks are being launched just now; try again";
-  return fromControllerError(limitError("launches_at_once_max", max, message, retryDelayMs));
+  return fromControllerError(limitError(limit, max, message, retryDelayMs));
 }

@@ -92,7 +92,7 @@ export function createRequestListener(options: Omit<ServeOptions, "host" | "port
     random,
     clock,
     limits,
-    launches: new LaunchGate({ max: limits.launchesAtOnceMax, clock, availability }),
+    launches: new LaunchGate({ max: limits.launchesAtOnceMax, clock, availability, faults }),
     responseMaxBytes: limits.responseMaxBytes,
     waitMaxMs: limits.waitMaxMs,
     watchAllTasks: options.watchAllTasks,

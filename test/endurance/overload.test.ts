@@ -186,6 +186,8 @@ test(`${factor} times as many launches as it can take do not stop a server from 
       `back to ${idleMs.toFixed(1)} ms a launch after ${(backMs / 1_000).toFixed(1)} s`,
     ].join("; ");
     expect(over.withoutRetryInfo, line).toBe(0);
+    const { faults } = await client.getServerInfo({});
+    expect(Number(faults["calls_refused"]), line).toBeGreaterThanOrEqual(refusals);
     expect(
       Object.keys(over.refused).filter((name) => !name.endsWith(" ResourceExhausted")),
       line,

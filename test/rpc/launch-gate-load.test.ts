@@ -1,6 +1,7 @@
 /** The gate of launches before a server of which the clock is simulated: what it takes and refuses, and what the server makes of that. */
 import { expect, test } from "vitest";
 import { createAvailability } from "../../src/rpc/availability.ts";
+import { Faults } from "../../src/faults.ts";
 import { LaunchGate } from "../../src/rpc/launch-gate.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 
@@ -13,7 +14,7 @@ interface Outcome {
 /** A server that works on one launch after the other, behind a gate; each takes `commitMs` more, side by side. */
 function openServer(options: { launchMs: number; commitMs?: number }) {
   const clock = createFakeClock();
-  const gate = new LaunchGate({ max: 128, clock, availability: createAvailability() });
+  const gate = new LaunchGate({ max: 128, clock, availability: createAvailability(), faults: new Faults() });
   const server = { launchMs: options.launchMs, done: 0 };
   let freeAtMs = 0;
   async function call(count: number, timeoutMs = 30_000): Promise<Outcome> {

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { createAvailability } from "../../src/rpc/availability.ts";
 import { ControllerError } from "../../src/controller/error.ts";
+import { Faults } from "../../src/faults.ts";
 import { LaunchGate, type Launching, type Leave } from "../../src/rpc/launch-gate.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 
@@ -16,17 +17,19 @@ function createGate(max: number) {
   const clock = createFakeClock();
   const availability = createAvailability();
   availability.enter("serving");
-  return { clock, availability, gate: new LaunchGate({ max, clock, availability }) };
+  const faults = new Faults();
+  return { clock, availability, faults, gate: new LaunchGate({ max, clock, availability, faults }) };
 }
 
 /** Launches that say when they have begun, and how they were refused. */
 function openGate(max: number) {
-  const { clock, availability, gate } = createGate(max);
+  const { clock, availability, faults, gate } = createGate(max);
   const log: string[] = [];
   const leaves = new Map<string, Leave>();
   return {
     clock,
     availability,
+    faults,
     log,
     settle: () => clock.advance(0),
     leave: (name: string, count?: number) => leaves.get(name)?.(count),
@@ -178,11 +181,12 @@ test("while the server cannot serve nobody waits: they are told so at once", asy
 });
 
 test("a burst is taken at once and served, whatever it waits, and no line is longer than 32 times what is inside", async () => {
-  const { enter, settle, leave, log } = openGate(2);
+  const { enter, settle, leave, log, faults } = openGate(2);
   for (let i = 0; i < 2 + 64; i += 1) enter(`${i}`);
   enter("more");
   await settle();
   expect(log).toEqual([`more: ${limit}`, "0", "1"]);
+  expect(faults.counts().calls_refused).toBe(1);
   for (let i = 0; i < 66; i += 1) {
     leave(`${i}`);
     await settle();

@@ -53,8 +53,13 @@ test("launches wait for each other, in calls and in batches; more than may wait 
   go();
   await first;
   expect(await canceled).toMatchObject({ code: "NotFound" });
+  const outcomes = await Promise.all(waiting);
+  const refused = outcomes.filter((code) => code === Code.ResourceExhausted).length + protocolNames.length;
+  expect(served.faults.counts().calls_refused).toBe(refused);
+  const lines = served.logged.map(({ fields }) => fields).filter((each) => "fault" in each);
+  expect(lines[0]).toMatchObject({ fault: "calls_refused", limit: "launches_at_once_max", rpc: "LaunchTask" });
   expect((await batch).results.map(({ result }) => result.case)).toEqual(["launched", "launched"]);
-  expect(new Set(await Promise.all(waiting))).toEqual(new Set([undefined, Code.ResourceExhausted]));
+  expect(new Set(outcomes)).toEqual(new Set([undefined, Code.ResourceExhausted]));
 });
 
 test("however much was sent with launches that are refused, their connection goes on", async () => {
