@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { RecentMap } from "../../src/async/recent-map.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
 
 test("keeps what is used, forgets what is not, and never holds more than it may", () => {
   const map = new RecentMap<number, number>({ maxEntries: 10, maxWeight: 1_000, weigh: () => 1 });
@@ -53,24 +54,48 @@ test("counts what was set again, used and deleted as often as it is there", () =
   expect(map.size).toBe(9);
 });
 
-test("keeps what was used within the last third, whatever is set, used and deleted besides", () => {
-  const map = new RecentMap<number, number>({ maxEntries: 30, maxWeight: 1_000, weigh: () => 1 });
-  const newest = new Map<number, number>();
-  let state = 1;
-  const next = (below: number): number => (state = (state * 48_271) % 2_147_483_647) % below;
-  for (let i = 0; i < 3_000; i += 1) {
-    const key = next(90);
-    const known = newest.get(key);
-    const isUsed = next(3) > 0;
-    const found = isUsed ? map.get(key) : undefined;
-    expect([known, undefined], "the value that was set last, or none").toContain(found);
-    if (next(20) === 0) map.delete(key);
-    else if (found === undefined) map.set(key, i);
-    const now = map.get(key);
-    newest.delete(key);
-    if (now !== undefined) newest.set(key, now);
-    expect(map.size).toBeLessThanOrEqual(30);
-    const lately = [...newest.keys()].slice(-9);
-    for (const each of lately) expect(map.get(each), `the key ${each}`).toBe(newest.get(each));
+test("lets the next go that was used neither in this age nor in the one before", () => {
+  const map = new RecentMap<string, string>({ maxEntries: 9, maxWeight: 9, weigh: () => 1 });
+  for (const key of "abcdefghi") map.set(key, key);
+  for (const key of "def") map.get(key);
+  for (const key of "jkl") map.set(key, key); // In the places of a, b and c.
+  map.set("m", "m");
+  // Looking is using: only now. Older than d is g, but the round comes to d first.
+  expect([..."abcdefghijklm"].filter((key) => map.get(key) !== undefined).join("")).toBe("efghijklm");
+});
+
+test("keeps what was used within the last third, and gives what was set last, whatever is set, used and deleted", () => {
+  for (let seed = 1; seed <= 200; seed += 1) {
+    const random = new SeededRandom(seed);
+    const maxEntries = random.int(3, 42);
+    const maxWeight = random.int(30, 429);
+    const heaviest = random.int(1, Math.floor(maxWeight / 3));
+    const map = new RecentMap<number, { weight: number }>({ maxEntries, maxWeight, weigh: ({ weight }) => weight });
+    /** What was set and not deleted, in the order of its last use. */
+    const used = new Map<number, { weight: number }>();
+    for (let steps = random.int(0, 400); steps > 0; steps -= 1) {
+      const key = random.int(1, maxEntries * 3);
+      const what = random.int(0, 9);
+      const value = what < 4 ? map.get(key) : { weight: random.int(1, heaviest) };
+      if (what < 4 && value === undefined) continue;
+      if (what < 4 && value !== used.get(key)) expect.fail(`seed ${seed}: ${key} is not what was set last`);
+      used.delete(key);
+      if (what === 9) map.delete(key);
+      else if (value !== undefined) used.set(key, value);
+      if (what >= 4 && what < 9 && value !== undefined) map.set(key, value);
+      if (map.size > maxEntries) expect.fail(`seed ${seed}: there are ${map.size} of ${maxEntries}`);
+    }
+    // Once, and at the end: looking is using.
+    const newestFirst = [...used].reverse();
+    const kept = newestFirst.map(([key]) => map.get(key));
+    const sum = { entries: 0, weight: 0, kept: 0 };
+    for (const [i, [key, value]] of newestFirst.entries()) {
+      sum.entries += 1;
+      sum.weight += value.weight;
+      sum.kept += kept[i]?.weight ?? 0;
+      const isOfTheThird = sum.entries * 3 < maxEntries && sum.weight * 3 < maxWeight;
+      expect(isOfTheThird ? [value] : [value, undefined], `seed ${seed}: ${key}`).toContain(kept[i]);
+    }
+    expect(sum.kept, `seed ${seed}`).toBeLessThanOrEqual(maxWeight);
   }
 });
