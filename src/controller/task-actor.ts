@@ -125,15 +125,26 @@ export class TaskActor {
     this.#waits = false;
   }
 
-  /** Runs `turn`, which is not to throw but to reject, when all turns before it are over: at once where there are none. */
+  /**
+   * Runs `turn` when all turns before it are over: at once where there are none. However it fails, the turn ends and the promise is
+   * rejected; nobody has to take that, whether the turn had to wait or not.
+   */
   serialize<T>(turn: () => Promise<T>): Promise<T> {
     if (!this.#isInTurn) return this.#begin(turn);
-    return new Promise<void>((begin) => this.#line.push(begin)).then(() => this.#begin(turn));
+    const result = new Promise<void>((begin) => this.#line.push(begin)).then(() => this.#begin(turn));
+    void result.catch(() => {});
+    return result;
   }
 
   #begin<T>(turn: () => Promise<T>): Promise<T> {
     this.#isInTurn = true;
-    const result = turn();
+    let result: Promise<T>;
+    try {
+      result = turn();
+    } catch (error) {
+      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- whatever it threw.
+      result = Promise.reject(error);
+    }
     void result.then(this.#endTurn, this.#endTurn);
     return result;
   }
