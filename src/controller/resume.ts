@@ -12,7 +12,6 @@
  * 6. Each step is one commit, so that a crash in the middle of opening leaves only less to do.
  */
 import { create, fromBinary } from "@bufbuild/protobuf";
-import { Code } from "#gen/google/rpc/code_pb.js";
 import { type Lease, LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
 import {
   deliveryKey,
@@ -27,22 +26,17 @@ import {
   waitingKey,
 } from "../store/keys.ts";
 import { type Change, type Entry, getMarked } from "../store/store.ts";
-import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
 import { isActive, StatePending, StateRunning } from "../task/state.ts";
 import type { Task } from "../task/task.ts";
 import { commit, isConflict, untilDone } from "./commit.ts";
-import { createTaskError } from "./describe-error.ts";
 import { ControllerError } from "./error.ts";
 import { decodeIntent } from "./intent.ts";
 import type { Seat } from "./host.ts";
 import type { Parts } from "./parts.ts";
+import { resumeTask, type Resuming } from "./resume-task.ts";
 import type { TaskActor } from "./task-actor.ts";
 
 const pageSize = 256;
-const reasons = {
-  died: "resumed: the process died during the attempt before",
-  stopped: "resumed: the controller was opened again",
-} as const;
 
 /** Brings everything into order and begins to offer. Throws UNAVAILABLE when closed meanwhile. */
 export async function resume(parts: Parts): Promise<void> {
@@ -100,7 +94,7 @@ async function resumeLeased(parts: Parts, entry: Entry): Promise<number> {
 async function resumeOffered(
   parts: Parts,
   entry: Entry,
-  { how, lease }: { how: keyof typeof reasons; lease?: Lease },
+  { how, lease }: { how: Resuming["how"]; lease?: Lease },
 ): Promise<number> {
   const { core, runs } = parts;
   const keyOf = lease === undefined ? releasedKey : leaseKey;
@@ -160,47 +154,6 @@ async function resumeRunning(parts: Parts): Promise<number> {
     });
   });
   return count;
-}
-
-async function resumeTask(
-  parts: Parts,
-  actor: TaskActor,
-  options: { how: keyof typeof reasons; alone: boolean; extra: readonly Change[] },
-): Promise<void> {
-  const { core, runs } = parts;
-  const { task } = await actor.load("until-done");
-  if (task === undefined) return;
-  const { how, extra } = options;
-  const died = how === "died" && !core.host.isIsolated;
-  // Nobody answered the cancel: who had the run is gone.
-  if (task.status.cancel !== undefined)
-    return runs.endWithoutRun(actor, task, [{ type: "cancel" }], extra, "until-done");
-  const { intent } = actor;
-  if (intent !== undefined) return runs.launchIntent(actor, intent, extra);
-  const resumed = apply(task, { type: "resume", reason: reasons[how], died }, core.clock.wall(), core.limits);
-  if (resumed.kind === "rejected") return;
-  if (how === "died") {
-    const fields = { taskId: actor.taskId, attempt: task.status.attempt };
-    core.faults.note("runs_interrupted", fields, "the process died while it ran this task, which is offered again");
-  }
-  if (isCrashLoop(resumed.task, options.alone)) {
-    // One transition, from the state it died in: a commit of two would show watchers only the second.
-    const { crashCount } = resumed.task.status;
-    const parked: Task = { status: { ...task.status, crashCount }, record: task.record };
-    const park: TaskEvent = { type: "error", error: crashLoop(crashCount), reason: "parked" };
-    const message = "the process died again and again while it ran this task, which is given up";
-    core.faults.note("crash_loops", { taskId: actor.taskId, crashCount }, message);
-    return runs.endWithoutRun(actor, parked, [park], extra, "until-done");
-  }
-  await actor.write(resumed.task, { waits: true, extra, mode: "until-done" });
-}
-
-function crashLoop(crashCount: number): ReturnType<typeof createTaskError> {
-  return createTaskError(
-    Code.ABORTED,
-    "CRASH_LOOP",
-    `the process died ${crashCount} times in a row while it ran this task, without any progress; launch it again to try once more`,
-  );
 }
 
 /** Whether the task has a place in the line: one that was offered has, where a program has put it into the store as Pending since. */
