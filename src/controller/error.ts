@@ -93,13 +93,13 @@ export function taskNotFound(controller: string, taskId: string): ControllerErro
 /** What `read` reads; undefined where that is DATA_LOSS, which is given to `onDamage`: one damaged task must not hide the others. */
 export async function unlessDamaged<T>(
   read: () => Promise<T | undefined>,
-  onDamage: (error: ControllerError) => void,
+  onDamage: (error: ControllerError) => Promise<void> | void,
 ): Promise<T | undefined> {
   try {
     return await read();
   } catch (error) {
     if (!(error instanceof ControllerError) || error.code !== "DATA_LOSS") throw error;
-    onDamage(error);
+    await onDamage(error);
     return undefined;
   }
 }

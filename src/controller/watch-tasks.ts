@@ -15,7 +15,6 @@ import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { Lifetime } from "../async/lifetime.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
-import type { Log } from "../log.ts";
 import { parseTaskKey, taskKey, tasksPrefix } from "../store/keys.ts";
 import { type Store, StoreError, type StoreEvent } from "../store/store.ts";
 import { Arrival } from "./arrival.ts";
@@ -36,7 +35,6 @@ export interface WatchedTasks {
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly clock: Clock;
-  readonly log: Log;
   readonly hub: WatchHub;
   /** Of a watch of many controllers one of its own. */
   readonly quarantine: Quarantine;
@@ -48,6 +46,8 @@ export interface WatchedTasks {
   readonly only: string | undefined;
   /** The controllers whose tasks are in a snapshot. */
   names(): readonly string[];
+  /** Reads a task as it is now, by the controller that it is of: where it is damaged, that is noted there. */
+  look(controller: string, taskId: string): Promise<unknown>;
   /** Throws UNAVAILABLE where nothing can be watched. */
   checkOpen(): void;
 }
@@ -89,6 +89,7 @@ export function watchedTasksOf(parts: Parts): WatchedTasks {
     watchersMax: core.limits.watchersMax,
     only: core.name,
     names: () => [core.name],
+    look: (_, taskId) => once(core, () => loadTask(core, taskId)),
     checkOpen: () => checkOpen(parts),
   };
 }
@@ -127,7 +128,7 @@ async function* snapshotOf(
     const loaded = await Promise.all(
       candidates.map(async ({ taskId }) => {
         if (taskId === "") return undefined;
-        return unlessLogged(watched, taskId, () => asOf(watched, name, taskId, revision));
+        return unlessDamagedTask(watched, { controller: name, taskId }, () => asOf(watched, name, taskId, revision));
       }),
     );
     for (const [i, { taskId }] of candidates.entries()) {
@@ -161,7 +162,9 @@ async function* follow(
       const step = await next;
       if (step.done === true) return;
       for (const event of step.value) {
-        const change = await unlessLogged(watched, event.key, () => toChange(watched, options, event));
+        const name = parseTaskKey(event.key);
+        if (name === undefined || !name.taskId.startsWith(options.idPrefix ?? "")) continue;
+        const change = await unlessDamagedTask(watched, name, () => toChange(watched, name, options, event));
         if (leaving.aborted) return;
         if (change === undefined) continue;
         sentMs = clock.mono();
@@ -178,14 +181,13 @@ async function* follow(
   }
 }
 
-/** What the watcher is sent for an event; undefined where it is none of its business. */
+/** What the watcher is sent for an event of the task; undefined where it is none of its business. */
 async function toChange(
   watched: WatchedTasks,
+  name: TaskName,
   options: WatchTasksOptions,
   event: StoreEvent,
 ): Promise<TasksChange | undefined> {
-  const name = parseTaskKey(event.key);
-  if (name === undefined || !name.taskId.startsWith(options.idPrefix ?? "")) return undefined;
   const core = { ...watched, name: name.controller };
   const version = event.type === "put" ? decodeEntry(name.controller, name.taskId, event) : undefined;
   if (version !== undefined && matchesQuery(version.task.status, name.taskId, options)) {
@@ -233,13 +235,16 @@ function asOf(
   return once(watched, () => loadTask({ ...watched, name: controller }, taskId, revision));
 }
 
-/** A damaged record hurts its own task only: a watch of many goes on without it. */
-function unlessLogged<T>(
-  { log }: WatchedTasks,
-  task: string,
+/**
+ * A damaged record hurts its own task only: a watch of many goes on without it. It may be one of history, which is no matter of the
+ * task as it is; that is looked at, and whatever comes of it, the watch goes on.
+ */
+function unlessDamagedTask<T>(
+  watched: WatchedTasks,
+  { controller, taskId }: TaskName,
   read: () => Promise<T | undefined>,
 ): Promise<T | undefined> {
-  return unlessDamaged(read, (err) => log.warn({ err, task }, "a damaged task is left out of a watch"));
+  return unlessDamaged(read, async () => void (await watched.look(controller, taskId).catch(() => {})));
 }
 
 function asControllerError({ store }: WatchedTasks, error: unknown): unknown {

@@ -156,14 +156,13 @@ export class ServerParts {
   }
 
   #watchAllTasks(options: WatchTasksOptions): AsyncIterable<TasksChange> {
-    const { clock, log, faults, limits } = this.#options;
+    const { clock, faults, limits } = this.#options;
     if (this.#store === undefined || this.#guard === undefined)
       throw new Error("calls are refused until the store is open");
     const watched = {
       store: this.#store,
       guard: this.#guard,
       clock,
-      log,
       hub: this.#hub,
       quarantine: new Quarantine(faults),
       watchersMax: limits.watchersMax,
@@ -171,6 +170,7 @@ export class ServerParts {
       lifetime: this.#lifetime,
       only: undefined,
       names: () => this.#registry.list().map(({ controller }) => controller.name),
+      look: async (name: string, taskId: string) => this.#registry.get(name)?.controller.readTask(taskId),
       // Calls are refused, and watches ended, by the service.
       checkOpen: () => {},
     };

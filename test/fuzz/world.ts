@@ -81,6 +81,7 @@ export async function openFuzzWorld(): Promise<FuzzWorld> {
           ...{ watchersMax: limits.watchersMax, closing: closing.signal, only: undefined },
           lifetime: new Lifetime(() => drainingError()),
           names: () => registry.list().map(({ controller }) => controller.name),
+          look: async (name, taskId) => registry.get(name)?.controller.readTask(taskId),
           checkOpen: () => {},
         },
         options,

@@ -10,6 +10,8 @@ import {
   type WatchTasksResponse,
 } from "#gen/stint/v1/controller_pb.js";
 import { startServer } from "../../src/server/start-server.ts";
+import { taskKey } from "../../src/store/keys.ts";
+import { openLevelStore } from "../../src/store/level-store.ts";
 import { StateCompleted, StateRunning } from "../../src/task/state.ts";
 import { Interrupted } from "../../src/cli/io.ts";
 import { runProgram } from "../../src/cli/program.ts";
@@ -152,4 +154,31 @@ test("however many watch all controllers, nothing is taken for a leak", async ()
   }
   process.off("warning", onWarning);
   expect(warnings).toEqual([]);
+});
+
+test("tasks that are damaged are left out of a watch of all, and each is counted once by its own controller", async () => {
+  await using scratch = await makeScratchDirectory();
+  {
+    await using started = await start(scratch.path);
+    for (const { name } of controllers) await started.launch(name, "a", 1);
+    await started.launch("first", "b", 1);
+  }
+  {
+    const store = await openLevelStore(scratch.path);
+    for (const { name } of controllers)
+      await store.commit([{ type: "put", key: taskKey(name, "a"), value: Buffer.from("no task") }]);
+    await store.close();
+  }
+  await using started = await start(scratch.path);
+  for (let i = 0; i < 3; i += 1) {
+    const changes: string[] = [];
+    for await (const { bookmark, taskId } of started.client.watchTasks({})) {
+      if (bookmark) break;
+      changes.push(taskId);
+    }
+    expect(changes.filter((taskId) => taskId === "a")).toEqual([]);
+    expect(changes).toContain("b");
+  }
+  const { faults } = await started.client.getServerInfo({});
+  expect(faults["tasks_quarantined"]).toBe(2n);
 });
