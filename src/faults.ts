@@ -33,8 +33,8 @@ const rules = {
   leases_expired: some("warn"),
   fences_lost: each("warn"),
   stale_writes_refused: some("warn"),
-  phases_timed_out: each("warn"),
-  completions_failed: each("warn"),
+  phases_timed_out: some("warn"),
+  completions_failed: some("warn"),
   background_errors: each("error"),
   // Calls and connections.
   calls_refused: some("warn"),

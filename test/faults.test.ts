@@ -319,3 +319,16 @@ test("all kinds are counted from 0 on, and what others bring about as often as t
   expect(logged).toHaveLength(111);
   expect(faults.counts()).toMatchObject({ calls_refused: 1_001, tasks_quarantined: 100, crash_loops: 0 });
 });
+
+test.each<FaultKind>(["phases_timed_out", "completions_failed"])(
+  "%s, which comes as often as somebody launches, has few lines, and every time is counted",
+  async (kind) => {
+    const clock = createFakeClock();
+    const { faults, logged } = traced(clock);
+    for (let i = 0; i < 1_000; i += 1) faults.note(kind, { taskId: `t${i}` }, "so it was");
+    await clock.advance(10_000);
+    faults.note(kind, { taskId: "t" }, "so it was");
+    expect(logged).toHaveLength(11);
+    expect(logged.at(-1)?.fields).toEqual({ taskId: "t", fault: kind, count: 1_001 });
+  },
+);
