@@ -231,8 +231,10 @@ export class RemoteHost implements Host, RemoteRunners {
         const attempt = refused.attempt > 0 ? refused.attempt : (this.#past.get(refused.fence)?.attempt ?? 0);
         return this.#ports.noteRejected({ ...refused, attempt }, runner);
       },
-      onLapse: ({ runner, seated: tasks }) =>
-        faults.note("leases_expired", { runner, tasks }, "the lease of a runner is over; its tasks are offered again"),
+      onLapse: ({ runner, seated: tasks }) => {
+        const what = tasks === 0 ? "it had no tasks" : "its tasks are its own no more";
+        faults.note("leases_expired", { runner, tasks }, `the lease of a runner is over; ${what}`);
+      },
       onToldBadly: (fields, message) => faults.note("completions_failed", fields, message),
     };
     const instance = new RemoteInstance(name, ports);

@@ -67,6 +67,20 @@ describe("a runner that is gone", () => {
     expect((await h.controller.taskStatus("a")).progress?.current).toBe(8n);
   });
 
+  test.each([
+    ["with a task", 1, "its tasks are its own no more"],
+    ["with none", 0, "it had no tasks"],
+  ])("for longer, %s, is said to have lost what it had", async (_, tasks, what) => {
+    await using h = await openRemoteHarness();
+    const link = connect(h, "one");
+    if (tasks > 0) await runningOn(h, link, "a");
+    link.attachment.detach("broken");
+    await passAlive(h, leaseMs * 1.2);
+    const said = h.logged.filter(({ fields }) => fields["fault"] === "leases_expired");
+    const message = `the lease of a runner is over; ${what}`;
+    expect(said).toMatchObject([{ level: "warn", fields: { runner: "one", tasks }, message }]);
+  });
+
   test("ends a task that was to be canceled, and begins the run that was to replace one", async () => {
     await using h = await openRemoteHarness();
     const link = connect(h, "one");
