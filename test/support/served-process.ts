@@ -77,7 +77,7 @@ export class ServedProcess implements AsyncDisposable {
     return this.#process?.signalCode === "SIGKILL";
   }
 
-  /** Resolves when the process that was started last is gone. */
+  /** Resolves when the process that was started last is gone, and all that it has said was read. */
   get exited(): Promise<void> {
     return this.#exited;
   }
@@ -90,7 +90,7 @@ export class ServedProcess implements AsyncDisposable {
       env: { ...process.env, ...canaryEnvironment, ...env },
     });
     this.#process = started;
-    this.#exited = new Promise((resolve) => started.once("exit", () => resolve()));
+    this.#exited = new Promise((resolve) => started.once("close", () => resolve()));
     this.#said = "";
     let rest = "";
     started.stderr?.on("data", (data: Buffer) => {

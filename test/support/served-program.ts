@@ -26,6 +26,7 @@ export interface ServedProgram extends AsyncDisposable {
   readonly baseUrl: string;
   /** What it has logged. */
   readonly log: readonly LogLine[];
+  /** Resolves when it is gone, and all that it has said was read. */
   readonly exited: Promise<Exit>;
   kill(signal: NodeJS.Signals): void;
   /** Resident memory, in bytes. */
@@ -77,7 +78,7 @@ export async function serveProgram(
   const canaryWatch = new CanaryWatch();
   child.stderr.setEncoding("utf8").on("data", (said: string) => canaryWatch.take(said));
   const log: LogLine[] = [];
-  const exited = new Promise<Exit>((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
+  const exited = new Promise<Exit>((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
   const address = await readLog(child, log, exited);
   const pid = child.pid ?? 0;
   return {
