@@ -7,6 +7,7 @@
  *    not applied again, and nobody is told "no" before that is sure.
  * 3. A controller that has closed commits nothing more, and nobody waits on for a store that fails or does not answer.
  */
+import { promised } from "../async/promised.ts";
 import { type Change, type Condition, getMarked, StoreError } from "../store/store.ts";
 import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
@@ -27,9 +28,8 @@ export function commit(
   mode: CommitMode,
 ): Promise<bigint> {
   core.lifetime.check();
-  return core.lifetime.within(core.store.commit(changes, conditions), (error) =>
-    commitAgain(core, { changes, conditions, mode }, error),
-  );
+  const committing = promised(() => core.store.commit(changes, conditions));
+  return core.lifetime.within(committing, (error) => commitAgain(core, { changes, conditions, mode }, error));
 }
 
 /** Goes on with a commit that has failed. */
@@ -74,7 +74,7 @@ export async function untilDone<T>(core: CommitCore, read: () => Promise<T>): Pr
 
 /** Runs a read once; when the store fails, starts to bring it back and throws ControllerError UNAVAILABLE. */
 export function once<T>(core: CommitCore, read: () => Promise<T>): Promise<T> {
-  return core.lifetime.within(read(), async (error) => {
+  return core.lifetime.within(promised(read), async (error) => {
     if (!isUnavailable(error)) throw error;
     void core.guard.recover(error).catch(() => {});
     throw storeUnavailable(error);

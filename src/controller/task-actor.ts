@@ -12,6 +12,7 @@
  */
 import assert from "node:assert/strict";
 import type { LogEntry } from "#gen/core/v1/core_pb.js";
+import { promised } from "../async/promised.ts";
 import { taskChanges } from "../store/codec.ts";
 import { taskKey, waitingKey } from "../store/keys.ts";
 import type { Change, Condition } from "../store/store.ts";
@@ -138,13 +139,7 @@ export class TaskActor {
 
   #begin<T>(turn: () => Promise<T>): Promise<T> {
     this.#isInTurn = true;
-    let result: Promise<T>;
-    try {
-      result = turn();
-    } catch (error) {
-      // oxlint-disable-next-line typescript/prefer-promise-reject-errors -- whatever it threw.
-      result = Promise.reject(error);
-    }
+    const result = promised(turn);
     void result.then(this.#endTurn, this.#endTurn);
     return result;
   }

@@ -1,11 +1,11 @@
 /** The one way to disk: what it does with a store that fails, or does not know what became of a commit. */
 import { describe, expect, test } from "vitest";
 import { Lifetime } from "../../src/async/lifetime.ts";
-import { closedMeanwhile, commit, type CommitMode } from "../../src/controller/commit.ts";
+import { closedMeanwhile, commit, type CommitMode, once } from "../../src/controller/commit.ts";
 import { createStoreGuard } from "../../src/controller/store-guard.ts";
 import { silentLog } from "../../src/log.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
-import { type Change, type Condition, StoreError } from "../../src/store/store.ts";
+import { type Change, type Condition, type Store, StoreError } from "../../src/store/store.ts";
 import { observed, refusal } from "../support/controller-harness.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { type FaultKind, FaultPlan, FaultStore } from "../support/fault-store.ts";
@@ -131,4 +131,42 @@ test("a commit that loses its race is a CONFLICT that changed nothing, also afte
     await expect(committing.promise).rejects.toMatchObject({ code: "CONFLICT", key: "/task" });
     expect((await inner.get("/task"))?.revision).toBe(newest);
   }
+});
+
+/** The store, which throws the first time that it is asked for `what`, instead of rejecting. */
+function throwingOnce(store: Store, what: "get" | "commit"): Store {
+  let hasThrown = false;
+  return new Proxy(store, {
+    get(target, name): unknown {
+      if (name === what && !hasThrown) {
+        hasThrown = true;
+        return () => {
+          throw new StoreError("UNAVAILABLE", "thrown at once");
+        };
+      }
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+}
+
+describe("a store that throws where it is to reject has failed no less, and is brought back", () => {
+  test("in a read", async () => {
+    const { clock, inner, core } = await openFailing("refused");
+    const store = throwingOnce(inner, "get");
+    const error = await refusal(once({ ...core, store }, () => store.get("/task")));
+    expect([error.code, error.details.reason, core.guard.healthy]).toEqual(["UNAVAILABLE", "STORE_UNAVAILABLE", false]);
+    await clock.advance(5_000);
+    expect(core.guard.healthy).toBe(true);
+  });
+
+  test("in a commit", async () => {
+    const { clock, inner, core } = await openFailing("refused");
+    const change: Change = { type: "put", key: "/task", value: two };
+    const tried = await refusal(commit({ ...core, store: throwingOnce(inner, "commit") }, [change], [], "once"));
+    expect([tried.code, tried.details.reason]).toEqual(["UNAVAILABLE", "STORE_UNAVAILABLE"]);
+    const committing = commit({ ...core, store: throwingOnce(inner, "commit") }, [change], [], "until-done");
+    await clock.advance(5_000);
+    expect((await inner.get("/task"))?.revision).toBe(await committing);
+  });
 });
