@@ -187,7 +187,12 @@ function stall(): Trace {
     return () => {};
   };
   const trace = traced({ mono: () => nowMs, wall: () => nowMs, after });
-  watchLoop(trace);
+  let isServing = false;
+  watchLoop({ ...trace, isServing: () => isServing });
+  nowMs += 10_000;
+  isServing = true;
+  fire();
+  expect(trace.faults.counts().loop_stalls, "of a start").toBe(0);
   nowMs += 250 + 249;
   fire();
   expect(trace.faults.counts().loop_stalls).toBe(0);

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { encodeJson } from "../task/encode-json.ts";
 import { checkLabels, checkRequestId, checkTaskId, checkText } from "../task/ids.ts";
 import { checkMetadataText, isBlank } from "../task/metadata.ts";
 import type { TaskLimits } from "../task/limits.ts";
@@ -64,7 +65,7 @@ function metadataOf(
   let text = options.jsonMetadata;
   if (options.metadata !== undefined) {
     try {
-      text = JSON.stringify(options.metadata) as string | undefined;
+      text = encodeJson(options.metadata);
     } catch (error) {
       complain(field, `must be encodable as JSON: ${error instanceof Error ? error.message : String(error)}`);
       return undefined;

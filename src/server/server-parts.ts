@@ -102,7 +102,7 @@ export class ServerParts {
     const { address, clock, random, log, faults, limits, version, loopback, reflection, tls, corsOrigins } =
       this.#options;
     const pair = tls && (await loadTlsPair(tls));
-    this.#endLoopWatch = watchLoop({ clock, faults });
+    this.#endLoopWatch = watchLoop({ clock, faults, isServing: () => this.availability.refusal() === undefined });
     const descriptors = reflection ? await readFile(descriptorsUrl) : undefined;
     try {
       this.#listener = await serve({

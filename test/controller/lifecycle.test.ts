@@ -252,6 +252,15 @@ describe("the result", () => {
     expect(status.error?.message).toMatch(message);
   });
 
+  test("is not, as metadata are, refused for a number that JSON has not", async () => {
+    await using h = await openHarness();
+    await expect(h.launch("a", { metadata: { rows: Number.NaN } })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringContaining('JSON has no number NaN, which "rows" has') as string,
+    });
+    expect(await h.keys("/tasks/")).toEqual([]);
+  });
+
   test("that was large is gone with the next run", async () => {
     await using h = await openHarness();
     await h.launch("a", { metadata: { text: "m".repeat(9_000) } });
