@@ -3,12 +3,13 @@
  *
  * 1. Launches of the same task id take place in their order.
  * 2. What waits for a runner, and not for the store, holds nobody up but the launches of its task: others begin in its place.
- * 3. Each launch is told to `onFree` once: when it is over or, where that is earlier, when it or one before it of its task begins to wait for a
+ * 3. Each launch is told once: to `onFree` when it is over or, where that is earlier, to `onWait` when it or one before it of its task begins to wait for a
  *    runner. Not one that the signal has kept from beginning.
  */
 import { forEachConcurrently } from "../async/for-each-concurrently.ts";
 import { onAbort } from "../async/signals.ts";
 import type { LaunchedRun, TaskLaunch } from "./controller.ts";
+import type { BatchHooks } from "./served-launches.ts";
 import { launchRun } from "./launch-task.ts";
 import { checkOpen, type Parts } from "./parts.ts";
 
@@ -28,7 +29,7 @@ export async function launchTasks(
   parts: Parts,
   launches: readonly TaskLaunch[],
   { signal }: { signal?: AbortSignal | undefined },
-  onFree: (count: number) => void = () => {},
+  hooks: BatchHooks = { onFree: () => {}, onWait: () => () => {} },
 ): Promise<Result[]> {
   checkOpen(parts);
   const results: Array<Result | undefined> = launches.map(() => undefined);
@@ -53,16 +54,18 @@ export async function launchTasks(
     let places = indices.length;
     let goOn = (): void => {};
     const waits = new Promise<true>((resolve) => (goOn = () => resolve(true)));
-    const free = (count: number): void => {
+    let over = (): void => {};
+    const onSettled = (): void => {
       if (places === 0) return;
-      places -= count;
-      onFree(count);
+      places -= 1;
+      hooks.onFree(1);
     };
     const onWait = (): void => {
-      free(places);
+      if (places > 0) over = hooks.onWait(places);
+      places = 0;
       goOn();
     };
-    const launched = launchInOrder(indices, { onSettled: () => free(1), onWait });
+    const launched = launchInOrder(indices, { onSettled, onWait }).then(() => over());
     if ((await Promise.race([launched, waits])) === true) waiting.push(launched);
   }
   const all = forEachConcurrently(byTask(launches).values(), concurrency, launchOrWait).then(() =>

@@ -15,6 +15,7 @@ import { cancelTask } from "./cancel-task.ts";
 import { closedMeanwhile, once } from "./commit.ts";
 import { closeParts } from "./close-controller.ts";
 import type { Controller } from "./controller.ts";
+import type { BatchHooks } from "./served-launches.ts";
 import type { ControllerLimits, Core, HostCore } from "./core.ts";
 import { deleteTask } from "./delete-task.ts";
 import { Deliveries } from "./deliveries.ts";
@@ -187,7 +188,7 @@ export async function openCore(options: CoreOptions, hosting: Hosting): Promise<
   return {
     name: core.name,
     launchTask: (taskId, launch = {}, onWait?: () => void) => launchTask(parts, taskId, launch, onWait),
-    launchTasks: (launches, batch = {}, onFree?: (n: number) => void) => launchTasks(parts, launches, batch, onFree),
+    launchTasks: (launches, batch = {}, hooks?: BatchHooks) => launchTasks(parts, launches, batch, hooks),
     cancelTask: (taskId, cancel = {}) => cancelTask(parts, taskId, cancel),
     listTasks: () => listTasks(parts),
     queryTasks: (query = {}) => queryTasks(parts, query),

@@ -95,7 +95,7 @@ async function launchEach(
     }
   }
   const launching = [...launches].map(async ([controller, placed]) => {
-    const launched = await settleAll(controller, placed, inside);
+    const launched = await settleAll(options.launches, { controller, placed }, inside);
     for (const [i, { index }] of placed.entries()) results[index] = launched[i] as Result;
   });
   await Promise.all(launching);
@@ -124,21 +124,26 @@ async function enter({ launches: gate }: BatchLaunchOptions, count: number, batc
 
 /** A controller that takes none refuses each of them. */
 async function settleAll(
-  controller: ServedLaunches,
-  launches: readonly Placed[],
+  gate: LaunchGate,
+  { controller, placed }: { readonly controller: ServedLaunches; readonly placed: readonly Placed[] },
   { signal, leave }: Inside,
 ): Promise<Result[]> {
-  let inside = launches.length;
-  const free = (count: number): void => {
+  let inside = placed.length;
+  const onFree = (count: number): void => {
     inside -= count;
     leave(count);
   };
+  const onWait = (count: number): (() => void) => {
+    const unpark = gate.park(leave, count, { method: { name: rpc } });
+    inside -= count;
+    return unpark;
+  };
   try {
-    return await controller.launchTasks(launches, { signal }, free);
+    return await controller.launchTasks(placed, { signal }, { onFree, onWait });
   } catch (reason) {
-    return launches.map(() => ({ status: "rejected", reason }));
+    return placed.map(() => ({ status: "rejected", reason }));
   } finally {
-    free(inside);
+    onFree(inside);
   }
 }
 

@@ -21,7 +21,8 @@
  *    that more come in before the line is empty. So a call is refused only while there are others to go on with.
  * 5. At most `max` launches are inside; a batch of more goes in when nobody is, and others when it has become less. Those in line go in in the order of arrival, and nobody
  *    passes them. What waits for a runner, as the one before has to be told of an end first, and not for the store, is not inside: it gives its place back when it begins to
- *    wait, and goes on without one after that. So no runner holds up the launches of others. No place is given back twice.
+ *    wait, and goes on without one after that. So no runner holds up the launches of others. At most eight times `max` wait so, whether their
+ *    callers are still there or not: the next is refused. No place is given back twice.
  * 6. Of those inside a few begin in each turn of the event loop: each takes up to a millisecond until it waits for the store. What else there is goes on in between.
  * 7. Who leaves while it waits takes no place, and who is over when its turn comes begins nothing.
  * 8. While the server cannot serve nobody waits: who is in line is told why.
@@ -50,6 +51,7 @@ const timeShareMax = 0.75;
 const retryDelayMs = 1_000;
 const lineFactor = 32;
 const begunPerTurn = 10;
+const parkedFactor = 8;
 
 /** A call that launches. */
 export type Launching = Pick<CallContext, "method" | "signal" | "endsItself" | "endedWith" | "timeoutMs">;
@@ -83,6 +85,7 @@ export class LaunchGate {
   #inside = 0;
   #waiting = 0;
   #begun = 0;
+  #parked = 0;
 
   constructor(options: LaunchGateOptions) {
     const { clock, availability } = options;
@@ -107,11 +110,26 @@ export class LaunchGate {
 
   #goInside(count: number, call: Launching): Promise<Leave> | Leave {
     if (this.#line.size === 0 && this.#hasRoom(count)) return this.#begin(count);
-    if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) {
-      this.#options.faults.note("calls_refused", { rpc: call.method.name, limit }, refusedMessage);
-      throw this.#refusal;
-    }
+    if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) throw this.#refuse(call);
     return this.#waitInLine(count, call.signal);
+  }
+
+  #refuse({ method }: Pick<Launching, "method">): ConnectError {
+    this.#options.faults.note("calls_refused", { rpc: method.name, limit }, refusedMessage);
+    return this.#refusal;
+  }
+
+  /**
+   * Launches that were let in begin to wait for a runner: gives their places back. The returned function says, once, that they are over. Throws RESOURCE_EXHAUSTED (LIMIT)
+   * where too many wait so; they keep their places, and are to end.
+   */
+  park(leave: Leave, count: number, call: Pick<Launching, "method">): () => void {
+    if (this.#parked + count > this.#options.max * parkedFactor) throw this.#refuse(call);
+    this.#parked += count;
+    leave(count);
+    return () => {
+      this.#parked -= count;
+    };
   }
 
   #hasRoom(count: number): boolean {

@@ -117,8 +117,12 @@ async function launchTask(
   const generatedTaskId = launch.taskId === undefined;
   const taskId = launch.taskId ?? random.id();
   const leave = await launches.enter(1, context);
+  let unpark: (() => void) | undefined;
+  const onWait = (): void => {
+    unpark ??= launches.park(leave, 1, context);
+  };
   try {
-    const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId }, leave);
+    const launched = await controller.launchTask(taskId, { ...launch.options, generatedTaskId }, onWait);
     return {
       taskId: launched.taskId,
       runId: launched.runId,
@@ -128,6 +132,7 @@ async function launchTask(
     };
   } finally {
     leave();
+    unpark?.();
   }
 }
 

@@ -31,5 +31,5 @@ test("the package that npm pack makes can be installed, run and imported", { tim
   expect((await inProject("npx", "stint", "version")).stdout).toBe(`stint ${packageJson.version}\n`);
   const [example = ""] = await readBlocks("README.md", "ts");
   await writeFile(join(project.path, "example.ts"), example);
-  expect((await inProject("npx", "tsx", "example.ts")).stdout).toMatch(/^3 1000n$/m);
+  expect((await inProject("npx", "tsx", "example.ts")).stdout).toMatch(/^Completed 1000n$/m);
 });

@@ -166,14 +166,21 @@ describe("launches that wait until the runner was told of the end before them", 
     await h.controller.launchTasks(told);
     await h.settle();
     h.runner.scripts.running = "hold";
-    let free = 0;
+    let [free, waiting, over] = [0, 0, 0];
+    const hooks = {
+      onFree: (count: number) => void (free += count),
+      onWait: (count: number) => {
+        waiting += count;
+        return () => void (over += count);
+      },
+    };
     const others = Array.from({ length: 20 }, (_, i) => ({ taskId: `other${i}` }));
     const again = [...told, { taskId: "t0" }, { taskId: "t0" }, ...others, { taskId: "../bad" }];
-    const call = observed(h.controller.launchTasks(again, {}, (count) => void (free += count)));
+    const call = observed(h.controller.launchTasks(again, {}, hooks));
     await h.settle();
     expect(call.state()).toBe("waiting");
     for (const { taskId } of others) expect(await h.state(taskId)).toBe("Running");
-    expect(free).toBe(again.length);
+    expect({ free, waiting, over }).toEqual({ free: 21, waiting: 302, over: 0 });
     h.runner.scripts.completed = () => undefined;
     for (const { taskId } of told) h.runner.held(taskId, "completed")?.return();
     expect(outcomes(await call.promise)).toEqual([
@@ -182,7 +189,7 @@ describe("launches that wait until the runner was told of the end before them", 
       ...Array<string>(20).fill("launched"),
       "INVALID_ARGUMENT",
     ]);
-    expect(free).toBe(again.length);
+    expect({ free, waiting, over }).toEqual({ free: 21, waiting: 302, over: 302 });
   });
 
   test("say so where they are launched alone, and those that wait for nothing do not", async () => {

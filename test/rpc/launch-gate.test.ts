@@ -193,3 +193,19 @@ test("a burst is taken at once and served, whatever it waits, and no line is lon
   }
   expect(log.slice(3)).toEqual(Array.from({ length: 64 }, (_, i) => `${i + 2}`));
 });
+
+test("eight times as many as are inside may wait for a runner, and the next keeps its place and is refused, and counted", async () => {
+  const { gate, faults, clock } = createGate(2);
+  const enter = async (): Promise<Leave> => {
+    const entering = gate.enter(1, patient());
+    await clock.advance(0);
+    return entering;
+  };
+  const parked: Array<() => void> = [];
+  for (let i = 0; i < 16; i += 1) parked.push(gate.park(await enter(), 1, patient()));
+  const leave = await enter();
+  expect(() => gate.park(leave, 1, patient())).toThrow("too many tasks are being launched");
+  expect(faults.counts().calls_refused).toBe(1);
+  parked[0]?.();
+  expect(() => gate.park(leave, 1, patient())).not.toThrow();
+});
