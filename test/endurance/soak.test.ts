@@ -38,6 +38,7 @@ const isFilled = warmUpMs === warmUpMaxMs;
 const probeMs = isMeasured ? 5_000 : 500;
 const faultEveryMs = Math.min(30_000, totalMs / 4);
 const MiB = 1024 * 1024;
+const logBytes = 16 * MiB;
 /** What a warm-up of the full time has done besides. */
 const fillTasks = 80_000;
 const fillRemoteTasks = 3_000;
@@ -177,7 +178,8 @@ test("a server under load and faults holds no more in the end than in the beginn
   await leave(world);
   expect(await world.server.stop(), "the exit code of a stop").toBe(0);
   expect(world.server.complaints, "what the server complained of").toEqual([]);
-  expect(diskMost).toBeLessThan(3 * ((await liveBytes(world.data)) + historyBytes));
+  // LevelDB's log grows to the size of its write buffer before it becomes a table, however little is live.
+  expect(diskMost).toBeLessThan(3 * ((await liveBytes(world.data)) + historyBytes) + logBytes);
 
   const hours = (totalMs - measuredFromMs) / 3_600_000;
   const slopes = slopesOf(samples);
