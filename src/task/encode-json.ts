@@ -7,6 +7,8 @@ export function encodeJson(value: unknown): string | undefined {
 }
 
 function refuseOddNumbers(key: string, value: unknown): unknown {
-  if (typeof value !== "number" || Number.isFinite(value)) return value;
-  throw new TypeError(`JSON has no number ${value}${key === "" ? "" : `, which "${key}" has`}`);
+  // JSON.stringify makes a number of the object after this has seen it.
+  const number = value instanceof Number ? value.valueOf() : value;
+  if (typeof number !== "number" || Number.isFinite(number)) return value;
+  throw new TypeError(`JSON has no number ${number}${key === "" ? "" : `, which "${key}" has`}`);
 }

@@ -8,6 +8,9 @@ test("a number that JSON has not is refused, and named by its place", () => {
   expect(() => encodeJson([1, Number.POSITIVE_INFINITY])).toThrow(
     new TypeError('JSON has no number Infinity, which "1" has'),
   );
+  expect(() => encodeJson({ rows: Object(Number.NaN) as unknown })).toThrow(
+    new TypeError('JSON has no number NaN, which "rows" has'),
+  );
   expect(() => encodeJson(Number.NEGATIVE_INFINITY)).toThrow(new TypeError("JSON has no number -Infinity"));
 });
 
