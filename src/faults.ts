@@ -26,6 +26,7 @@ const rules = {
   files_damaged: each("error"),
   log_tails_cut: each("warn"),
   tasks_quarantined: each("error"),
+  changes_left_out: some("warn"),
   disk_reserves_reached: each("warn"),
   // Tasks, and who runs them.
   runs_interrupted: some("info"),

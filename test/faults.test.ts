@@ -28,6 +28,7 @@ import { grpcHeaders, requestOn } from "./support/raw-http.ts";
 import { refusingCommits } from "./support/refusing-store.ts";
 import { connect, leaseMs, openRemoteHarness, passAlive, runningOn } from "./support/remote-harness.ts";
 import { type ServedFake, serveFake } from "./support/served-fake.ts";
+import { TasksWatching } from "./support/watching.ts";
 
 /** What is left of a fault. */
 interface Trace {
@@ -107,6 +108,21 @@ async function damageTask(): Promise<Trace> {
   await h.disk.commit([{ type: "put", key: taskKey(controllerName, "a"), value: Buffer.from("no task") }]);
   await h.controller.taskStatus("a").catch(() => {});
   await h.controller.deleteTask("a");
+  return h;
+}
+
+async function damageHistory(): Promise<Trace> {
+  await using h = await openHarness();
+  await h.launch("a");
+  const sinceRevision = h.disk.revision();
+  const key = taskKey(controllerName, "a");
+  const whole = await h.disk.get(key);
+  for (const value of [Buffer.from("no task"), whole?.value as Uint8Array]) {
+    await h.disk.commit([{ type: "put", key, value }]);
+  }
+  const watching = new TasksWatching(h.controller.watchTasks({ sinceRevision }));
+  await h.settle();
+  expect(watching.take()).toContain("bookmark");
   return h;
 }
 
@@ -273,6 +289,7 @@ const provoking: { readonly [K in FaultKind]: () => Trace | Promise<Trace> } = {
   files_damaged: damageFile,
   log_tails_cut: tearLog,
   tasks_quarantined: damageTask,
+  changes_left_out: damageHistory,
   disk_reserves_reached: fillDisk,
   runs_interrupted: () => die(1),
   crash_loops: () => die(3),

@@ -15,6 +15,7 @@ import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { Lifetime } from "../async/lifetime.ts";
 import { onAbort } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
+import type { Faults } from "../faults.ts";
 import { parseTaskKey, taskKey, tasksPrefix } from "../store/keys.ts";
 import { type Store, StoreError, type StoreEvent } from "../store/store.ts";
 import { Arrival } from "./arrival.ts";
@@ -35,6 +36,7 @@ export interface WatchedTasks {
   readonly store: Store;
   readonly guard: StoreGuard;
   readonly clock: Clock;
+  readonly faults: Faults;
   readonly hub: WatchHub;
   /** Of a watch of many controllers one of its own. */
   readonly quarantine: Quarantine;
@@ -236,15 +238,20 @@ function asOf(
 }
 
 /**
- * A damaged record hurts its own task only: a watch of many goes on without it. It may be one of history, which is no matter of the
- * task as it is; that is looked at, and whatever comes of it, the watch goes on.
+ * A damaged record hurts its own task only: a watch of many goes on without it. Where it is the task as it is now, who looks at that notes it;
+ * one of history is no matter of the task as it is, but a change that the watch leaves out.
  */
 function unlessDamagedTask<T>(
   watched: WatchedTasks,
   { controller, taskId }: TaskName,
   read: () => Promise<T | undefined>,
 ): Promise<T | undefined> {
-  return unlessDamaged(read, async () => void (await watched.look(controller, taskId).catch(() => {})));
+  return unlessDamaged(read, async (err) => {
+    const looked = await watched.look(controller, taskId).catch((error: unknown) => error);
+    if (looked instanceof ControllerError && looked.code === "DATA_LOSS") return;
+    const message = "a watch leaves out a change of a task, as its record is damaged";
+    watched.faults.note("changes_left_out", { err, controller, taskId }, message);
+  });
 }
 
 function asControllerError({ store }: WatchedTasks, error: unknown): unknown {

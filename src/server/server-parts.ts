@@ -163,6 +163,7 @@ export class ServerParts {
       store: this.#store,
       guard: this.#guard,
       clock,
+      faults,
       hub: this.#hub,
       quarantine: new Quarantine(faults),
       watchersMax: limits.watchersMax,

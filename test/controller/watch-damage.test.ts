@@ -49,4 +49,5 @@ test("a version of before that is damaged puts no task into quarantine that is w
   await h.settle();
   expect(watching.take()).toEqual(["bookmark", "bad Running"]);
   expect([h.controller.quarantinedTasks(), h.faults.counts().tasks_quarantined]).toEqual([[], 0]);
+  expect(h.faults.counts().changes_left_out).toBe(1);
 });
