@@ -1,4 +1,5 @@
 import type { Change } from "../store/store.ts";
+import { changedRecord } from "../task/changed.ts";
 import { type Launch, relaunch } from "../task/relaunch.ts";
 import type { Task } from "../task/task.ts";
 import type { Core } from "./core.ts";
@@ -26,7 +27,7 @@ export function createRun(
   if (logEntry === undefined) return { task, changes, trash };
   return appendLogEntry(core, taskId, task, logEntry).then((appended) => ({
     // The launch is what this version is; the entry comes with it.
-    task: { status: appended.task.status, record: { ...appended.task.record, isTransition: true } },
+    task: { status: appended.task.status, record: changedRecord(appended.task.record, { isTransition: true }) },
     changes: [...appended.changes, ...changes],
     trash,
   }));

@@ -1,6 +1,7 @@
 import { Code } from "#gen/google/rpc/code_pb.js";
 import type { Change } from "../store/store.ts";
 import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
+import { changedStatus } from "../task/changed.ts";
 import type { Task } from "../task/task.ts";
 import { createTaskError } from "./describe-error.ts";
 import type { Parts } from "./parts.ts";
@@ -56,7 +57,7 @@ async function resumeOrPark(
   }
   // One transition, from the state it died in: a commit of two would show watchers only the second.
   const { crashCount } = resumed.task.status;
-  const parked: Task = { status: { ...task.status, crashCount }, record: task.record };
+  const parked: Task = { status: changedStatus(task.status, { crashCount }), record: task.record };
   const park: TaskEvent = { type: "error", error: crashLoop(crashCount), reason: "parked" };
   await runs.endWithoutRun(actor, parked, [park], extra, "until-done");
   return crashCount;

@@ -210,7 +210,7 @@ export class TaskActor {
     const { waits = this.#waits } = options;
     const { task } = entry;
     if (task !== undefined && task !== this.#stored) {
-      const first = { status: task.status, record: { ...task.record, isTransition: false } };
+      const first = { status: task.status, record: changedRecord(task.record, { isTransition: false }) };
       return this.write(first, { ...options, waits, extra: changes });
     }
     const conditions = [{ key: this.#key, revision: entry.revision }, ...(options.conditions ?? [])];
