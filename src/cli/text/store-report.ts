@@ -34,7 +34,7 @@ export function renderVerified(path: string, report: VerifyReport): string {
 
 /** What a repair has made, and what is lost. */
 export function renderRepaired(from: string, to: string, report: RepairReport): string {
-  const how = report.how === "copied" ? "all entries were copied, history included" : "rebuilt without its history";
+  const how = report.how === "copied" ? "what can be read was copied, history included" : "rebuilt without its history";
   const verdict = report.isComplete ? "nothing is lost, as far as can be told" : "SOMETHING IS LOST";
   return lines([
     `repaired ${escapeText(from)} to ${escapeText(to)}: ${how}; ${verdict}`,
