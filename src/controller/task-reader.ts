@@ -5,7 +5,7 @@ import { logKey, logKeySeq, logPrefix, payloadKey, taskKey } from "../store/keys
 import { type Entry, StoreError } from "../store/store.ts";
 import { copyStatus } from "../task/copy-status.ts";
 import { byteLength } from "../task/limits.ts";
-import { firstLogSeq, type Task, wholeRecord, wholeStatus } from "../task/task.ts";
+import { firstLogSeq, type Task } from "../task/task.ts";
 import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
 
@@ -47,9 +47,7 @@ export async function loadTask(core: ReaderCore, taskId: string, revision?: bigi
 export function decodeEntry(controller: string, taskId: string, entry: Entry): LoadedTask {
   if (entry.corrupt) throw dataLoss(controller, taskId);
   try {
-    const { status, record } = decodeTask(entry.value);
-    const task = { status: wholeStatus(status), record: wholeRecord(record) };
-    return { task, revision: entry.revision, previous: entry.previous };
+    return { task: decodeTask(entry.value), revision: entry.revision, previous: entry.previous };
   } catch (error) {
     throw dataLoss(controller, taskId, error);
   }

@@ -6,11 +6,11 @@
  * Metadata and results above `inlineMaxBytes` are records of their own, so that a step of
  * progress costs what progress costs; log entries are too, in chunks.
  */
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { type LogEntry, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { LeaseSchema, type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
+import { createDecoder } from "../messages/message-decoder.ts";
 import { createEncoder } from "../messages/message-encoder.ts";
-import "../messages/whole-text.ts";
 import * as keys from "./keys.ts";
 import type { Change } from "./store.ts";
 
@@ -21,13 +21,14 @@ export interface StoredTask {
 }
 
 const inlineMaxBytes = 1024;
-const readOptions = { readUnknownFields: false };
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 const noBytes = new Uint8Array(0);
 const noLabels: Readonly<Record<string, string>> = {};
 const encodeStatus = createEncoder(TaskStatusSchema);
 const encodeStored = createEncoder(TaskStatusSchema, TaskRecordSchema);
+const decodeStatus = createDecoder(TaskStatusSchema);
+const decodeStored = createDecoder(TaskStatusSchema, TaskRecordSchema);
 
 /** The bytes of a lease. */
 export const encodeLease = createEncoder(LeaseSchema);
@@ -39,10 +40,8 @@ function encodeTask({ status, record }: StoredTask): Uint8Array {
 
 /** Throws where the bytes are not those of a task. */
 export function decodeTask(bytes: Uint8Array): StoredTask {
-  return {
-    status: fromBinary(TaskStatusSchema, bytes, readOptions),
-    record: fromBinary(TaskRecordSchema, bytes, readOptions),
-  };
+  const [status, record] = decodeStored(bytes);
+  return { status, record };
 }
 
 /** The bytes of a chunk of log entries. */
@@ -51,7 +50,7 @@ export function encodeLogChunk(entries: readonly LogEntry[]): Uint8Array {
 }
 
 export function decodeLogChunk(bytes: Uint8Array): LogEntry[] {
-  return fromBinary(TaskStatusSchema, bytes, readOptions).logs;
+  return decodeStatus(bytes)[0].logs;
 }
 
 /** The text of a payload record. */

@@ -2,7 +2,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { type StateTransition, type TaskState, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { changedRecord, changedStatus } from "./changed.ts";
-import { wholeMessages } from "./whole-messages.ts";
+import { wholeMessages } from "../messages/whole-messages.ts";
 
 /**
  * A task as the controller holds it. Never changed: each event makes a new one.

@@ -30,7 +30,7 @@ export const folderRules: readonly FolderRule[] = [
   { of: "src/make-directory.ts", ours: [], others: ["node:fs", "node:path"] },
   { of: "src/random.ts", ours: [], others: ["node:crypto"] },
   { of: "src/messages/", ours: [], others: ["@bufbuild/protobuf"] },
-  { of: "src/task/", ours: ["gen/"], others: ["@bufbuild/protobuf"] },
+  { of: "src/task/", ours: ["gen/", "src/messages/"], others: ["@bufbuild/protobuf"] },
   {
     of: "src/store/",
     ours: ["gen/", "src/messages/", ...ports],

@@ -5,18 +5,23 @@ import { create, type DescMessage, type MessageShape } from "@bufbuild/protobuf"
  * thirtieth of the time that it takes for one of create() or fromBinary(), whose messages come to have
  * a property only when it is set: the engine knows the shape of all that is copied, and need not find out one for each.
  */
-export function wholeMessages<D extends DescMessage>(desc: D): (fields: Partial<MessageShape<D>>) => MessageShape<D> {
+export function wholeMessages<D extends DescMessage>(desc: D): (fields?: Partial<MessageShape<D>>) => MessageShape<D> {
   const empty: Readonly<Record<string, unknown>> = { ...create(desc) };
   // An object that was made at once: one that is added to, property by property, is copied as slowly as those of create().
   const names = ["$typeName", ...desc.members.map(({ localName }) => localName)];
   const whole = Object.fromEntries(names.map((name) => [name, empty[name]]));
-  const lists = desc.fields.filter(({ fieldKind }) => fieldKind === "list").map(({ localName }) => localName);
-  const maps = desc.fields.filter(({ fieldKind }) => fieldKind === "map").map(({ localName }) => localName);
+  const kept = ({ fieldKind }: { fieldKind: string }): boolean => fieldKind === "list" || fieldKind === "map";
+  // Each message has its own: whoever gets one may add to it.
+  const own = [
+    ...desc.fields.filter(kept).map(({ localName, fieldKind }) => ({
+      name: localName,
+      make: fieldKind === "list" ? (): unknown => [] : (): unknown => ({}),
+    })),
+    ...desc.oneofs.map(({ localName }) => ({ name: localName, make: (): unknown => ({ case: undefined }) })),
+  ];
   return (fields) => {
-    const message: Record<string, unknown> = { ...whole, ...fields };
-    // Each message has its own: whoever gets one may add to it.
-    for (const name of lists) if (message[name] === whole[name]) message[name] = [];
-    for (const name of maps) if (message[name] === whole[name]) message[name] = {};
+    const message: Record<string, unknown> = fields === undefined ? { ...whole } : { ...whole, ...fields };
+    for (const { name, make } of own) if (fields === undefined || message[name] === whole[name]) message[name] = make();
     return message as MessageShape<D>;
   };
 }

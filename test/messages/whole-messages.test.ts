@@ -1,7 +1,7 @@
 import { create, equals, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { TaskStatusSchema } from "#gen/core/v1/core_pb.js";
-import { wholeMessages } from "../../src/task/whole-messages.ts";
+import { wholeMessages } from "../../src/messages/whole-messages.ts";
 
 const wholeStatus = wholeMessages(TaskStatusSchema);
 

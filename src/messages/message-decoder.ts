@@ -1,0 +1,275 @@
+/**
+ * Decodes messages to what fromBinary of @bufbuild/protobuf makes of their bytes, at a fraction of its cost: a status is decoded for
+ * each task of a page, and for each that is resumed or launched again. Fields that the schema does not have are left out.
+ *
+ * What is to be read of a message is worked out once, from its descriptor. Whatever is unusual is left to fromBinary, which
+ * says what is wrong with it, or knows what to make of it: bytes that are no message, a field that comes twice where
+ * the two are merged, a number above 2^53, and kinds of fields that are seldom. So what is read here is right, or not read here.
+ */
+import { type DescField, type DescMessage, fromBinary, type MessageShape, ScalarType } from "@bufbuild/protobuf";
+import { WireType } from "@bufbuild/protobuf/wire";
+import { wholeMessages } from "./whole-messages.ts";
+import "./whole-text.ts";
+
+type Fields = Record<string, unknown>;
+type ReadValue = () => unknown;
+/** Reads a field into the message that has it. */
+type ReadField = (message: Fields) => void;
+
+/** How a message is read: its fields by their tags. */
+interface Plan {
+  readonly make: () => Fields;
+  readonly fields: Map<number, ReadField>;
+  /** The numbers of all its fields, also of those that are not read here. */
+  readonly numbers: ReadonlySet<number>;
+}
+
+interface ValuePlan {
+  readonly wireType: WireType;
+  readonly zero: () => unknown;
+  readonly read: ReadValue;
+}
+
+const readOptions = { readUnknownFields: false };
+const asciiMax = 64;
+const plainWellKnown: ReadonlySet<string> = new Set(["Timestamp", "Duration", "FieldMask", "Any", "Empty"]);
+/** Throws where it is no text, and takes nothing away from one that is. */
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+const plans = new Map<DescMessage, Plan>();
+const noBytes = Buffer.alloc(0);
+/** What is being read, and where; nothing here waits, so one is under way at a time. */
+let input: Buffer = noBytes;
+let at = 0;
+
+type Decoded<D extends readonly DescMessage[]> = { [I in keyof D]: MessageShape<D[I] & DescMessage> };
+
+/** A decoder of bytes that are messages of these schemas, one behind the other, which have no field number in common. It throws as fromBinary does. */
+export function createDecoder<const D extends readonly DescMessage[]>(
+  ...schemas: D
+): (bytes: Uint8Array) => Decoded<D> {
+  const decode = createQuickDecoder(...schemas);
+  return (bytes) =>
+    decode(bytes) ?? (schemas.map((schema) => fromBinary(schema, bytes, readOptions)) as unknown as Decoded<D>);
+}
+
+/** The same, which answers undefined for what is left to fromBinary. */
+export function createQuickDecoder<const D extends readonly DescMessage[]>(
+  ...schemas: D
+): (bytes: Uint8Array) => Decoded<D> | undefined {
+  const all = schemas.map(messagePlan);
+  const numbers = new Set(all.flatMap((plan) => [...plan.numbers]));
+  const fields = new Map<number, { index: number; read: ReadField }>();
+  for (const [index, plan] of all.entries()) for (const [tag, read] of plan.fields) fields.set(tag, { index, read });
+  return (bytes) => {
+    input = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    at = 0;
+    try {
+      const messages = all.map(({ make }) => make());
+      while (at < input.length) {
+        const tag = readVarint();
+        const field = fields.get(tag);
+        if (field === undefined) skip(tag, numbers);
+        else field.read(messages[field.index] as Fields);
+      }
+      return messages as unknown as Decoded<D>;
+    } catch {
+      return undefined;
+    } finally {
+      input = noBytes;
+    }
+  };
+}
+
+function messagePlan(desc: DescMessage): Plan {
+  const known = plans.get(desc);
+  if (known !== undefined) return known;
+  const whole = wholeMessages(desc);
+  const numbers = new Set(desc.fields.map(({ number }) => number));
+  const plan: Plan = { make: () => whole(), fields: new Map(), numbers };
+  // Before its fields, as a message may have itself as a field.
+  plans.set(desc, plan);
+  for (const field of desc.fields) {
+    const value = valuePlan(field);
+    if (value === undefined) continue;
+    const wireType = field.fieldKind === "map" ? WireType.LengthDelimited : value.wireType;
+    plan.fields.set(((field.number << 3) | wireType) >>> 0, fieldReader(field, value));
+  }
+  return plan;
+}
+
+function fieldReader(field: DescField, { wireType, zero, read }: ValuePlan): ReadField {
+  const { localName, message } = field;
+  if (field.fieldKind === "map") return mapReader(localName, ((2 << 3) | wireType) >>> 0, { zero, read });
+  if (field.fieldKind === "list") return (into) => void (into[localName] as unknown[]).push(read());
+  if (field.oneof !== undefined) {
+    const choiceName = field.oneof.localName;
+    return (into) => {
+      const choice = into[choiceName] as { readonly case?: string };
+      if (message !== undefined && choice.case === localName) throw unusual("is merged with what came before");
+      into[choiceName] = { case: localName, value: read() };
+    };
+  }
+  if (message === undefined) return (into) => void (into[localName] = read());
+  return (into) => {
+    if (into[localName] !== undefined) throw unusual("is merged with what came before");
+    into[localName] = read();
+  };
+}
+
+/** A map is a list of messages with a key and a value, of which what is not there is zero. */
+function mapReader(localName: string, valueTag: number, { zero, read }: Omit<ValuePlan, "wireType">): ReadField {
+  const keyTag = (1 << 3) | WireType.LengthDelimited;
+  return (into) => {
+    let key = "";
+    let value = zero();
+    const end = readEnd();
+    while (at < end) {
+      const tag = readVarint();
+      if (tag === keyTag) key = readText();
+      else if (tag === valueTag) value = read();
+      else throw unusual("has a field that no entry of a map has");
+    }
+    checkEnd(end);
+    if (key === "__proto__") throw unusual("has a key that would be no property");
+    (into[localName] as Fields)[key] = value;
+  };
+}
+
+/** How a value of the field is read; undefined for what is left to fromBinary. */
+function valuePlan(field: DescField): ValuePlan | undefined {
+  const isPacked = field.fieldKind === "list" && field.packed;
+  const isOtherMap = field.fieldKind === "map" && field.mapKey !== ScalarType.STRING;
+  if (isPacked || isOtherMap || ("delimitedEncoding" in field && field.delimitedEncoding)) return undefined;
+  if (field.message !== undefined) return nestedPlan(field.message);
+  switch (field.scalar ?? ScalarType.INT32) {
+    case ScalarType.STRING:
+      return { wireType: WireType.LengthDelimited, zero: () => "", read: readText };
+    case ScalarType.BYTES:
+      return { wireType: WireType.LengthDelimited, zero: () => new Uint8Array(0), read: readBytes };
+    case ScalarType.BOOL:
+      return { wireType: WireType.Varint, zero: () => false, read: () => readVarint() !== 0 };
+    case ScalarType.INT32:
+      return { wireType: WireType.Varint, zero: () => 0, read: readInt32 };
+    case ScalarType.UINT32:
+      return { wireType: WireType.Varint, zero: () => 0, read: () => readInt32() >>> 0 };
+    case ScalarType.INT64:
+    case ScalarType.UINT64:
+      return { wireType: WireType.Varint, zero: () => 0n, read: readBigInt };
+    default:
+      return undefined;
+  }
+}
+
+/** Of the messages that protobuf itself has, some are no messages in JavaScript. */
+function nestedPlan(desc: DescMessage): ValuePlan | undefined {
+  const [, name = ""] = /^google\.protobuf\.(\w+)$/.exec(desc.typeName) ?? [];
+  if (name !== "" && !plainWellKnown.has(name)) return undefined;
+  const plan = messagePlan(desc);
+  return { wireType: WireType.LengthDelimited, zero: plan.make, read: () => readMessage(plan) };
+}
+
+function readMessage({ make, fields, numbers }: Plan): Fields {
+  const message = make();
+  const end = readEnd();
+  while (at < end) {
+    const tag = readVarint();
+    const read = fields.get(tag);
+    if (read === undefined) skip(tag, numbers);
+    else read(message);
+  }
+  checkEnd(end);
+  return message;
+}
+
+/** Passes over a field that the schema does not have. */
+function skip(tag: number, numbers: ReadonlySet<number>): void {
+  const number = Math.floor(tag / 8);
+  if (number === 0 || tag > 0xffffffff || numbers.has(number)) throw unusual("is of another kind than its number says");
+  switch (tag % 8) {
+    case WireType.Varint:
+      readVarint();
+      return;
+    case WireType.LengthDelimited:
+      at = readEnd();
+      return;
+    default:
+      throw unusual("is of a kind that no field has had");
+  }
+}
+
+/** Where that ends whose length comes next. */
+function readEnd(): number {
+  const length = readVarint();
+  const end = at + length;
+  if (end > input.length) throw unusual("is cut short");
+  return end;
+}
+
+function checkEnd(end: number): void {
+  if (at !== end) throw unusual("is longer than what it is part of");
+}
+
+function readText(): string {
+  const end = readEnd();
+  const start = at;
+  at = end;
+  if (end - start <= asciiMax && isAscii(start, end)) return input.toString("latin1", start, end);
+  return utf8.decode(input.subarray(start, end));
+}
+
+function isAscii(start: number, end: number): boolean {
+  for (let i = start; i < end; i += 1) if ((input[i] as number) > 0x7f) return false;
+  return true;
+}
+
+function readBytes(): Uint8Array {
+  const end = readEnd();
+  const start = at;
+  at = end;
+  return new Uint8Array(input.buffer, input.byteOffset + start, end - start);
+}
+
+function readBigInt(): bigint {
+  const value = readVarint();
+  return value === 0 ? 0n : BigInt(value);
+}
+
+/** The lowest 32 bits of what may have 64, as numbers below zero have. */
+function readInt32(): number {
+  let bits = 0;
+  for (let byte = 0; byte < 10; byte += 1) {
+    const next = readByte();
+    if (byte < 5) bits |= (next & 0x7f) << (byte * 7);
+    if (next < 0x80) return bits;
+  }
+  throw unusual("has a number of more than 64 bits");
+}
+
+/** A number from 0 to 2^53. */
+function readVarint(): number {
+  const first = input[at];
+  if (first !== undefined && first < 0x80) {
+    at += 1;
+    return first;
+  }
+  let value = 0;
+  for (let factor = 1; factor <= 2 ** 49; factor *= 128) {
+    const next = readByte();
+    value += (next & 0x7f) * factor;
+    if (next >= 0x80) continue;
+    if (value > Number.MAX_SAFE_INTEGER) break;
+    return value;
+  }
+  throw unusual("has a large number");
+}
+
+function readByte(): number {
+  if (at >= input.length) throw unusual("is cut short");
+  const byte = input[at] as number;
+  at += 1;
+  return byte;
+}
+
+function unusual(what: string): Error {
+  return new Error(`a field ${what}`);
+}
