@@ -12,9 +12,7 @@ import {
   type Compression,
   compressedFlag,
   compressionNegotiate,
-  createMethodSerializationLookup,
   envelopeDecompress,
-  type Serialization,
   type UniversalHandler,
   type UniversalHandlerFn,
   type UniversalServerRequest,
@@ -30,9 +28,9 @@ import {
   parseTimeout,
   setTrailerStatus,
 } from "@connectrpc/connect/protocol-grpc";
-import { createEncoder } from "../messages/message-encoder.ts";
 import type { BatchCall, Received } from "./batches.ts";
 import type { RequestLimit } from "./errors.ts";
+import { createGrpcMessages, type GrpcMessages } from "./grpc-messages.ts";
 import { createGzip } from "./gzip.ts";
 import { fromInputError } from "./input-error.ts";
 
@@ -50,17 +48,8 @@ const prefixBytes = 5;
 export function createGrpcBidi(method: DescMethodBiDiStreaming, options: GrpcBidiOptions): UniversalHandlerFn {
   const { implement, requestLimit, writeMaxBytes, otherwise } = options;
   const limits = { readMaxBytes: requestLimit.value, writeMaxBytes };
-  const messages = createMethodSerializationLookup(method, undefined, undefined, limits);
+  const messages = createGrpcMessages(method, limits);
   const compressions = [createGzip(requestLimit)];
-  const encodeOutput = createEncoder(method.output);
-  const encode = (message: Message): Uint8Array => {
-    const bytes = encodeOutput(message);
-    if (bytes.byteLength <= writeMaxBytes) return bytes;
-    throw new ConnectError(
-      `an answer has ${bytes.byteLength} bytes, and may have ${writeMaxBytes}`,
-      Code.ResourceExhausted,
-    );
-  };
 
   return async (request) => {
     const type = parseContentType(request.header.get(headerContentType));
@@ -74,10 +63,10 @@ export function createGrpcBidi(method: DescMethodBiDiStreaming, options: GrpcBid
       method,
       compression,
       requestLimit,
-      serialization: messages.getI(true),
+      decode: messages.decode,
       badHeaders: error ?? badTimeout,
     });
-    const body = writeBatches(() => implement(requests, context), { context, encode });
+    const body = writeBatches(() => implement(requests, context), { context, encode: messages.encode });
     return { status: 200, header: context.responseHeader, trailer: context.responseTrailer, body };
   };
 }
@@ -108,7 +97,7 @@ interface ReadOptions {
   readonly method: DescMethodBiDiStreaming;
   readonly compression: Compression | null;
   readonly requestLimit: RequestLimit;
-  readonly serialization: Serialization<Message>;
+  readonly decode: GrpcMessages["decode"];
   /** What is wrong with the headers of the request. */
   readonly badHeaders: Error | undefined;
 }
@@ -168,7 +157,7 @@ class EncodedBatch implements Iterable<Received<Message>> {
   }
 
   decode(data: Uint8Array): Received<Message> {
-    return { message: this.#options.serialization.parse(data), bytes: data.byteLength };
+    return { message: this.#options.decode(data), bytes: data.byteLength };
   }
 
   *[Symbol.iterator](): Generator<Received<Message>> {

@@ -4,14 +4,10 @@
  */
 import type { DescMethodServerStreaming, DescMethodUnary, Message } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import {
-  type Compression,
-  compressionNegotiate,
-  createMethodSerializationLookup,
-  envelopeDecompress,
-} from "@connectrpc/connect/protocol";
+import { type Compression, compressionNegotiate, envelopeDecompress } from "@connectrpc/connect/protocol";
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
 import type { RequestLimit } from "./errors.ts";
+import { createGrpcMessages } from "./grpc-messages.ts";
 import { createGzip } from "./gzip.ts";
 import { fromInputError } from "./input-error.ts";
 
@@ -52,13 +48,12 @@ export interface RequestReader {
 
 /** What reads the requests of a method, and what makes the bytes of a message of its answers. */
 export function createRequestReader(method: Method, { requestLimit, writeMaxBytes }: GrpcLimits) {
-  const options = { readMaxBytes: requestLimit.value, writeMaxBytes };
-  const messages = createMethodSerializationLookup(method, undefined, undefined, options);
+  const messages = createGrpcMessages(method, { readMaxBytes: requestLimit.value, writeMaxBytes });
   const compressions = [createGzip(requestLimit)];
 
   async function decode({ compression }: GrpcHeaders, envelope: Envelope) {
     const { data } = await envelopeDecompress(envelope, compression, requestLimit.value);
-    return messages.getI(true).parse(data);
+    return messages.decode(data);
   }
 
   /** A stream that is at fault later than at its first message says what is wrong there only if that is in order. */
@@ -85,7 +80,7 @@ export function createRequestReader(method: Method, { requestLimit, writeMaxByte
       });
     },
   };
-  return { reader, serialize: messages.getO(true).serialize };
+  return { reader, encode: messages.encode };
 }
 
 // The words are connect's: it serves these methods as ones that stream their answer.

@@ -1,7 +1,6 @@
 /** A method that streams its answers over gRPC without connect's chain of iterators: from the messages of a request to the bytes of its answers. */
-import { create, type DescMessage, type DescMethodServerStreaming, type MessageInitShape } from "@bufbuild/protobuf";
+import type { DescMethodServerStreaming } from "@bufbuild/protobuf";
 import { encodeEnvelope } from "@connectrpc/connect/protocol";
-import { createEncoder } from "../messages/message-encoder.ts";
 import type { Answers, StreamCall } from "./call.ts";
 import {
   createRequestReader,
@@ -25,16 +24,8 @@ export function createGrpcStream(
   implement: StreamCall,
   limits: GrpcLimits,
 ): GrpcStream {
-  const { reader, serialize } = createRequestReader(method, limits);
-  const encodeMessage = createEncoder(method.output);
+  const { reader, encode } = createRequestReader(method, limits);
   const encoded = new WeakMap<object, Uint8Array>();
-
-  function encode(answer: object): Uint8Array {
-    const message = create(method.output, answer as MessageInitShape<DescMessage>);
-    const bytes = encodeMessage(message);
-    // Too large: it says so, in the words that it has for every other protocol.
-    return encodeEnvelope(0, bytes.byteLength > limits.writeMaxBytes ? serialize(message) : bytes);
-  }
 
   return {
     method,
@@ -45,7 +36,7 @@ export function createGrpcStream(
     encode(answer) {
       let bytes = encoded.get(answer);
       if (bytes === undefined) {
-        bytes = encode(answer);
+        bytes = encodeEnvelope(0, encode(answer));
         encoded.set(answer, bytes);
       }
       return bytes;

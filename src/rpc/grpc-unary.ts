@@ -1,5 +1,5 @@
 /** A unary method over gRPC without connect's chain of iterators: from the messages of a request to the one of its answer. */
-import { create, type DescMethodUnary } from "@bufbuild/protobuf";
+import type { DescMethodUnary } from "@bufbuild/protobuf";
 import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import type { CallContext, UnaryCall } from "./call.ts";
 import {
@@ -18,13 +18,13 @@ export interface GrpcUnary {
 }
 
 export function createGrpcUnary(method: DescMethodUnary, implement: UnaryCall, limits: GrpcLimits): GrpcUnary {
-  const { reader, serialize } = createRequestReader(method, limits);
+  const { reader, encode } = createRequestReader(method, limits);
   return {
     method,
     reader,
     async answer(headers, request, context) {
       const answer = await implement(await reader.readMessage(headers, request), context);
-      return encodeEnvelope(0, serialize(create(method.output, answer)));
+      return encodeEnvelope(0, encode(answer));
     },
   };
 }
