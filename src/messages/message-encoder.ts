@@ -270,7 +270,8 @@ function writeVarint(value: number): void {
 function reserve(bytes: number): void {
   if (end + bytes <= buffer.length) return;
   const grown = Buffer.allocUnsafeSlow(Math.max(buffer.length * 2, end + bytes));
-  buffer.copy(grown, 0, 0, end);
+  // All of it, as the length of what is behind may be what is written.
+  buffer.copy(grown);
   buffer = grown;
 }
 

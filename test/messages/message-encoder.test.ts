@@ -40,6 +40,15 @@ describe("the encoder", () => {
     },
   );
 
+  test("loses nothing of a short text at the place where its buffer has to grow", () => {
+    const encode = createEncoder(TaskStatusSchema);
+    const transitions = Array.from({ length: 10_000 }, () => ({ state: 2, reason: "ab" }));
+    for (let filler = 0; filler < 12; filler += 1) {
+      const status = create(TaskStatusSchema, { metadata: "x".repeat(filler), transitions });
+      expect(Buffer.compare(encode(status), toBinary(TaskStatusSchema, status)), String(filler)).toBe(0);
+    }
+  });
+
   test("takes for text what toBinary takes for it", () => {
     const odd = Object.assign(create(ProgressSchema), { message: 7 as unknown as string });
     expect(Buffer.compare(createEncoder(ProgressSchema)(odd), toBinary(ProgressSchema, odd))).toBe(0);
