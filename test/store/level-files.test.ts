@@ -82,7 +82,9 @@ const cases = [...single.map((damage) => [damage]), ...(withPairs ? pairs : [])]
 async function pathOf(directory: string, kind: Damage["kind"]): Promise<string> {
   const names = (await readdir(join(directory, "db"))).sort();
   const pattern = { CURRENT: /^CURRENT$/, MANIFEST: /^MANIFEST/, table: /\.ldb$/, log: /\.log$/ }[kind];
-  return join(directory, "db", names.find((name) => pattern.test(name)) ?? "");
+  const name = names.find((each) => pattern.test(each));
+  if (name === undefined) throw new Error(`there is no ${kind} in ${directory}`);
+  return join(directory, "db", name);
 }
 
 /** A repair has these versions, or newer ones, with the values that they had; and no others. */
@@ -120,8 +122,9 @@ describe.each(["closed", "crashed"] as const)("of a store that was %s", (how) =>
     whole = await makeStore(how);
     other = await makeScratch();
     const store = await openLevelStore(other.path, { writeBufferBytes: 1 << 16 });
+    // More than two write buffers: only the one before the last is a table for sure, whenever the store is closed.
     for (let i = 0; i < 60; i += 1) {
-      await store.commit([{ type: "put", key: `other ${i}`, value: Buffer.alloc(2_000, i) }]);
+      await store.commit([{ type: "put", key: `other ${i}`, value: Buffer.alloc(4_000, i) }]);
     }
     await store.close();
     await using copy = await crashCopy(whole.path);
