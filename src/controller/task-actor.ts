@@ -5,7 +5,7 @@
  * States: unloaded -> loaded (absent | present) -> ... The actor stays in
  * memory while somebody uses it or a run of the task is offered in this process.
  *
- * 1. Turns never overlap (`serialize`), and have their order; those that come back after a wait take every other (`serializeAgain`).
+ * 1. Turns never overlap (`serialize`).
  * 2. `entry`, once loaded, is what is on disk: it changes only after a commit.
  * 3. Every version names the transition before it, so that watchers can walk back (previous_transition_revision).
  * 4. After a lost race (somebody wrote the key past the controller) the entry is dropped and loaded anew.
@@ -37,8 +37,7 @@ export const endUntold = Symbol("the end is untold");
 
 /**
  * Runs the turn, and again after each delivery that it has to wait for. The wait is outside the turn, as
- * the runner may take its time: whoever else comes is answered meanwhile, and the turn decides anew. Where many have
- * waited, who comes after that, such as with a cancel, has its turn between two of them.
+ * the runner may take its time: whoever else comes is answered meanwhile, and the turn decides anew.
  * `onWait` is called before each wait.
  */
 export async function afterDelivery<T>(
@@ -46,13 +45,12 @@ export async function afterDelivery<T>(
   turn: () => Promise<T | typeof endUntold>,
   onWait?: () => void,
 ): Promise<T> {
-  let done = await actor.serialize(turn);
-  while (done === endUntold) {
+  for (;;) {
+    const done = await actor.serialize(turn);
+    if (done !== endUntold) return done;
     onWait?.();
     await actor.delivery;
-    done = await actor.serializeAgain(turn);
   }
-  return done;
 }
 
 export interface WriteOptions {
@@ -84,9 +82,6 @@ export class TaskActor {
   #isInTurn = false;
   /** Begin the turns that wait. */
   readonly #line: Array<() => void> = [];
-  /** Begin those that wait once more, if there have been any. */
-  #again: Array<() => void> | undefined;
-  #wasAgain = false;
 
   constructor(core: Core, taskId: string) {
     this.#core = core;
@@ -136,16 +131,8 @@ export class TaskActor {
    * rejected; nobody has to take that, whether the turn had to wait or not.
    */
   serialize<T>(turn: () => Promise<T>): Promise<T> {
-    return this.#isInTurn ? this.#wait(turn, this.#line) : this.#begin(turn);
-  }
-
-  /** The same for a turn that had to wait for more than others: of those and of the others one each begins, as long as there are both. */
-  serializeAgain<T>(turn: () => Promise<T>): Promise<T> {
-    return this.#isInTurn ? this.#wait(turn, (this.#again ??= [])) : this.#begin(turn);
-  }
-
-  #wait<T>(turn: () => Promise<T>, line: Array<() => void>): Promise<T> {
-    const result = new Promise<void>((begin) => line.push(begin)).then(() => this.#begin(turn));
+    if (!this.#isInTurn) return this.#begin(turn);
+    const result = new Promise<void>((begin) => this.#line.push(begin)).then(() => this.#begin(turn));
     void result.catch(() => {});
     return result;
   }
@@ -159,9 +146,7 @@ export class TaskActor {
 
   /** The turn of who came next is begun by its promise: until then it is nobody else's. */
   readonly #endTurn = (): void => {
-    const again = this.#wasAgain && this.#line.length > 0 ? undefined : this.#again?.shift();
-    this.#wasAgain = again !== undefined;
-    const begin = again ?? this.#line.shift();
+    const begin = this.#line.shift();
     if (begin === undefined) this.#isInTurn = false;
     else begin();
   };

@@ -63,24 +63,6 @@ describe("onTaskCompleted", () => {
     expect(h.runner.all("c", "completed").map(({ state, args }) => [state, args])).toEqual([[6, []]]);
   });
 
-  test("holds up launches of the id, and after it a cancel goes before most of them", async () => {
-    await using h = await openHarness();
-    h.runner.scripts.completed = "hold";
-    await h.launch("a");
-    (await h.runner.phase("a")).return();
-    const completed = await h.runner.phase("a", "completed");
-    const answered: string[] = [];
-    const note = (call: Promise<unknown>, name: string): Promise<unknown> => call.then(() => answered.push(name));
-    const launches = Array.from({ length: 20 }, () => h.controller.launchTask("a"));
-    const all = launches.map((launch) => note(launch, "launch"));
-    await h.settle();
-    expect(answered).toEqual([]);
-    completed.return();
-    await launches[0];
-    await Promise.all([...all, note(h.controller.cancelTask("a"), "cancel")]);
-    expect(answered.indexOf("cancel")).toBeLessThan(5);
-  });
-
   test("can write nothing to the task any more", async () => {
     await using h = await openHarness();
     h.runner.scripts.completed = "hold";

@@ -47,18 +47,6 @@ describe("the turns of a task", () => {
     }
   });
 
-  test("of those that come back after a wait take every other, so that who comes then has no long line before it", async () => {
-    const actor = createActor();
-    const begun: string[] = [];
-    const turn = (name: string) => async (): Promise<void> => void begun.push(name);
-    const back = ["back 1", "back 2", "back 3", "back 4"].map((name) => actor.serializeAgain(turn(name)));
-    const come = ["cancel", "read"].map((name) => actor.serialize(turn(name)));
-    await Promise.all([...back, ...come]);
-    expect(begun).toEqual(["back 1", "back 2", "cancel", "back 3", "read", "back 4"]);
-    await actor.serializeAgain(turn("alone"));
-    expect(begun.at(-1)).toBe("alone");
-  });
-
   test("go on after one that throws at once, which is a rejection, whether it had to wait or not", async () => {
     const actor = createActor();
     const first = actor.serialize(throwing);
