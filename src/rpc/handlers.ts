@@ -59,6 +59,9 @@ import { createGrpcUnary, type GrpcUnary } from "./grpc-unary.ts";
 import { createGzip } from "./gzip.ts";
 import { fromInputError } from "./input-error.ts";
 
+/** Bytes that are no UTF-8 are refused in JSON as they are in messages: replaced, a text would be kept that nobody has sent. */
+const strictText = new TextDecoder("utf-8", { fatal: true });
+
 /** A service with what implements it. */
 export interface Route {
   readonly service: DescService;
@@ -172,7 +175,7 @@ function createProtocols(
     compressMinBytes: Number.MAX_SAFE_INTEGER,
     // The name of a value that an enum does not have would be dropped with the keys that nobody knows, and its
     // default taken: "FAIL" for IF_ACTIVE_FAIL would restart a task.
-    jsonOptions: { ignoreUnknownFields: false, registry: detailTypes },
+    jsonOptions: { ignoreUnknownFields: false, registry: detailTypes, textDecoder: strictText },
     readMaxBytes: requestLimit.value,
     writeMaxBytes,
     // A deadline above the maximum is clamped before a handler sees it.

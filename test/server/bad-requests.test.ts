@@ -75,7 +75,7 @@ afterAll(async () => {
 });
 
 /** What a client reads that sends a text of its own. */
-async function postError(call: string, body: string): Promise<CallError> {
+async function postError(call: string, body: string | Buffer): Promise<CallError> {
   const name = call.charAt(0).toUpperCase() + call.slice(1);
   const response = await fetch(`${started.baseUrl}/${TaskControllerService.typeName}/${name}`, {
     method: "POST",
@@ -124,6 +124,13 @@ test("there are at least 150 of them, for every call that takes something", () =
   const bare = ["listControllers", "getServerInfo"];
   const calls = TaskControllerService.methods.map((method) => method.localName).filter((name) => !bare.includes(name));
   expect([...new Set(rows.map((row) => row.call))].sort()).toEqual(calls.sort());
+});
+
+test.each(["metadata", "labels"])("bytes in the %s of a JSON request that are no UTF-8 are refused", async (field) => {
+  const value = field === "labels" ? '{"a":"p\xffq"}' : '{"k":"p\xffq"}';
+  const body = Buffer.from(`{"controller":"${controller}","taskId":"no-utf8","${field}":${value}}`, "latin1");
+  const error = await postError("launchTask", body);
+  expect(error).toMatchObject({ code: "InvalidArgument", message: expect.stringContaining("utf-8") as unknown });
 });
 
 test("after all of them the store is what it was, byte for byte", async () => {
