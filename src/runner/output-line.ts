@@ -31,13 +31,16 @@ export function parseOutputLine(line: string): OutputLine {
   const progress = /^::progress (\d{1,20})\/(\d{1,20})(?: (.*))?$/s.exec(line);
   if (progress !== null) return progressLine(BigInt(progress[1] ?? ""), BigInt(progress[2] ?? ""), progress[3] ?? "");
   if (line.startsWith(resultPrefix)) return resultLine(line.slice(resultPrefix.length).trim());
-  const error = /^::error +(\S.*)$/s.exec(line);
-  return error === null ? log : { kind: "error", message: error[1] ?? "" };
+  const [, message = ""] = /^::error +(.*)$/s.exec(line) ?? [];
+  return trimBlanks(message) === "" ? log : { kind: "error", message };
 }
 
 function progressLine(current: bigint, total: bigint, message: string): OutputLine {
   if (current > uint64Max || total > uint64Max) return log;
-  return { kind: "progress", progress: { current, total, message: cutBytes(message.trim(), progressMessageMaxBytes) } };
+  return {
+    kind: "progress",
+    progress: { current, total, message: cutBytes(trimBlanks(message), progressMessageMaxBytes) },
+  };
 }
 
 function resultLine(text: string): OutputLine {
@@ -48,6 +51,11 @@ function resultLine(text: string): OutputLine {
     // It is not JSON.
     return log;
   }
+}
+
+/** Without blanks at its ends; other white space, such as a byte order mark, is text. */
+function trimBlanks(text: string): string {
+  return text.replace(/^[ \t\r]+/, "").replace(/[ \t\r]+$/, "");
 }
 
 /** At most `maxBytes` of UTF-8, and no part of a character. */

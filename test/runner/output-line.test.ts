@@ -23,6 +23,12 @@ describe("a line of a command's output", () => {
     },
   );
 
+  test("keeps a byte order mark, which is no blank", () => {
+    expect(parseOutputLine("::progress 1/2  \ufeffcopying ")).toMatchObject({ progress: { message: "\ufeffcopying" } });
+    expect(parseOutputLine("::error \ufeffboom")).toEqual({ kind: "error", message: "\ufeffboom" });
+    expect(parseOutputLine("::error  ")).toEqual({ kind: "log" });
+  });
+
   test("::error is an error", () => {
     expect(parseOutputLine("::error  no such table ")).toEqual({ kind: "error", message: "no such table " });
   });
