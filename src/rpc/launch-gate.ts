@@ -82,6 +82,7 @@ export class LaunchGate {
   readonly #line = new Set<Waiting>();
   readonly #turn: () => Promise<void>;
   readonly #refusal: ConnectError;
+  readonly #refusalToPark: ConnectError;
   #inside = 0;
   #waiting = 0;
   #begun = 0;
@@ -90,7 +91,9 @@ export class LaunchGate {
   constructor(options: LaunchGateOptions) {
     const { clock, availability } = options;
     this.#options = options;
-    this.#refusal = refusalOf(options.max);
+    this.#refusal = refusalOf(options.max, "too many tasks are being launched just now; try again");
+    const tooManyWait = "too many launches wait until a runner was told how a task has ended; try again";
+    this.#refusalToPark = refusalOf(options.max * parkedFactor, tooManyWait);
     this.#turn = createFewAtATime(clock, begunPerTurn);
     availability.onChange(() => this.#refuseAll(availability.refusal()));
   }
@@ -110,13 +113,13 @@ export class LaunchGate {
 
   #goInside(count: number, call: Launching): Promise<Leave> | Leave {
     if (this.#line.size === 0 && this.#hasRoom(count)) return this.#begin(count);
-    if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) throw this.#refuse(call);
+    if (!this.#takes(call.timeoutMs() ?? Number.POSITIVE_INFINITY)) throw this.#refuse(call, this.#refusal);
     return this.#waitInLine(count, call.signal);
   }
 
-  #refuse({ method }: Pick<Launching, "method">): ConnectError {
+  #refuse({ method }: Pick<Launching, "method">, refusal: ConnectError): ConnectError {
     this.#options.faults.note("calls_refused", { rpc: method.name, limit }, refusedMessage);
-    return this.#refusal;
+    return refusal;
   }
 
   /**
@@ -124,7 +127,7 @@ export class LaunchGate {
    * where too many wait so; they keep their places, and are to end.
    */
   park(leave: Leave, count: number, call: Pick<Launching, "method">): () => void {
-    if (this.#parked + count > this.#options.max * parkedFactor) throw this.#refuse(call);
+    if (this.#parked + count > this.#options.max * parkedFactor) throw this.#refuse(call, this.#refusalToPark);
     this.#parked += count;
     leave(count);
     return () => {
@@ -207,7 +210,6 @@ export class LaunchGate {
 }
 
 /** Made once, and encoded once: a refusal has to cost a small part of what a launch does. */
-function refusalOf(max: number): ConnectError {
-  const message = "too many tasks are being launched just now; try again";
+function refusalOf(max: number, message: string): ConnectError {
   return fromControllerError(limitError(limit, max, message, retryDelayMs));
 }
