@@ -4,7 +4,7 @@
  *
  * What is to be read of a message is worked out once, from its descriptor. Whatever is unusual is left to fromBinary, which
  * says what is wrong with it, or knows what to make of it: bytes that are no message, a field that comes twice where
- * the two are merged, a number above 2^53, and kinds of fields that are seldom. So what is read here is right, or not read here.
+ * the two are merged, a number of 2^53 and above, and kinds of fields that are seldom. So what is read here is right, or not read here.
  */
 import { type DescField, type DescMessage, fromBinary, type MessageShape, ScalarType } from "@bufbuild/protobuf";
 import { WireType } from "@bufbuild/protobuf/wire";
@@ -30,6 +30,8 @@ interface ValuePlan {
   readonly read: ReadValue;
 }
 
+/** Thrown where fromBinary is to say, or to know: always the same one, as making one costs more than all that is read of most messages. */
+const unusual = new Error("it is left to fromBinary");
 const readOptions = { readUnknownFields: false };
 const asciiMax = 64;
 const plainWellKnown: ReadonlySet<string> = new Set(["Timestamp", "Duration", "FieldMask", "Any", "Empty"]);
@@ -66,7 +68,7 @@ export function createQuickDecoder<const D extends readonly DescMessage[]>(
     try {
       const messages = all.map(({ make }) => make());
       while (at < input.length) {
-        const tag = readVarint();
+        const tag = readTag();
         const field = fields.get(tag);
         if (field === undefined) skip(tag, numbers);
         else field.read(messages[field.index] as Fields);
@@ -91,7 +93,8 @@ function messagePlan(desc: DescMessage): Plan {
   for (const field of desc.fields) {
     const value = valuePlan(field);
     if (value === undefined) continue;
-    const wireType = field.fieldKind === "map" ? WireType.LengthDelimited : value.wireType;
+    const isWhole = field.fieldKind === "map" || (field.fieldKind === "list" && field.packed);
+    const wireType = isWhole ? WireType.LengthDelimited : value.wireType;
     plan.fields.set(((field.number << 3) | wireType) >>> 0, fieldReader(field, value));
   }
   return plan;
@@ -100,19 +103,29 @@ function messagePlan(desc: DescMessage): Plan {
 function fieldReader(field: DescField, { wireType, zero, read }: ValuePlan): ReadField {
   const { localName, message } = field;
   if (field.fieldKind === "map") return mapReader(localName, ((2 << 3) | wireType) >>> 0, { zero, read });
+  if (field.fieldKind === "list" && field.packed) return packedReader(localName, read);
   if (field.fieldKind === "list") return (into) => void (into[localName] as unknown[]).push(read());
   if (field.oneof !== undefined) {
     const choiceName = field.oneof.localName;
     return (into) => {
       const choice = into[choiceName] as { readonly case?: string };
-      if (message !== undefined && choice.case === localName) throw unusual("is merged with what came before");
+      if (message !== undefined && choice.case === localName) throw unusual;
       into[choiceName] = { case: localName, value: read() };
     };
   }
   if (message === undefined) return (into) => void (into[localName] = read());
   return (into) => {
-    if (into[localName] !== undefined) throw unusual("is merged with what came before");
+    if (into[localName] !== undefined) throw unusual;
     into[localName] = read();
+  };
+}
+
+/** Values one behind the other. */
+function packedReader(localName: string, read: ReadValue): ReadField {
+  return (into) => {
+    const end = readEnd();
+    while (at < end) (into[localName] as unknown[]).push(read());
+    checkEnd(end);
   };
 }
 
@@ -124,22 +137,22 @@ function mapReader(localName: string, valueTag: number, { zero, read }: Omit<Val
     let value = zero();
     const end = readEnd();
     while (at < end) {
-      const tag = readVarint();
+      const tag = readTag();
       if (tag === keyTag) key = readText();
       else if (tag === valueTag) value = read();
-      else throw unusual("has a field that no entry of a map has");
+      else throw unusual;
     }
     checkEnd(end);
-    if (key === "__proto__") throw unusual("has a key that would be no property");
+    if (key === "__proto__") throw unusual;
     (into[localName] as Fields)[key] = value;
   };
 }
 
 /** How a value of the field is read; undefined for what is left to fromBinary. */
 function valuePlan(field: DescField): ValuePlan | undefined {
-  const isPacked = field.fieldKind === "list" && field.packed;
   const isOtherMap = field.fieldKind === "map" && field.mapKey !== ScalarType.STRING;
-  if (isPacked || isOtherMap || ("delimitedEncoding" in field && field.delimitedEncoding)) return undefined;
+  if (isOtherMap || field.enum?.open === false || ("delimitedEncoding" in field && field.delimitedEncoding))
+    return undefined;
   if (field.message !== undefined) return nestedPlan(field.message);
   switch (field.scalar ?? ScalarType.INT32) {
     case ScalarType.STRING:
@@ -172,7 +185,7 @@ function readMessage({ make, fields, numbers }: Plan): Fields {
   const message = make();
   const end = readEnd();
   while (at < end) {
-    const tag = readVarint();
+    const tag = readTag();
     const read = fields.get(tag);
     if (read === undefined) skip(tag, numbers);
     else read(message);
@@ -184,7 +197,7 @@ function readMessage({ make, fields, numbers }: Plan): Fields {
 /** Passes over a field that the schema does not have. */
 function skip(tag: number, numbers: ReadonlySet<number>): void {
   const number = Math.floor(tag / 8);
-  if (number === 0 || tag > 0xffffffff || numbers.has(number)) throw unusual("is of another kind than its number says");
+  if (number === 0 || numbers.has(number)) throw unusual;
   switch (tag % 8) {
     case WireType.Varint:
       readVarint();
@@ -193,7 +206,7 @@ function skip(tag: number, numbers: ReadonlySet<number>): void {
       at = readEnd();
       return;
     default:
-      throw unusual("is of a kind that no field has had");
+      throw unusual;
   }
 }
 
@@ -201,12 +214,12 @@ function skip(tag: number, numbers: ReadonlySet<number>): void {
 function readEnd(): number {
   const length = readVarint();
   const end = at + length;
-  if (end > input.length) throw unusual("is cut short");
+  if (end > input.length) throw unusual;
   return end;
 }
 
 function checkEnd(end: number): void {
-  if (at !== end) throw unusual("is longer than what it is part of");
+  if (at !== end) throw unusual;
 }
 
 function readText(): string {
@@ -242,10 +255,18 @@ function readInt32(): number {
     if (byte < 5) bits |= (next & 0x7f) << (byte * 7);
     if (next < 0x80) return bits;
   }
-  throw unusual("has a number of more than 64 bits");
+  throw unusual;
 }
 
-/** A number from 0 to 2^53. */
+/** A tag, which has five bytes at most. */
+function readTag(): number {
+  const start = at;
+  const tag = readVarint();
+  if (tag > 0xffffffff || at - start > 5) throw unusual;
+  return tag;
+}
+
+/** A number below 2^53. */
 function readVarint(): number {
   const first = input[at];
   if (first !== undefined && first < 0x80) {
@@ -260,16 +281,12 @@ function readVarint(): number {
     if (value > Number.MAX_SAFE_INTEGER) break;
     return value;
   }
-  throw unusual("has a large number");
+  throw unusual;
 }
 
 function readByte(): number {
-  if (at >= input.length) throw unusual("is cut short");
+  if (at >= input.length) throw unusual;
   const byte = input[at] as number;
   at += 1;
   return byte;
-}
-
-function unusual(what: string): Error {
-  return new Error(`a field ${what}`);
 }

@@ -44,7 +44,7 @@ let end = 0;
 export function createEncoder<const D extends readonly DescMessage[]>(
   ...schemas: D
 ): (...messages: { [I in keyof D]: MessageShape<D[I] & DescMessage> }) => Uint8Array {
-  const writes = schemas.map(messagePlan);
+  const writes = schemas.map(plan);
   return (...messages) => {
     end = 0;
     try {
@@ -58,6 +58,16 @@ export function createEncoder<const D extends readonly DescMessage[]>(
     if (buffer.length > keptBytes) buffer = Buffer.allocUnsafeSlow(keptBytes);
     return bytes;
   };
+}
+
+/** A plan that could not be made whole, or has one that could not, must not be there for the next. */
+function plan(desc: DescMessage): Write {
+  try {
+    return messagePlan(desc);
+  } catch (error) {
+    plans.clear();
+    throw error;
+  }
 }
 
 function messagePlan(desc: DescMessage): Write {

@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ProgressSchema, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { LeaseSchema, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
-import { BatchLaunchTasksRequestSchema } from "#gen/stint/v1/controller_pb.js";
+import { BatchLaunchTasksRequestSchema, ListTasksRequestSchema } from "#gen/stint/v1/controller_pb.js";
 import { RunRequestSchema } from "#gen/stint/v1/runner_pb.js";
-import { createDecoder } from "../../src/messages/message-decoder.ts";
+import { createDecoder, createQuickDecoder } from "../../src/messages/message-decoder.ts";
 import { anyMessage } from "./any-message.ts";
 
 const numRuns = Number(process.env["DECODER_RUNS"] ?? 200);
@@ -95,6 +95,15 @@ describe("the decoder", () => {
     ["2^64 - 1", ProgressSchema, field(1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1)],
     ["a number of eleven bytes", ProgressSchema, field(1, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1)],
     ["a number in more bytes than it needs", ProgressSchema, field(1, 129, 128, 0)],
+    ["a tag of six bytes", ProgressSchema, [0x88, 0x80, 0x80, 0x80, 0x80, 0, 5]],
+    ["a tag of six bytes in a part", TaskStatusSchema, [0x12, 7, 0x88, 0x80, 0x80, 0x80, 0x80, 0, 5]],
+    ["a tag of six bytes that nobody knows", ProgressSchema, [0xf8, 0x87, 0x80, 0x80, 0x80, 0, 5]],
+    ["a tag of six bytes in a label", TaskStatusSchema, [0xa2, 1, 8, 0x8a, 0x80, 0x80, 0x80, 0x80, 0, 1, 97]],
+    ["a label with a field that no label has", TaskStatusSchema, [0xa2, 1, 7, 10, 1, 97, 0x18, 1, 0x18, 2]],
+    ["a choice that comes twice", RunRequestSchema, [10, 3, 10, 1, 97, 10, 3, 0x12, 1, 98]],
+    ["a choice and then another", RunRequestSchema, [10, 3, 10, 1, 97, 0x12, 2, 8, 1]],
+    ["states that are packed", ListTasksRequestSchema, [0x12, 2, 1, 2, 0x12, 1, 3]],
+    ["states one by one", ListTasksRequestSchema, [0x10, 1, 0x10, 2]],
     ["a field number of zero", ProgressSchema, [0, 0]],
     ["a field that nobody knows", ProgressSchema, [0xf8, 7, 1, 8, 1]],
     ["a group that nobody knows", ProgressSchema, [0xfb, 7, 0xfc, 7, 8, 1]],
@@ -112,5 +121,20 @@ describe("the decoder", () => {
     const [other] = decode(new Uint8Array(0));
     expect(one.transitions).not.toBe(other.transitions);
     expect(one.labels).not.toBe(other.labels);
+    const request = createDecoder(RunRequestSchema);
+    expect(request(new Uint8Array(0))[0].message).not.toBe(request(new Uint8Array(0))[0].message);
+  });
+
+  test("leaves nothing that is usual to fromBinary", () => {
+    const launch = { controller: "c", labels: { a: "b" }, payload: { case: "jsonMetadata", value: "{}" } } as const;
+    const usual = [
+      [BatchLaunchTasksRequestSchema, create(BatchLaunchTasksRequestSchema, { requests: [launch, launch] })],
+      [ListTasksRequestSchema, create(ListTasksRequestSchema, { controller: "c", states: [1, 2], pageSize: 10 })],
+      [RunRequestSchema, create(RunRequestSchema, { message: { case: "keepalive", value: { number: 1n } } })],
+    ] as const;
+    for (const [schema, message] of usual) {
+      const bytes = toBinary(schema as DescMessage, message);
+      expect(createQuickDecoder(schema as DescMessage)(bytes)).toEqual([message]);
+    }
   });
 });
