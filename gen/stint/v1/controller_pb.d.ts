@@ -71,7 +71,7 @@ export declare type LaunchTaskRequest = Message<"stint.v1.LaunchTaskRequest"> & 
   } | { case: undefined; value?: undefined };
 
   /**
-   * At most 64 labels to find the task by; keys of at most 63 bytes, values of at most 256.
+   * At most 64 labels to find the task by; keys of at most 63 bytes, of letters, digits and ._:@/- with a letter, digit or _ first; values of at most 256 bytes.
    *
    * @generated from field: map<string, string> labels = 5;
    */
@@ -1648,6 +1648,9 @@ export declare const TaskControllerService: GenService<{
    * deleted, is gone: a watch that is resumed from before it, and a read at an older revision,
    * no longer have its entries; the statuses with their transitions they have.
    *
+   * Before an id that has ended has a new run, its runner is told of that end (onTaskCompleted): the launch waits for it, up
+   * to 30 s. So it may be done still after DEADLINE_EXCEEDED: repeat it with its request_id to learn what became of it.
+   *
    * Errors: INVALID_ARGUMENT; NOT_FOUND for an unknown controller; FAILED_PRECONDITION for one
    * that the configuration no longer names;
    * ABORTED (CONFLICT) for a lost if_revision; ALREADY_EXISTS where if_active or
@@ -1683,7 +1686,8 @@ export declare const TaskControllerService: GenService<{
    * Cancels a task: stores the request, then fires the runner's signal. A task
    * that was not started becomes Canceled at once; a runner that ignores its
    * signal goes on, and status.cancel shows it. Canceling a task that has ended
-   * changes nothing.
+   * changes nothing. A cancel is of what was answered before: a launch that is still under way, as it waits until a runner
+   * was told of an end, or had no answer within its deadline, may take place after it.
    *
    * Errors: INVALID_ARGUMENT; NOT_FOUND; ABORTED (CONFLICT) for a lost if_revision;
    * FAILED_PRECONDITION (CONFLICT) where run_id is not the current run; DATA_LOSS; UNAVAILABLE.
