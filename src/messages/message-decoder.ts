@@ -9,19 +9,22 @@
 import { type DescField, type DescMessage, fromBinary, type MessageShape, ScalarType } from "@bufbuild/protobuf";
 import { WireType } from "@bufbuild/protobuf/wire";
 import { wholeMessages } from "./whole-messages.ts";
-import "./whole-text.ts";
+import { strictUtf8 } from "./whole-text.ts";
 
 type Fields = Record<string, unknown>;
 type ReadValue = () => unknown;
-/** Reads a field into the message that has it. */
-type ReadField = (message: Fields) => void;
+/** Reads a field into what has it. */
+type ReadField<T = Fields> = (into: T) => void;
 
-/** How a message is read: its fields by their tags. */
-interface Plan {
-  readonly make: () => Fields;
-  readonly fields: Map<number, ReadField>;
-  /** The numbers of all its fields, also of those that are not read here. */
+/** How fields are read, by their tags. */
+interface FieldsPlan<T = Fields> {
+  readonly fields: Map<number, ReadField<T>>;
+  /** The numbers of all there are, also of those that are not read here. */
   readonly numbers: ReadonlySet<number>;
+}
+
+interface MessagePlan extends FieldsPlan {
+  readonly make: () => Fields;
 }
 
 interface ValuePlan {
@@ -35,9 +38,7 @@ const unusual = new Error("it is left to fromBinary");
 const readOptions = { readUnknownFields: false };
 const asciiMax = 64;
 const plainWellKnown: ReadonlySet<string> = new Set(["Timestamp", "Duration", "FieldMask", "Any", "Empty"]);
-/** Throws where it is no text, and takes nothing away from one that is. */
-const utf8 = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
-const plans = new Map<DescMessage, Plan>();
+const plans = new Map<DescMessage, MessagePlan>();
 const noBytes = Buffer.alloc(0);
 /** What is being read, and where; nothing here waits, so one is under way at a time. */
 let input: Buffer = noBytes;
@@ -59,20 +60,18 @@ export function createQuickDecoder<const D extends readonly DescMessage[]>(
   ...schemas: D
 ): (bytes: Uint8Array) => Decoded<D> | undefined {
   const all = schemas.map(messagePlan);
-  const numbers = new Set(all.flatMap((plan) => [...plan.numbers]));
-  const fields = new Map<number, { index: number; read: ReadField }>();
-  for (const [index, plan] of all.entries()) for (const [tag, read] of plan.fields) fields.set(tag, { index, read });
+  const together: FieldsPlan<readonly Fields[]> = {
+    fields: new Map(
+      all.flatMap(({ fields }, i) => [...fields].map(([tag, read]) => [tag, (into) => read(into[i] as Fields)])),
+    ),
+    numbers: new Set(all.flatMap(({ numbers }) => [...numbers])),
+  };
   return (bytes) => {
     input = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     at = 0;
     try {
       const messages = all.map(({ make }) => make());
-      while (at < input.length) {
-        const tag = readTag();
-        const field = fields.get(tag);
-        if (field === undefined) skip(tag, numbers);
-        else field.read(messages[field.index] as Fields);
-      }
+      readFields(messages, together, input.length);
       return messages as unknown as Decoded<D>;
     } catch {
       return undefined;
@@ -82,12 +81,12 @@ export function createQuickDecoder<const D extends readonly DescMessage[]>(
   };
 }
 
-function messagePlan(desc: DescMessage): Plan {
+function messagePlan(desc: DescMessage): MessagePlan {
   const known = plans.get(desc);
   if (known !== undefined) return known;
   const whole = wholeMessages(desc);
   const numbers = new Set(desc.fields.map(({ number }) => number));
-  const plan: Plan = { make: () => whole(), fields: new Map(), numbers };
+  const plan: MessagePlan = { make: () => whole(), fields: new Map(), numbers };
   // Before its fields, as a message may have itself as a field.
   plans.set(desc, plan);
   for (const field of desc.fields) {
@@ -143,7 +142,6 @@ function mapReader(localName: string, valueTag: number, { zero, read }: Omit<Val
       else throw unusual;
     }
     checkEnd(end);
-    if (key === "__proto__") throw unusual;
     (into[localName] as Fields)[key] = value;
   };
 }
@@ -181,17 +179,20 @@ function nestedPlan(desc: DescMessage): ValuePlan | undefined {
   return { wireType: WireType.LengthDelimited, zero: plan.make, read: () => readMessage(plan) };
 }
 
-function readMessage({ make, fields, numbers }: Plan): Fields {
-  const message = make();
-  const end = readEnd();
+function readMessage(plan: MessagePlan): Fields {
+  const message = plan.make();
+  readFields(message, plan, readEnd());
+  return message;
+}
+
+function readFields<T>(into: T, { fields, numbers }: FieldsPlan<T>, end: number): void {
   while (at < end) {
     const tag = readTag();
     const read = fields.get(tag);
     if (read === undefined) skip(tag, numbers);
-    else read(message);
+    else read(into);
   }
   checkEnd(end);
-  return message;
 }
 
 /** Passes over a field that the schema does not have. */
@@ -227,7 +228,7 @@ function readText(): string {
   const start = at;
   at = end;
   if (end - start <= asciiMax && isAscii(start, end)) return input.toString("latin1", start, end);
-  return utf8.decode(input.subarray(start, end));
+  return strictUtf8.decode(input.subarray(start, end));
 }
 
 function isAscii(start: number, end: number): boolean {

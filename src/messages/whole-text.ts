@@ -6,10 +6,11 @@ import { configureTextEncoding } from "@bufbuild/protobuf/wire";
 
 const encoder = new TextEncoder();
 const lenient = new TextDecoder("utf-8", { ignoreBOM: true });
-const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+/** Throws where it is no text, and takes nothing away from one that is. */
+export const strictUtf8 = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
 configureTextEncoding({
   encodeUtf8: (text) => encoder.encode(text),
-  decodeUtf8: (bytes, isStrict) => (isStrict === true ? strict : lenient).decode(bytes),
+  decodeUtf8: (bytes, isStrict) => (isStrict === true ? strictUtf8 : lenient).decode(bytes),
   checkUtf8: (text) => text.isWellFormed(),
 });

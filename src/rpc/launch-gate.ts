@@ -93,7 +93,7 @@ export class LaunchGate {
     this.#options = options;
     this.#refusal = refusalOf(options.max, "too many tasks are being launched just now; try again");
     const tooManyWait = "too many launches wait until a runner was told how a task has ended; try again";
-    this.#refusalToPark = refusalOf(options.max * parkedFactor, tooManyWait);
+    this.#refusalToPark = refusalOf(options.max, tooManyWait);
     this.#turn = createFewAtATime(clock, begunPerTurn);
     availability.onChange(() => this.#refuseAll(availability.refusal()));
   }

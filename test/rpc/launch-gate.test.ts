@@ -204,7 +204,15 @@ test("eight times as many as are inside may wait for a runner, and the next keep
   const parked: Array<() => void> = [];
   for (let i = 0; i < 16; i += 1) parked.push(gate.park(await enter(), 1, patient()));
   const leave = await enter();
-  expect(() => gate.park(leave, 1, patient())).toThrow("too many launches wait");
+  const info = { metadata: { limit: "launches_at_once_max", value: "2" } };
+  expect(() => gate.park(leave, 1, patient())).toThrow(
+    expect.objectContaining({
+      rawMessage: expect.stringContaining("too many launches wait") as unknown,
+      details: expect.arrayContaining([
+        expect.objectContaining({ value: expect.objectContaining(info) as unknown }),
+      ]) as unknown,
+    }),
+  );
   expect(faults.counts().calls_refused).toBe(1);
   parked[0]?.();
   expect(() => gate.park(leave, 1, patient())).not.toThrow();
