@@ -174,7 +174,7 @@ function notDoneInTime(): ConnectError {
 async function toResults(
   { faults, responseMaxBytes }: BatchLaunchOptions,
   results: readonly Result[],
-  giveWay: () => Promise<void>,
+  giveWay: () => Promise<void> | undefined,
 ): Promise<MessageInitShape<typeof BatchLaunchResultSchema>[]> {
   const refused = results.filter((result) => result.status === "rejected").length;
   // In JSON, quoted and escaped, an error takes up to four times its bytes.

@@ -28,6 +28,7 @@ import {
   parseTimeout,
   setTrailerStatus,
 } from "@connectrpc/connect/protocol-grpc";
+import { nextTurn } from "../async/next-turn.ts";
 import type { BatchCall, Received } from "./batches.ts";
 import type { RequestLimit } from "./errors.ts";
 import { createGrpcMessages, type GrpcMessages } from "./grpc-messages.ts";
@@ -120,6 +121,8 @@ async function* readBatches(
           yield [batch.decode(data)];
         }
       }
+      // Each message is a frame of its own, of which many come in one turn: what has come by the end of it is the next piece.
+      await nextTurn();
     }
   } catch (error) {
     throw fromInputError(error, method.input);

@@ -46,7 +46,8 @@ export async function readMessages(incoming: MessageReader<RunRequest>, options:
       break;
     }
     unwritten.add(received.bytes, attachment.receive(checkMessage(received.message)));
-    await giveWay();
+    const wayGiven = giveWay();
+    if (wayGiven !== undefined) await wayGiven;
     if (signal.aborted) throw abortError(signal);
     const waitMs = takeAllowance() ? 0 : overdue();
     if (waitMs < aheadMs && !unwritten.isFull) continue;

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -29,7 +30,7 @@ function numberOf({ message }: RunRequest | RunResponse): number {
 }
 
 interface Call {
-  readonly pieces?: readonly Uint8Array[];
+  readonly pieces?: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly implement?: BatchCall<RunRequest, RunResponse>;
 }
@@ -77,6 +78,29 @@ test("messages are taken in order, however they come: many in a piece, and compr
   const pieces = [first, keepalive(5), Buffer.concat([keepalive(6, { gzip: true }), keepalive(7)])];
   const headers = { "grpc-encoding": "gzip" };
   expect(await call({ pieces, headers })).toMatchObject({ taken: [1, 2, 3, 4, 5, 6, 7], code: 0, isOver: true });
+});
+
+test("what comes in the turn in which a piece is taken is one piece", async () => {
+  const pieces = new Readable({ read() {} });
+  const batches: number[][] = [];
+  /** As a connection does that has many frames: whatever waits for one goes on before the next. */
+  const sayRest = async (): Promise<void> => {
+    for (const number of [2, 3, 4]) {
+      pieces.push(keepalive(number));
+      for (let i = 0; i < 20; i += 1) await new Promise<void>((resolve) => process.nextTick(resolve));
+    }
+    pieces.push(null);
+  };
+  const implement: Call["implement"] = async function* note(requests) {
+    for await (const batch of requests) {
+      batches.push([...batch].map(({ message }) => numberOf(message)));
+      if (batches.length === 1) void sayRest();
+    }
+    yield [];
+  };
+  pieces.push(keepalive(1));
+  await call({ pieces, implement });
+  expect(batches).toEqual([[1], [2, 3, 4]]);
 });
 
 test("a message has the bytes that it had when it was decoded", async () => {
