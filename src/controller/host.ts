@@ -42,6 +42,12 @@ export interface Host {
   close(): void;
 }
 
+/** What a seat knows of the run on it. Each phase has a signal, which is made for who asks for it. */
+export interface SeatContext extends TaskContext {
+  /** Why it was told to stop; undefined where it was not. */
+  readonly kind: AbortKind | undefined;
+}
+
 /** A place for one run. */
 export interface Seat {
   /** What people know the runner by: TaskStatus.runner. Empty in process. */
@@ -54,10 +60,11 @@ export interface Seat {
   readonly isTaken: boolean;
   /**
    * Runs a phase: what it returns or throws, or what the promise it returns settles to, is how the phase ends, as with a TaskRunner.
-   * It may throw SeatLost besides. Called synchronously for the first phase of a run that is taken up. An abort comes by `context.signal`.
+   * It may throw SeatLost besides. Called synchronously for the first phase of a run that is taken up. What the run was told to stop for before is in
+   * `context`, and what comes later by `stopFor`.
    */
-  runPhase(phase: PhaseName, task: HostedTask, context: TaskContext): unknown;
-  /** The run is to stop for `kind`, which outranks that for which its signal has fired, once and for all; the signal's reason says `kind` already. */
+  runPhase(phase: PhaseName, task: HostedTask, context: SeatContext): unknown;
+  /** The run is to stop for `kind`, which outranks what it was told before; its signal has fired, and the signal's reason says `kind` already. */
   stopFor(kind: AbortKind): void;
   /**
    * Resolves when the last abort has got to the code that it is for, and at the latest with `release`.

@@ -4,9 +4,17 @@ import { AbortReason, isAbortThrow } from "../task/abort.ts";
 import { copyError } from "../task/copy-status.ts";
 import type { Core } from "./core.ts";
 import { loggable } from "./describe-error.ts";
-import { completedTimeoutMs, type EndToTell, type Host, type HostedTask, type Release, type Seat } from "./host.ts";
+import {
+  completedTimeoutMs,
+  type EndToTell,
+  type Host,
+  type HostedTask,
+  type Release,
+  type Seat,
+  type SeatContext,
+} from "./host.ts";
 import type { PhaseName } from "./phase.ts";
-import type { TaskContext, TaskRunner } from "./task-runner.ts";
+import type { TaskRunner } from "./task-runner.ts";
 
 /** This process as a host: it runs the tasks with `runner`, at most `concurrency` of them at one time. */
 export class LocalHost implements Host {
@@ -115,7 +123,8 @@ class LocalSeat implements Seat {
     this.release = release;
   }
 
-  runPhase(phase: PhaseName, { active }: HostedTask, context: TaskContext): unknown {
+  runPhase(phase: PhaseName, { active }: HostedTask, { signal, attempt, runId, fence }: SeatContext): unknown {
+    const context = { signal, attempt, runId, fence };
     return phase === "pending"
       ? this.#runner.onTaskPending?.(active, context)
       : this.#runner.onTaskRunning(active, context);

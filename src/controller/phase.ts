@@ -45,16 +45,16 @@ export interface Settled {
   readonly value: unknown;
 }
 
-/** Runs a phase until it settles, whatever the runner throws. */
+/** Runs a phase until it settles, whatever the runner throws. The signal of its run is looked at only then. */
 export async function settlePhase(
-  signal: AbortSignal,
+  run: { readonly signal: AbortSignal },
   call: () => unknown,
 ): Promise<Pick<Settled, "outcome" | "value">> {
   try {
     return { outcome: "returned", value: await call() };
   } catch (thrown) {
     if (SeatLost.is(thrown)) return { outcome: thrown.kind, value: thrown };
-    return { outcome: isAbortThrow(thrown, signal) ? "aborted" : "threw", value: thrown };
+    return { outcome: isAbortThrow(thrown, run.signal) ? "aborted" : "threw", value: thrown };
   }
 }
 

@@ -1,6 +1,6 @@
 /** What a remote runner is told when it is to stop: sent again and again until it is answered. */
 import type { AbortReason as WireReason } from "#gen/stint/v1/runner_pb.js";
-import { type AbortKind, AbortReason } from "../task/abort.ts";
+import type { AbortKind } from "../task/abort.ts";
 import { abortReasons } from "./remote-words.ts";
 
 export class RemoteAbort {
@@ -48,9 +48,4 @@ export class RemoteAbort {
   tick(nowMs: number): void {
     if (nowMs - this.#sentMs >= this.#everyMs) this.sendAgain(nowMs);
   }
-}
-
-/** Why the signal of a run was aborted. */
-export function abortKindOf({ reason }: AbortSignal): AbortKind {
-  return reason instanceof AbortReason ? reason.kind : "LOST_FENCE";
 }

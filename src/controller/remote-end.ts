@@ -5,8 +5,8 @@ import { JsonText } from "../json-text.ts";
 import { createTaskError } from "./describe-error.ts";
 import { SeatLost } from "./phase.ts";
 
-/** What the phase returns; throws what it throws. `signal` is the phase's. */
-export function outcomeOf({ phase, outcome }: PhaseEnd, signal: AbortSignal | undefined): unknown {
+/** What the phase returns; throws what it throws. `signal` of its run is the phase's. */
+export function outcomeOf({ phase, outcome }: PhaseEnd, run: { readonly signal: AbortSignal } | undefined): unknown {
   switch (outcome.case) {
     case "done":
       return phase === RunPhase.RUNNING ? resultOf(outcome.value.result) : undefined;
@@ -14,7 +14,7 @@ export function outcomeOf({ phase, outcome }: PhaseEnd, signal: AbortSignal | un
       throw new RemoteFailure(outcome.value.error);
     case "aborted":
       // The very reason, so that it is taken for what the abort leads to.
-      if (signal?.aborted === true) throw signal.reason;
+      if (run?.signal.aborted === true) throw run.signal.reason;
       throw new RemoteFailure(
         createTaskError(
           Code.CANCELLED,

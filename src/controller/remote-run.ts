@@ -23,18 +23,16 @@ import {
   type TaskWrite,
   TaskWrittenSchema,
 } from "#gen/stint/v1/runner_pb.js";
-import { onAbort } from "../async/signals.ts";
 import type { AbortKind } from "../task/abort.ts";
 import { ControllerError } from "./error.ts";
-import type { HostedTask, Release, Seat } from "./host.ts";
+import type { HostedTask, Release, Seat, SeatContext } from "./host.ts";
 import { type PhaseName, SeatLost } from "./phase.ts";
-import { abortKindOf, RemoteAbort } from "./remote-abort.ts";
+import { RemoteAbort } from "./remote-abort.ts";
 import { outcomeOf } from "./remote-end.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { RunHolder } from "./remote-holder.ts";
 import { RemoteSeqs } from "./remote-seqs.ts";
 import { abortMessage, afterEnd, emptyWrite, staleFence, wrongPhase } from "./remote-words.ts";
-import type { TaskContext } from "./task-runner.ts";
 
 type RunState = "reserved" | "recalled" | "offered" | "accepted" | "settled" | "over";
 
@@ -48,14 +46,13 @@ export class RemoteRun implements Seat {
   #lost: SeatLost | undefined;
   #phase: PhaseName = "pending";
   #task: HostedTask | undefined;
-  #context: TaskContext | undefined;
+  #context: SeatContext | undefined;
   #settle: { resolve: (value: unknown) => void; reject: (why: unknown) => void } | undefined;
   #seqs = new RemoteSeqs(0n);
   #end: PhaseEnd | undefined;
   #onEndAnswered: () => void = () => {};
   #offerTime: Countdown | undefined;
   #abort: RemoteAbort | undefined;
-  #offSignal: () => void = () => {};
   readonly #released: Promise<void>;
   #tellReleased: () => void = () => {};
 
@@ -94,7 +91,7 @@ export class RemoteRun implements Seat {
     return this.#seqs.answered;
   }
 
-  runPhase(phase: PhaseName, task: HostedTask, context: TaskContext): Promise<unknown> {
+  runPhase(phase: PhaseName, task: HostedTask, context: SeatContext): Promise<unknown> {
     const isFirst = this.#context === undefined;
     this.#phase = phase;
     this.#task = task;
@@ -110,13 +107,13 @@ export class RemoteRun implements Seat {
     const settled = new Promise<unknown>((resolve, reject) => (this.#settle = { resolve, reject }));
     if (this.#state === "recalled") this.#state = "accepted";
     else this.#offer();
-    this.#offSignal();
-    this.#offSignal = onAbort(context.signal, () => this.stopFor(abortKindOf(context.signal)));
+    if (context.kind !== undefined) this.stopFor(context.kind);
     return settled;
   }
 
   stopFor(kind: AbortKind): void {
-    if (kind === "SHUTDOWN") return;
+    // Before its phase, which knows of it, and after its release there is nobody to tell.
+    if (kind === "SHUTDOWN" || this.#context === undefined || this.#state === "over") return;
     // The runner does nothing that it could stop; and it was told nothing of this.
     if (this.#state === "settled") return void (this.#abort = undefined);
     if (kind === "LOST_FENCE") return this.lose("lost", "the run was lost");
@@ -136,7 +133,6 @@ export class RemoteRun implements Seat {
     if (this.#state === "over") return;
     const before = this.#state;
     this.#state = "over";
-    this.#offSignal();
     const isEnded = before === "settled" && (how === "ended" || how === "again");
     if (this.#context !== undefined) this.#holder.drop(this, this.#context.fence, isEnded ? this.endSeq : 0n);
     if (how === "left") this.#settle?.reject(new SeatLost("left", "the controller closes"));
@@ -223,7 +219,7 @@ export class RemoteRun implements Seat {
     this.#end = said;
     this.#abort?.answered();
     try {
-      this.#settle?.resolve(outcomeOf(said, this.#context?.signal));
+      this.#settle?.resolve(outcomeOf(said, this.#context));
     } catch (thrown) {
       this.#settle?.reject(thrown);
     }

@@ -50,24 +50,24 @@ export class RunPhases {
   /** Runs a phase until it settles. It is told to stop when it takes too long, but not given up: a run must not overlap with the next. */
   async #runPhase(phase: PhaseName, run: Run, task: HostedTask): Promise<Settled> {
     const { clock, log, faults } = this.#core;
-    const { signal, taskId, attempt, runId, fence } = run;
+    const { taskId, runId } = run;
     const timeoutMs = this.#timeouts[phase];
     const left = run.isRemote ? undefined : this.#executing.get(taskId);
     if (left !== undefined) {
       log.warn({ taskId, runId }, "a task waits for what a controller that was closed has left of it to stop");
+      const { signal } = run;
       await settledOrAborted(left, signal);
       // It may be there still: the runner is not called.
-      if (signal.aborted) return { phase, timeoutMs, ...(await settlePhase(signal, () => signal.throwIfAborted())) };
+      if (signal.aborted) return { phase, timeoutMs, ...(await settlePhase(run, () => signal.throwIfAborted())) };
     }
     run.beginPhase(clock, timeoutMs, () => {
-      if (signal.aborted) return;
+      if (run.kind !== undefined) return;
       const fields = { taskId, runId, phase, timeoutMs };
       faults.note("phases_timed_out", fields, "a phase takes too long, and is told to stop");
       run.abort("TIMEOUT");
     });
     try {
-      const call = (): unknown => run.seat.runPhase(phase, task, { signal, attempt, runId, fence });
-      const settling = settlePhase(signal, call);
+      const settling = settlePhase(run, () => run.seat.runPhase(phase, task, run));
       const settled = await (run.isRemote ? settling : this.#executing.track(taskId, settling));
       // Of a remote run that was lost nobody has said an end. A cancel that comes from here on was not answered by this one.
       run.answersCancel = run.kind === "CANCEL" && (!run.isRemote || run.seat.endSeq > 0n);

@@ -39,7 +39,8 @@ export class Run {
   answersCancel = false;
 
   readonly #controller: string;
-  #abort = new AbortController();
+  /** Made for who asks for its signal: a seat in another process is told without. */
+  #abort: AbortController | undefined;
   #kind: AbortKind | undefined;
   /** Why else it was told to stop after its phase had taken too long. */
   #kindAfterTimeout: AbortKind | undefined;
@@ -84,6 +85,10 @@ export class Run {
 
   /** The signal of the phase that it is in. */
   get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#kind !== undefined) abortFor(this.#abort, this.#kind);
+    }
     return this.#abort.signal;
   }
 
@@ -99,12 +104,11 @@ export class Run {
 
   /** Tells the runner to stop; the run ends by the rule of the highest kind that it was told. */
   abort(kind: AbortKind): void {
-    const hasFired = this.signal.aborted;
     const isNews = outranks(kind, this.#kind);
     if (isNews) this.#kind = kind;
     else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
-    abortFor(this.#abort, kind);
-    if (hasFired && isNews) this.seat.stopFor(kind);
+    if (this.#abort !== undefined) abortFor(this.#abort, kind);
+    if (isNews) this.seat.stopFor(kind);
   }
 
   /** A phase begins: `onTimeout` is called when it takes longer than `timeoutMs`, unless endPhase or end is called before. */
@@ -125,7 +129,7 @@ export class Run {
   forgetTimeout(): void {
     if (this.#kind !== "TIMEOUT") return;
     const kind = this.#kindAfterTimeout;
-    this.#abort = new AbortController();
+    this.#abort = undefined;
     this.#kind = undefined;
     this.#kindAfterTimeout = undefined;
     if (kind !== undefined) this.abort(kind);

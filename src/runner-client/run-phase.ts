@@ -31,7 +31,7 @@ export function callPhase(
   runner: TaskRunner,
   { phase, task, status, context }: PhaseCall,
 ): Promise<Pick<Settled, "outcome" | "value">> {
-  return settlePhase(context.signal, () => {
+  return settlePhase(context, () => {
     switch (phase) {
       case RunPhase.PENDING:
         return runner.onTaskPending?.(task, context);

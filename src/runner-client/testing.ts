@@ -176,7 +176,7 @@ class TestedTask {
 
   /** Tells whether the next phase follows. */
   async #runPhase(phase: PhaseName, call: (context: TaskContext) => unknown): Promise<boolean> {
-    const settled = await settlePhase(this.#abort.signal, () => call(this.#context()));
+    const settled = await settlePhase(this.#abort, () => call(this.#context()));
     if (phase === "pending" && settled.outcome === "returned") this.#forgetTimeout();
     const verdict = judge(phase, this.#kind, settled.outcome);
     if (verdict === "start") {
@@ -212,7 +212,7 @@ class TestedTask {
     this.#abort = new AbortController();
     const args = this.#error === undefined ? [] : [this.#error];
     const call = (): unknown => this.#runner.onTaskCompleted?.(this.#active, this.#state, this.#context(), ...args);
-    const { outcome, value } = await settlePhase(this.#abort.signal, call);
+    const { outcome, value } = await settlePhase(this.#abort, call);
     return outcome === "returned" ? undefined : value;
   }
 

@@ -99,6 +99,7 @@ export class HostedRun {
   readonly settled: string[] = [];
   cancel: TaskCancel | undefined;
   #abort = new AbortController();
+  #kind: AbortKind | undefined;
   readonly #writtenSeq: bigint;
 
   constructor(
@@ -114,7 +115,7 @@ export class HostedRun {
 
   run(phase: PhaseName): void {
     const { signal } = this.#abort;
-    const context = { signal, attempt: 1, runId: "r", fence: this.fence };
+    const context = { signal, kind: this.#kind, attempt: 1, runId: "r", fence: this.fence };
     Promise.resolve(this.seat.runPhase(phase, this.#task(), context)).then(
       (value) => this.settled.push(`returned ${value instanceof JsonText ? value.text : String(value)}`),
       (thrown: unknown) => this.settled.push(describe(thrown)),
@@ -122,7 +123,9 @@ export class HostedRun {
   }
 
   abort(kind: AbortKind): void {
+    this.#kind = kind;
     this.#abort.abort(new AbortReason(kind));
+    this.seat.stopFor(kind);
   }
 
   /** All that was said is on disk. */
