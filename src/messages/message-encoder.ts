@@ -43,7 +43,7 @@ let end = 0;
 /** An encoder of messages, each of its schema, one behind the other. It throws as toBinary does. */
 export function createEncoder<const D extends readonly DescMessage[]>(
   ...schemas: D
-): (...messages: { [I in keyof D]: MessageShape<D[I] & DescMessage> }) => Uint8Array {
+): (...messages: { [I in keyof D]: MessageShape<D[I] & DescMessage> }) => Buffer {
   const writes = schemas.map(plan);
   return (...messages) => {
     end = 0;

@@ -1,5 +1,4 @@
 /** Streams of TaskRunnerService over grpc-js. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Client, Metadata, type StatusObject } from "@grpc/grpc-js";
 import {
   type RunRequest,
@@ -8,10 +7,14 @@ import {
   RunResponseSchema,
   TaskRunnerService,
 } from "#gen/stint/v1/runner_pb.js";
+import { createDecoder } from "../messages/message-decoder.ts";
+import { createEncoder } from "../messages/message-encoder.ts";
 import type { Connect } from "./connection.ts";
 import { channelTo } from "./grpc-channel.ts";
 
 const path = `/${TaskRunnerService.typeName}/${TaskRunnerService.method.run.name}`;
+const encode = createEncoder(RunRequestSchema);
+const decode = createDecoder(RunResponseSchema);
 
 /** Connects to the server at HOST:PORT or https://HOST:PORT, as `channelTo` does. */
 export function createGrpcConnect(target: string, ca: string | undefined): Connect {
@@ -20,8 +23,8 @@ export function createGrpcConnect(target: string, ca: string | undefined): Conne
     const client = new Client(host, security, options);
     const call = client.makeBidiStreamRequest(
       path,
-      (request: RunRequest) => Buffer.from(toBinary(RunRequestSchema, request)),
-      (bytes: Buffer) => fromBinary(RunResponseSchema, bytes),
+      (request: RunRequest) => encode(request),
+      (bytes: Buffer) => decode(bytes)[0],
       new Metadata(),
     );
     let isClosed = false;
@@ -42,7 +45,7 @@ export function createGrpcConnect(target: string, ca: string | undefined): Conne
       ended({ code, message: details });
     });
     return {
-      send: (said) => void call.write(create(RunRequestSchema, { message: said })),
+      send: (said) => void call.write({ $typeName: "stint.v1.RunRequest", message: said }),
       end: () => call.end(),
       close,
     };

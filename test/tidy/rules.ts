@@ -60,7 +60,7 @@ export const folderRules: readonly FolderRule[] = [
       "src/controller/error.ts",
       "src/controller/phase.ts",
       "src/controller/task-runner.ts",
-      "src/messages/whole-text.ts",
+      "src/messages/",
       ...ports,
     ],
     others: ["@bufbuild/protobuf", "@grpc/grpc-js", "node:os", "node:tls", "node:worker_threads"],
