@@ -2,7 +2,7 @@ import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import type { Clock } from "../clock.ts";
 import { leaseKey, releasedKey } from "../store/keys.ts";
 import type { Change } from "../store/store.ts";
-import { abortFor, type AbortKind, outranks } from "../task/abort.ts";
+import { type AbortKind, outranks, PhaseAbort } from "../task/abort.ts";
 import type { EndSaid } from "../task/apply.ts";
 import { StateRunning } from "../task/state.ts";
 import { ControllerError } from "./error.ts";
@@ -39,8 +39,7 @@ export class Run {
   answersCancel = false;
 
   readonly #controller: string;
-  /** Made for who asks for its signal: a seat in another process is told without. */
-  #abort: AbortController | undefined;
+  #abort = new PhaseAbort();
   #kind: AbortKind | undefined;
   /** Why else it was told to stop after its phase had taken too long. */
   #kindAfterTimeout: AbortKind | undefined;
@@ -85,10 +84,6 @@ export class Run {
 
   /** The signal of the phase that it is in. */
   get signal(): AbortSignal {
-    if (this.#abort === undefined) {
-      this.#abort = new AbortController();
-      if (this.#kind !== undefined) abortFor(this.#abort, this.#kind);
-    }
     return this.#abort.signal;
   }
 
@@ -107,7 +102,7 @@ export class Run {
     const isNews = outranks(kind, this.#kind);
     if (isNews) this.#kind = kind;
     else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
-    if (this.#abort !== undefined) abortFor(this.#abort, kind);
+    this.#abort.abort(kind);
     if (isNews) this.seat.stopFor(kind);
   }
 
@@ -129,7 +124,7 @@ export class Run {
   forgetTimeout(): void {
     if (this.#kind !== "TIMEOUT") return;
     const kind = this.#kindAfterTimeout;
-    this.#abort = undefined;
+    this.#abort = new PhaseAbort();
     this.#kind = undefined;
     this.#kindAfterTimeout = undefined;
     if (kind !== undefined) this.abort(kind);

@@ -15,7 +15,7 @@ import {
 } from "#gen/stint/v1/runner_pb.js";
 import type { Clock } from "../clock.ts";
 import { HeldTask, type SaidMessage } from "./held-task.ts";
-import type { RemoteLimits } from "./remote-limits.ts";
+import { offeredTask } from "./offered-task.ts";
 import { logTo, type ToHandlers } from "./thread-messages.ts";
 import { nextPhaseMsOf } from "./welcome-times.ts";
 
@@ -71,7 +71,7 @@ export class HeldTasks {
 
   // What the server says.
 
-  offered(offer: TaskOffer, { limits, isDraining }: { limits: RemoteLimits; isDraining: boolean }): void {
+  offered(offer: TaskOffer, isDraining: boolean): void {
     const task = this.#tasks.get(offer.fence);
     if (task === undefined) {
       if (isDraining) return;
@@ -87,7 +87,7 @@ export class HeldTasks {
     } else if (offer.phase === RunPhase.RUNNING && task.stage !== "working") {
       task.offerNext();
     } else return;
-    this.#ports.post({ type: "offer", offer, limits });
+    this.#ports.post({ type: "offer", offer: offeredTask(offer) });
   }
 
   written({ fence, seq }: Pick<TaskWritten, "fence" | "seq">): void {

@@ -10,17 +10,18 @@
  * 4. Of a task that was lost nothing more is said, whatever its handler makes of it.
  */
 import type { Progress } from "#gen/core/v1/core_pb.js";
-import { AbortReason as WireReason, RunPhase, type TaskOffer } from "#gen/stint/v1/runner_pb.js";
+import { AbortReason as WireReason, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { createActiveTask } from "../controller/active-task.ts";
 import { loggable } from "../controller/describe-error.ts";
 import { ControllerError } from "../controller/error.ts";
-import type { ActiveTask, TaskRunner } from "../controller/task-runner.ts";
+import type { ActiveTask, TaskContext, TaskRunner } from "../controller/task-runner.ts";
 import { settledOrAborted } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
-import { abortFor, type AbortKind, AbortReason, outranks } from "../task/abort.ts";
+import { type AbortKind, AbortReason, outranks, PhaseAbort } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
-import { entriesMaxBytesOf, taskLimitsOf, type RemoteLimits } from "./remote-limits.ts";
+import type { OfferedTask } from "./offered-task.ts";
+import type { HostLimits } from "./remote-limits.ts";
 import { RemoteWrites } from "./remote-writes.ts";
 import { callPhase, type EndOutcome, endOutcomeOf, failed, releasedOutcome } from "./run-phase.ts";
 import type { GrpcStatus, ToSession } from "./thread-messages.ts";
@@ -64,9 +65,9 @@ export class HostedTask {
   readonly fence: bigint;
   readonly #ports: HostedTaskPorts;
   readonly #writes: RemoteWrites;
-  #offer: TaskOffer;
-  #limits: RemoteLimits;
-  #abort = new AbortController();
+  #offer: OfferedTask;
+  #limits: HostLimits;
+  #abort = new PhaseAbort();
   /** Why the handler was told to stop; decides what its outcome means. */
   #kind: AbortKind | undefined;
   /** Why else, after its phase had taken too long. */
@@ -76,7 +77,7 @@ export class HostedTask {
   #cancelTimer: () => void = () => {};
   #end: SentEnd | undefined;
 
-  constructor(offer: TaskOffer, limits: RemoteLimits, ports: HostedTaskPorts) {
+  constructor(offer: OfferedTask, limits: HostLimits, ports: HostedTaskPorts) {
     this.taskId = offer.taskId;
     this.fence = offer.fence;
     this.#offer = offer;
@@ -94,19 +95,19 @@ export class HostedTask {
   }
 
   /** Takes the offer of a phase, and runs it. One that runs already is only accepted again. */
-  begin(offer: TaskOffer, limits: RemoteLimits): void {
+  begin(offer: OfferedTask, limits: HostLimits): void {
     const { phase } = offer;
     this.#ports.post({ type: "accept", fence: this.fence, phase });
     if (this.#isRunning) return;
     this.#offer = offer;
     this.#limits = limits;
-    this.#abort = new AbortController();
+    this.#abort = new PhaseAbort();
     const kind = this.#kind === "TIMEOUT" ? this.#kindAfterTimeout : this.#kind;
     this.#kind = undefined;
     this.#kindAfterTimeout = undefined;
     this.#isRunning = true;
-    this.#writes.beginPhase({ entriesMaxBytes: entriesMaxBytesOf(limits) });
-    if (phase === RunPhase.COMPLETED) this.#writes.close(this.#overError());
+    this.#writes.beginPhase(limits);
+    if (phase === RunPhase.COMPLETED) this.#writes.close(this.#overError);
     if (kind === "SHUTDOWN") {
       this.#isRunning = false;
       this.#sendEnd(releasedOutcome());
@@ -132,8 +133,7 @@ export class HostedTask {
     else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
     if (!this.#isRunning) return;
     // In words that are true here: the controller goes on, and whoever has the task next.
-    if (kind === "SHUTDOWN" && !this.#abort.signal.aborted) this.#abort.abort(shutdownReason());
-    else abortFor(this.#abort, kind);
+    this.#abort.abort(kind, kind === "SHUTDOWN" ? shutdownReason() : undefined);
   }
 
   /** The task is not this runner's any more. */
@@ -141,7 +141,7 @@ export class HostedTask {
     if (this.#isLost) return;
     this.#cancelTimer();
     this.abort("LOST_FENCE");
-    this.#writes.lose(this.#overError());
+    this.#writes.lose(this.#overError);
   }
 
   /** Tells whether the task is over by that. */
@@ -152,21 +152,32 @@ export class HostedTask {
     this.#end = undefined;
     if (error === undefined) return !end.leadsOn;
     // The task goes on, and would for ever: nothing of it runs any more.
-    this.#sendEnd(failed(new Error(`the end was refused: ${error.message}`), this.#taskLimits));
+    this.#sendEnd(failed(new Error(`the end was refused: ${error.message}`), this.#limits.task));
     return false;
   }
 
   async #run(): Promise<void> {
     const { runner, began, settled: hasSettled } = this.#ports;
-    const { phase, status, attempt, runId } = this.#offer;
-    const { signal } = this.#abort;
-    const context = { signal, attempt, runId, fence: this.fence };
+    const { phase } = this.#offer;
     if (phase !== RunPhase.COMPLETED) began(this);
-    const called = callPhase(runner, { phase, task: this.#activeTask(), status, context });
+    const called = callPhase(runner, { offer: this.#offer, task: this.#activeTask(), context: this.#context() });
     const settled = await (phase === RunPhase.COMPLETED ? this.#inTime(called) : called);
     this.#isRunning = false;
     if (!this.#isLost) this.#settled(phase, settled);
     hasSettled(this);
+  }
+
+  #context(): TaskContext {
+    const { attempt, runId } = this.#offer;
+    const abort = this.#abort;
+    return {
+      get signal() {
+        return abort.signal;
+      },
+      attempt,
+      runId,
+      fence: this.fence,
+    };
   }
 
   async #inTime(called: Promise<PhaseSettled>): Promise<PhaseSettled> {
@@ -184,7 +195,7 @@ export class HostedTask {
     if (phase === RunPhase.COMPLETED && settled.outcome !== "returned") {
       log.warn({ err: loggable(settled.value), taskId: this.taskId }, "onTaskCompleted threw");
     }
-    this.#sendEnd(endOutcomeOf(phase, settled, { kind: this.#kind, limits: this.#taskLimits }));
+    this.#sendEnd(endOutcomeOf(phase, settled, { kind: this.#kind, limits: this.#limits.task }));
   }
 
   #sendEnd(outcome: EndOutcome): void {
@@ -192,32 +203,28 @@ export class HostedTask {
     const leadsOn = phase === RunPhase.PENDING && outcome.case === "done";
     const seq = this.#writes.endPhase(phase, outcome);
     this.#end = { seq, leadsOn };
-    if (!leadsOn) this.#writes.close(this.#overError());
+    if (!leadsOn) this.#writes.close(this.#overError);
   }
 
   #activeTask(): ActiveTask {
-    const { status } = this.#offer;
+    const { metadata, progress: kept } = this.#offer;
     const whileHeld = async <T>(value: () => T): Promise<T> => {
       if (this.#isLost) throw this.#overError();
       return value();
     };
     const port = {
-      loadMetadata: () => whileHeld(() => status?.metadata ?? ""),
+      loadMetadata: () => whileHeld(() => metadata),
       getProgress: (): Promise<Progress | undefined> =>
-        whileHeld(() => copyProgress(this.#writes.newestProgress ?? status?.progress)),
+        whileHeld(() => copyProgress(this.#writes.newestProgress ?? kept)),
       setProgress: (progress: Progress) => this.#writes.setProgress(progress),
       addLogEntry: (level: number, msg: string) => this.#writes.addLogEntry(level, msg),
     };
-    return createActiveTask(this.taskId, port, this.#taskLimits);
-  }
-
-  get #taskLimits(): ReturnType<typeof taskLimitsOf> {
-    return taskLimitsOf(this.#limits);
+    return createActiveTask(this.taskId, port, this.#limits.task);
   }
 
   /** For what is still said of a run that is over. */
-  #overError(): ControllerError {
+  readonly #overError = (): ControllerError => {
     const message = `run ${this.#offer.runId} of task "${this.taskId}" is over; nothing more is written to it`;
     return new ControllerError("FAILED_PRECONDITION", message, { reason: "STALE_FENCE" });
-  }
+  };
 }

@@ -11,6 +11,8 @@ import type { TaskRunner } from "../controller/task-runner.ts";
 import type { Clock } from "../clock.ts";
 import type { Log } from "../log.ts";
 import { HostedTask, type HostedTaskPorts } from "./hosted-task.ts";
+import type { OfferedTask } from "./offered-task.ts";
+import { type HostLimits, hostLimitsOf } from "./remote-limits.ts";
 import type { GrpcStatus, ToHandlers, ToSession } from "./thread-messages.ts";
 
 export interface HostedTasksOptions {
@@ -26,8 +28,6 @@ export interface HostedTasksOptions {
   readonly closed: (error?: GrpcStatus) => void;
 }
 
-type OfferMessage = Extract<ToHandlers, { type: "offer" }>;
-
 /** How long handlers that were told to stop are waited for: a command has 5 s until it is killed. */
 const stopMaxMs = 10_000;
 
@@ -37,18 +37,35 @@ export class HostedTasks {
   /** Whose handler does its work; some were lost. */
   readonly #running = new Set<HostedTask>();
   /** Offers for which there is no place yet, by their fences. */
-  readonly #waiting = new Map<bigint, OfferMessage>();
+  readonly #waiting = new Map<bigint, OfferedTask>();
+  readonly #ports: HostedTaskPorts;
+  #limits: HostLimits = hostLimitsOf({});
   #cancelTimer: () => void = () => {};
   #state: "open" | "draining" | "stopping" | "closed" = "open";
 
   constructor(options: HostedTasksOptions) {
     this.#options = options;
+    const { runner, log, clock, post } = options;
+    this.#ports = {
+      runner,
+      log,
+      clock,
+      post,
+      began: (task) => void this.#running.add(task),
+      settled: (task) => {
+        this.#running.delete(task);
+        this.#takeWaiting();
+      },
+    };
   }
 
   receive(message: ToHandlers): void {
     switch (message.type) {
+      case "limits":
+        this.#limits = hostLimitsOf(message.limits);
+        return;
       case "offer":
-        return this.#offered(message);
+        return this.#offered(message.offer);
       case "answered":
         if (this.#tasks.get(message.fence)?.answered(message.seq, message.error)) this.#tasks.delete(message.fence);
         return;
@@ -89,40 +106,24 @@ export class HostedTasks {
     });
   }
 
-  #offered(message: OfferMessage): void {
-    const { offer, limits } = message;
+  #offered(offer: OfferedTask): void {
     const known = this.#tasks.get(offer.fence);
-    if (known !== undefined) return known.begin(offer, limits);
+    if (known !== undefined) return known.begin(offer, this.#limits);
     // It was on its way when the session was told to take no more, which forgets it by that.
     if (this.#state !== "open") return;
     if (offer.phase !== RunPhase.COMPLETED && this.#running.size >= this.#options.capacity) {
-      this.#waiting.set(offer.fence, message);
+      this.#waiting.set(offer.fence, offer);
       return;
     }
-    const task = new HostedTask(offer, limits, this.#ports);
+    const task = new HostedTask(offer, this.#limits, this.#ports);
     this.#tasks.set(offer.fence, task);
-    task.begin(offer, limits);
-  }
-
-  get #ports(): HostedTaskPorts {
-    const { runner, log, clock, post } = this.#options;
-    return {
-      runner,
-      log,
-      clock,
-      post,
-      began: (task) => void this.#running.add(task),
-      settled: (task) => {
-        this.#running.delete(task);
-        this.#takeWaiting();
-      },
-    };
+    task.begin(offer, this.#limits);
   }
 
   #takeWaiting(): void {
     const [next] = this.#waiting.values();
     if (next === undefined) return;
-    this.#waiting.delete(next.offer.fence);
+    this.#waiting.delete(next.fence);
     this.#offered(next);
   }
 

@@ -3,6 +3,17 @@ import { defaultTaskLimits, type TaskLimits } from "../task/limits.ts";
 /** The limits that the server said hold for its runners, by their names there, such as "result_max_bytes". */
 export type RemoteLimits = Readonly<Record<string, bigint>>;
 
+/** What is kept to of them: worked out once, as each task needs it. */
+export interface HostLimits {
+  readonly task: TaskLimits;
+  /** See entriesMaxBytesOf. */
+  readonly entriesMaxBytes: number;
+}
+
+export function hostLimitsOf(remote: RemoteLimits): HostLimits {
+  return { task: taskLimitsOf(remote), entriesMaxBytes: entriesMaxBytesOf(remote) };
+}
+
 /** One message of the runner, where the server does not say. */
 const requestMaxBytes = 1024 * 1024;
 /** What a message has beside the text that is limited; of a small one a half. */
@@ -11,7 +22,7 @@ const envelopeMaxBytes = 64 * 1024;
 const entriesMaxBytes = 112 * 1024;
 
 /** The limits of tasks as the server has them; Stint's defaults where it does not say. */
-export function taskLimitsOf(remote: RemoteLimits): TaskLimits {
+function taskLimitsOf(remote: RemoteLimits): TaskLimits {
   const limitOf = (name: string, byDefault: number): number => Number(remote[name] ?? byDefault);
   const { resultMaxBytes, progressMessageMaxBytes, logEntryMaxBytes, messageMaxBytes } = defaultTaskLimits;
   return {
@@ -25,7 +36,7 @@ export function taskLimitsOf(remote: RemoteLimits): TaskLimits {
 }
 
 /** The text of the log entries in one write. */
-export function entriesMaxBytesOf(remote: RemoteLimits): number {
+function entriesMaxBytesOf(remote: RemoteLimits): number {
   return Math.min(entriesMaxBytes, textMaxBytesOf(remote));
 }
 

@@ -50,8 +50,8 @@ export class RemoteWrites {
   #entriesMaxBytes = 0;
   #isArranged = false;
   #isBetweenPhases = true;
-  /** Why nothing is taken any more. */
-  #closed: Error | undefined;
+  /** Makes what says why nothing is taken any more: an error costs too much for who never asks. */
+  #closed: (() => Error) | undefined;
 
   constructor(task: { readonly taskId: string; readonly fence: bigint }, post: (message: ToSession) => void) {
     this.#task = task;
@@ -64,7 +64,7 @@ export class RemoteWrites {
   }
 
   setProgress(progress: Progress): Promise<void> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    if (this.#closed !== undefined) return Promise.reject(this.#closed());
     this.#progress = progress;
     this.#newestProgress = progress;
     this.#progressWaiter ??= createWaiter();
@@ -73,7 +73,7 @@ export class RemoteWrites {
   }
 
   addLogEntry(level: number, msg: string): Promise<void> {
-    if (this.#closed !== undefined) return Promise.reject(this.#closed);
+    if (this.#closed !== undefined) return Promise.reject(this.#closed());
     if (this.#entries.length >= waitingEntriesMax) return Promise.reject(tooManyWait());
     const entry = create(NewLogEntrySchema, { level, msg });
     const waiter = createWaiter();
@@ -114,19 +114,21 @@ export class RemoteWrites {
   }
 
   /** Nothing more is taken; what was sent may still be answered. */
-  close(error: Error): void {
-    this.#closed ??= error;
+  close(createError: () => Error): void {
+    this.#closed ??= createError;
   }
 
   /** Nothing more is taken, sent or answered: all who wait are told so. */
-  lose(error: Error): void {
-    this.close(error);
+  lose(createError: () => Error): void {
+    this.close(createError);
     const waiters = [
       ...this.#sent.flatMap((sent) => sent.waiters),
       ...this.#takeEntries(Infinity),
       ...this.#takeProgress(),
     ];
     this.#sent = [];
+    if (waiters.length === 0) return;
+    const error = createError();
     for (const waiter of waiters) waiter.reject(error);
   }
 

@@ -1,6 +1,5 @@
 /** A phase of a task in the hands of a remote runner: how the handler is called, and what of its outcome the server is told. */
 import { create } from "@bufbuild/protobuf";
-import type { TaskStatus } from "#gen/core/v1/core_pb.js";
 import {
   type PhaseEnd,
   PhaseEnd_AbortedSchema,
@@ -14,30 +13,29 @@ import { endEvent, settlePhase, type Settled } from "../controller/phase.ts";
 import type { ActiveTask, TaskContext, TaskRunner } from "../controller/task-runner.ts";
 import type { AbortKind } from "../task/abort.ts";
 import type { TaskLimits } from "../task/limits.ts";
+import type { OfferedTask } from "./offered-task.ts";
 
 /** How a phase ended, as the server is told. */
 export type EndOutcome = PhaseEnd["outcome"];
 
 export interface PhaseCall {
-  readonly phase: RunPhase;
+  readonly offer: OfferedTask;
   readonly task: ActiveTask;
-  /** The task as it was offered. */
-  readonly status: TaskStatus | undefined;
   readonly context: TaskContext;
 }
 
 /** Calls the runner's handler of the phase, and waits until it settles. Never rejects. */
 export function callPhase(
   runner: TaskRunner,
-  { phase, task, status, context }: PhaseCall,
+  { offer, task, context }: PhaseCall,
 ): Promise<Pick<Settled, "outcome" | "value">> {
   return settlePhase(context, () => {
-    switch (phase) {
+    switch (offer.phase) {
       case RunPhase.PENDING:
         return runner.onTaskPending?.(task, context);
       case RunPhase.COMPLETED: {
-        const args = status?.error === undefined ? [] : [status.error];
-        return runner.onTaskCompleted?.(task, status?.state ?? 0, context, ...args);
+        const args = offer.error === undefined ? [] : [offer.error];
+        return runner.onTaskCompleted?.(task, offer.state, context, ...args);
       }
       default:
         return runner.onTaskRunning(task, context);

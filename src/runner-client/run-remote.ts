@@ -13,7 +13,8 @@ import { RunnerError } from "./error.ts";
 import { HostedTasks } from "./hosted-tasks.ts";
 import { openSessionWorker } from "./open-session-worker.ts";
 import { type ResolvedOptions, resolveOptions, type RunRemoteOptions } from "./options.ts";
-import type { GrpcStatus, ToHandlers } from "./thread-messages.ts";
+import { Outbox } from "./outbox.ts";
+import type { GrpcStatus, ToHandlers, ToSession } from "./thread-messages.ts";
 
 export type { Progress, TaskError } from "#gen/core/v1/core_pb.js";
 export { TaskErrorSchema, TaskState } from "#gen/core/v1/core_pb.js";
@@ -66,7 +67,8 @@ export function runRemote(options: RunRemoteOptions): RemoteRunner {
       if (error === undefined) resolve();
       else reject(refusedBy(target, error));
     };
-    const post = worker.postMessage.bind(worker);
+    const outbox = new Outbox((messages) => worker.postMessage(messages));
+    const post = (message: ToSession): void => outbox.post(message);
     const hosted = new HostedTasks({ runner, capacity, log, clock: systemClock, drainMs, post, closed: settle });
     worker.on("message", (messages: readonly ToHandlers[]) => {
       for (const message of messages) hosted.receive(message);

@@ -148,10 +148,7 @@ export class Session {
       case "keepalive":
         return this.#state.pulse.answered();
       case "offer":
-        return this.#tasks.offered(message.value, {
-          limits: this.#welcome?.limits ?? {},
-          isDraining: this.#isDraining,
-        });
+        return this.#tasks.offered(message.value, this.#isDraining);
       case "written":
         this.#tasks.written(message.value);
         break;
@@ -185,6 +182,7 @@ export class Session {
     this.#isOutageTold = false;
     const { target: server, controller } = this.#settings;
     this.#log("info", { server, controller }, "connected: tasks can be offered to this runner");
+    this.#ports.post({ type: "limits", limits: welcome.limits });
     this.#tasks.reconcile(welcome);
     if (this.#isDraining) this.#sayDrain();
   }

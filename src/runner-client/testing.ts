@@ -18,7 +18,7 @@ import type {
 import { createGiveWay } from "../async/give-way.ts";
 import { onAbort } from "../async/signals.ts";
 import { systemClock } from "../clock.ts";
-import { abortFor, type AbortKind, abortTable, judge, outranks } from "../task/abort.ts";
+import { type AbortKind, abortTable, judge, outranks, PhaseAbort } from "../task/abort.ts";
 import { copyProgress } from "../task/copy-status.ts";
 import { defaultTaskLimits } from "../task/limits.ts";
 import { isEnded } from "../task/state.ts";
@@ -111,7 +111,7 @@ class TestedTask {
   readonly #options: RunTaskOptions;
   readonly #active: ActiveTask;
   #kept: Progress | undefined;
-  #abort = new AbortController();
+  #abort = new PhaseAbort();
   #kind: AbortKind | undefined;
   #kindAfterTimeout: AbortKind | undefined;
   #state: TaskState = TaskState.Pending;
@@ -147,7 +147,7 @@ class TestedTask {
     if (!kinds.has(kind)) throw new TypeError(`abort: the kind must be one of ${[...kinds].join(", ")}`);
     if (outranks(kind, this.#kind)) this.#kind = kind;
     else if (this.#kind === "TIMEOUT" && kind !== "TIMEOUT") this.#kindAfterTimeout ??= kind;
-    abortFor(this.#abort, kind);
+    this.#abort.abort(kind);
   }
 
   async run(): Promise<EndedTask> {
@@ -203,13 +203,13 @@ class TestedTask {
     if (this.#kind !== "TIMEOUT") return;
     const kind = this.#kindAfterTimeout;
     this.#kind = undefined;
-    this.#abort = new AbortController();
+    this.#abort = new PhaseAbort();
     if (kind !== undefined) this.abort(kind);
   }
 
   async #tell(): Promise<unknown> {
     if (!isEnded(this.#state)) return undefined;
-    this.#abort = new AbortController();
+    this.#abort = new PhaseAbort();
     const args = this.#error === undefined ? [] : [this.#error];
     const call = (): unknown => this.#runner.onTaskCompleted?.(this.#active, this.#state, this.#context(), ...args);
     const { outcome, value } = await settlePhase(this.#abort, call);

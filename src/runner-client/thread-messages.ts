@@ -1,5 +1,6 @@
 /** What the two threads of a runner tell each other: the caller's, which has the handlers, and the session's, which has the connection. */
-import type { AbortReason, PhaseEnd, RunPhase, TaskOffer, TaskWrite } from "#gen/stint/v1/runner_pb.js";
+import type { AbortReason, PhaseEnd, RunPhase, TaskWrite } from "#gen/stint/v1/runner_pb.js";
+import type { OfferedTask } from "./offered-task.ts";
 import type { RemoteLimits } from "./remote-limits.ts";
 
 /** What the session's thread is started with. */
@@ -31,7 +32,9 @@ export type ToSession =
 
 /** Of the session's thread. */
 export type ToHandlers =
-  | { readonly type: "offer"; readonly offer: TaskOffer; readonly limits: RemoteLimits }
+  /** What the server's limits are from now on. */
+  | { readonly type: "limits"; readonly limits: RemoteLimits }
+  | { readonly type: "offer"; readonly offer: OfferedTask }
   /** Everything under this fence up to `seq` is on disk, or, with an error, what was said under `seq` was refused. */
   | { readonly type: "answered"; readonly fence: bigint; readonly seq: bigint; readonly error?: GrpcStatus }
   | { readonly type: "abort"; readonly fence: bigint; readonly reason: AbortReason }

@@ -27,14 +27,29 @@ export function outranks(kind: AbortKind, before: AbortKind | undefined): boolea
 }
 
 /**
- * Aborts with an AbortReason. A signal fires once: where it has for another kind that this one outranks, its reason says this one
- * from now on, so that code that looks at it late, as when it cleans up, learns what counts.
+ * What fires the signal of a phase, which is made for who asks for it: most phases come to their end without. It fires once, with an
+ * AbortReason: where it has for another kind that a later one outranks, its reason says that one from then on, so that code that looks
+ * at it late, as when it cleans up, learns what counts.
  */
-export function abortFor(abort: AbortController, kind: AbortKind): void {
-  const { aborted, reason } = abort.signal as { readonly aborted: boolean; readonly reason: unknown };
-  if (!aborted) abort.abort(new AbortReason(kind));
-  else if (reason instanceof AbortReason && outranks(kind, reason.kind))
-    Object.assign(reason, { kind, message: messages[kind] });
+export class PhaseAbort {
+  #abort: AbortController | undefined;
+  #reason: AbortReason | undefined;
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#reason !== undefined) this.#abort.abort(this.#reason);
+    }
+    return this.#abort.signal;
+  }
+
+  /** `reason`: in other words, where it is the first. */
+  abort(kind: AbortKind, reason: AbortReason = new AbortReason(kind)): void {
+    if (this.#reason === undefined) {
+      this.#reason = reason;
+      this.#abort?.abort(reason);
+    } else if (outranks(kind, this.#reason.kind)) Object.assign(this.#reason, { kind, message: messages[kind] });
+  }
 }
 
 /**

@@ -104,7 +104,10 @@ describe("offers", () => {
     const s = startSession();
     s.stream().welcome({ limits: { result_max_bytes: 9n } });
     s.stream().offer(5n);
-    expect(s.told()).toMatchObject([{ type: "offer", offer: { fence: 5n }, limits: { result_max_bytes: 9n } }]);
+    expect([s.limits(), s.told()]).toMatchObject([
+      [{ result_max_bytes: 9n }],
+      [{ type: "offer", offer: { fence: 5n, state: 0, metadata: "" } }],
+    ]);
     expect(s.stream().saidOf("accept")).toEqual([]);
     s.accept(5n);
     expect(s.stream().saidOf("accept")).toEqual([{ accept: { taskId: "t5", fence: 5n, phase: PENDING } }]);

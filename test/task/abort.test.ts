@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 import {
   type AbortKind,
-  abortFor,
   AbortReason,
   isAbortThrow,
   outranks,
+  PhaseAbort,
   judge,
   type PhaseOutcome,
   type Verdict,
@@ -167,17 +167,26 @@ describe("a run that is told to stop again", () => {
   });
 
   test("finds why in the reason that its signal has already, which stays the same object", () => {
-    const abort = new AbortController();
-    abortFor(abort, "RESTART");
-    const reason = abort.signal.reason as AbortReason;
-    abortFor(abort, "CANCEL");
-    abortFor(abort, "TIMEOUT");
-    expect(abort.signal.reason).toBe(reason);
+    const abort = new PhaseAbort();
+    expect(abort.signal.aborted).toBe(false);
+    const { signal } = abort;
+    abort.abort("RESTART");
+    const reason = signal.reason as AbortReason;
+    abort.abort("CANCEL");
+    abort.abort("TIMEOUT");
+    expect(abort.signal).toBe(signal);
+    expect(signal.reason).toBe(reason);
     expect(reason).toMatchObject({ kind: "CANCEL", message: "the task was canceled" });
-    const others = new AbortController();
-    others.abort("not ours");
-    abortFor(others, "CANCEL");
-    expect(others.signal.reason).toBe("not ours");
+  });
+
+  test("is the same for who asks for its signal when it has fired", () => {
+    const abort = new PhaseAbort();
+    abort.abort("SHUTDOWN", Object.assign(new AbortReason("SHUTDOWN"), { message: "in other words" }));
+    expect(abort.signal).toMatchObject({ aborted: true, reason: { kind: "SHUTDOWN", message: "in other words" } });
+    const late = new PhaseAbort();
+    late.abort("TIMEOUT");
+    late.abort("CANCEL");
+    expect(late.signal.reason).toMatchObject({ kind: "CANCEL", message: "the task was canceled" });
   });
 });
 

@@ -1,6 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type AbortReason, RunPhase, TaskOfferSchema } from "#gen/stint/v1/runner_pb.js";
 import { HostedTasks } from "../../../src/runner-client/hosted-tasks.ts";
+import { offeredTask } from "../../../src/runner-client/offered-task.ts";
 import type { RemoteLimits } from "../../../src/runner-client/remote-limits.ts";
 import type { GrpcStatus, ToHandlers, ToSession } from "../../../src/runner-client/thread-messages.ts";
 import type { ActiveTask, TaskContext, TaskRunner } from "../../../src/runner-client/run-remote.ts";
@@ -54,6 +55,7 @@ export function openHosted(runner: TaskRunner, { capacity = 100, drainMs = 20_00
     closed: (error) => void closed.push(error),
   });
   const receive = (message: ToHandlers): void => hosted.receive(message);
+  receive({ type: "limits", limits });
   const settle = (): Promise<void> => clock.advance(0);
   return {
     hosted,
@@ -67,7 +69,7 @@ export function openHosted(runner: TaskRunner, { capacity = 100, drainMs = 20_00
     said: () => posted.map(describe),
     async offer(fence: bigint, phase = RunPhase.PENDING, init: MessageInitShape<typeof TaskOfferSchema> = {}) {
       const fields = { taskId: `t${fence}`, runId: "run", attempt: 1, fence, phase, ...init };
-      receive({ type: "offer", offer: create(TaskOfferSchema, fields), limits });
+      receive({ type: "offer", offer: offeredTask(create(TaskOfferSchema, fields)) });
       await settle();
     },
     async answer(fence: bigint, seq: bigint, error?: GrpcStatus) {

@@ -117,8 +117,9 @@ export function startSession({ fraction = () => 0.5, wantsCompleted = false }: H
     openedAtMs,
     /** The process does not run for so long: time passes, and no timer fires. */
     pause: (ms: number) => void (pausedMs += ms),
-    /** What the handlers' thread was told, but for the log. */
-    told: () => posted.filter(({ type }) => type !== "log"),
+    /** What the handlers' thread was told of tasks. */
+    told: () => posted.filter(({ type }) => type !== "log" && type !== "limits"),
+    limits: () => posted.flatMap((message) => (message.type === "limits" ? [message.limits] : [])),
     log: () => posted.flatMap((message) => (message.type === "log" ? [`${message.level}: ${message.message}`] : [])),
     stream: (): FakeStream => streams.at(-1) as FakeStream,
     accept: (fence: bigint, phase = RunPhase.PENDING) => session.receive({ type: "accept", fence, phase }),
