@@ -102,8 +102,11 @@ export interface HostedTask {
   readonly writtenSeq: bigint;
   /** Who asked for its cancel, as far as that is known just now; undefined when nobody did. */
   readonly cancel: TaskCancel | undefined;
-  /** The status as it is now: metadata and result in full, and no log entries. Waits while the store fails; rejects once the controller is closed or the run was replaced. */
-  loadStatus(): Promise<TaskStatus>;
+  /**
+   * The status as it is now, not to be changed: metadata and result in full, and no log entries. A promise where something has to be read for it, which waits
+   * while the store fails. Throws, or rejects, once the controller is closed or the run was replaced.
+   */
+  loadStatus(): TaskStatus | Promise<TaskStatus>;
   /**
    * Resolves when the write is on disk. Writes keep their order and each is stored whole, in one commit. What waits is
    * bounded by who calls it. Rejects with INVALID_ARGUMENT for what cannot be stored, which changes nothing, and as what ActiveTask has.

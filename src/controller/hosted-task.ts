@@ -51,11 +51,7 @@ export function createHostedTask(core: Core, writer: RunWriter, actor: TaskActor
     get cancel() {
       return actor.known?.task?.status.cancel;
     },
-    loadStatus: async () => {
-      const status = await loadStatus(core, taskId, run.runId, actor.known);
-      if (status === undefined) throw runIsOver(run);
-      return status;
-    },
+    loadStatus: () => loadStatus(core, taskId, { runId: run.runId, known: actor.known, isOver: () => runIsOver(run) }),
     write: async (said) => {
       const checked = checkedWrite(core, said);
       return write(() => run.writes.write(checked));
@@ -91,11 +87,7 @@ export function createEndedTask(core: Core, taskId: string, ended: { task: Task;
     active: createActiveTask(taskId, port, core.limits),
     writtenSeq: task.record.writtenSeq,
     cancel: task.status.cancel,
-    loadStatus: async () => {
-      const status = await loadStatus(core, taskId, task.status.runId, ended);
-      if (status === undefined) throw isOver();
-      return status;
-    },
+    loadStatus: () => loadStatus(core, taskId, { runId: task.status.runId, known: ended, isOver }),
     write: refuse,
   };
 }
@@ -105,19 +97,28 @@ async function loadMetadata(core: Core, taskId: string, task: Task): Promise<str
   return (await untilDone(core, () => loadPayload(core, taskId, "metadata"))) ?? "";
 }
 
-/** The status of the run as it is now, in `known` if that is given; undefined when another run has taken its place. */
-async function loadStatus(
-  core: Core,
-  taskId: string,
-  runId: string,
-  known: { readonly task: Task | undefined; readonly revision: bigint } | undefined,
-): Promise<TaskStatus | undefined> {
+interface StatusOf {
+  readonly runId: string;
+  /** What is known of the task, if it is. */
+  readonly known: { readonly task: Task | undefined; readonly revision: bigint } | undefined;
+  /** What is thrown where another run has taken its place. */
+  readonly isOver: () => Error;
+}
+
+/** The status of the run as it is now. Of a task that keeps nothing apart from it, and was loaded, that is at hand. */
+function loadStatus(core: Core, taskId: string, of: StatusOf): TaskStatus | Promise<TaskStatus> {
   core.lifetime.check();
+  const { status, record } = of.known?.task ?? {};
+  const isAtHand = record?.metadataBytes === 0 && record.resultBytes === 0 && status?.logs.length === 0;
+  return isAtHand && status?.runId === of.runId ? status : readStatus(core, taskId, of);
+}
+
+async function readStatus(core: Core, taskId: string, { runId, known, isOver }: StatusOf): Promise<TaskStatus> {
   let version = known;
   for (;;) {
     version ??= await untilDone(core, () => loadTask(core, taskId));
     const { task, revision } = version ?? { task: undefined, revision: 0n };
-    if (task?.status.runId !== runId) return undefined;
+    if (task?.status.runId !== runId) throw isOver();
     const status = await untilDone(core, () => foldStatus(core, taskId, { task, revision }, withoutLogs));
     if (status !== undefined) return status;
     // A newer version has taken away a payload: look at that.

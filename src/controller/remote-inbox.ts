@@ -6,14 +6,13 @@ import {
   RunnerKeepaliveSchema,
   type RunRequest,
   type TaskWrite,
-  TaskWrittenSchema,
 } from "#gen/stint/v1/runner_pb.js";
 import { invalidArgument } from "./error.ts";
 import type { RunnerLink } from "./remote-link.ts";
 import type { RefusedMessage } from "./remote-holder.ts";
 import type { RemoteRun } from "./remote-run.ts";
 import type { RemoteTelling } from "./remote-telling.ts";
-import { afterRun, staleFence } from "./remote-words.ts";
+import { afterRun, staleFence, writtenOf } from "./remote-words.ts";
 
 /** What a message is said about. */
 interface Named {
@@ -93,7 +92,7 @@ async function onUnknown(owner: InboxOwner, said: TaskWrite | PhaseEnd): Promise
   const isOnDisk = await owner.isOnDisk(said);
   if (isOnDisk === undefined) return;
   const { taskId, fence, seq } = said;
-  if (isOnDisk) owner.link?.written(create(TaskWrittenSchema, { taskId, fence, seq }));
+  if (isOnDisk) owner.link?.written(writtenOf(taskId, fence, seq));
   else await refuseStale(owner, said, seq, said);
 }
 

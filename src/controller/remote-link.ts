@@ -25,11 +25,14 @@ export interface RunnerLink {
   /** Of several under one fence that wait to be sent the last says it all. */
   written(written: TaskWritten): void;
   refuse(refusal: Refusal): void;
-  /** `load` is called when the offer is about to be sent; undefined: there is nothing to offer any more. It may reject as a read of the controller does. */
-  offer(load: () => Promise<TaskOffer | undefined>): void;
+  /** `load` is called when the offer is about to be sent. */
+  offer(load: LoadOffer): void;
   /** Ends the stream with the error, after what was queued before. */
   close(error: ControllerError): void;
 }
+
+/** The offer, or undefined: there is nothing to offer any more. A promise where something has to be read for it. It may throw, and reject, as a read of the controller does. */
+export type LoadOffer = () => TaskOffer | undefined | Promise<TaskOffer | undefined>;
 
 /** A TaskRefused, whose status the service makes of the error. */
 export interface Refusal {

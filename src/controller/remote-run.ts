@@ -13,16 +13,8 @@
  * 5. An end is answered when what it led to is on disk: by then comes the next phase, or the release.
  * 6. A lost one takes nothing more from its runner, who is told so when it is released.
  */
-import { create } from "@bufbuild/protobuf";
-import {
-  type AbortReason,
-  type PhaseEnd,
-  RunPhase,
-  type TaskOffer,
-  TaskOfferSchema,
-  type TaskWrite,
-  TaskWrittenSchema,
-} from "#gen/stint/v1/runner_pb.js";
+import type { TaskStatus } from "#gen/core/v1/core_pb.js";
+import { type AbortReason, type PhaseEnd, RunPhase, type TaskOffer, type TaskWrite } from "#gen/stint/v1/runner_pb.js";
 import type { AbortKind } from "../task/abort.ts";
 import { ControllerError } from "./error.ts";
 import type { HostedTask, Release, Seat, SeatContext } from "./host.ts";
@@ -31,8 +23,9 @@ import { RemoteAbort } from "./remote-abort.ts";
 import { outcomeOf } from "./remote-end.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
 import type { RunHolder } from "./remote-holder.ts";
+import type { LoadOffer } from "./remote-link.ts";
 import { RemoteSeqs } from "./remote-seqs.ts";
-import { abortMessage, afterEnd, emptyWrite, staleFence, wrongPhase } from "./remote-words.ts";
+import { abortMessage, afterEnd, emptyWrite, offerOf, staleFence, writtenOf, wrongPhase } from "./remote-words.ts";
 
 type RunState = "reserved" | "recalled" | "offered" | "accepted" | "settled" | "over";
 
@@ -53,13 +46,13 @@ export class RemoteRun implements Seat {
   #onEndAnswered: () => void = () => {};
   #offerTime: Countdown | undefined;
   #abort: RemoteAbort | undefined;
-  readonly #released: Promise<void>;
+  /** For who waits for that. */
+  #released: Promise<void> | undefined;
   #tellReleased: () => void = () => {};
 
   constructor(holder: RunHolder<RemoteRun>, state: "reserved" | "recalled") {
     this.#holder = holder;
     this.#state = state;
-    this.#released = new Promise((resolve) => (this.#tellReleased = resolve));
   }
 
   get runner(): string {
@@ -126,7 +119,10 @@ export class RemoteRun implements Seat {
 
   told(): Promise<void> {
     // What came while an end was being committed went out to nobody.
-    return this.#abort?.told ?? this.#released;
+    if (this.#abort !== undefined) return this.#abort.told;
+    if (this.#state === "over") return Promise.resolve();
+    this.#released ??= new Promise((resolve) => (this.#tellReleased = resolve));
+    return this.#released;
   }
 
   release(how: Release): void {
@@ -234,13 +230,21 @@ export class RemoteRun implements Seat {
   }
 
   /** The offer, when it is about to be sent; by then it may have lapsed. */
-  async #loadOffer(phase: PhaseName): Promise<TaskOffer | undefined> {
-    const isOffered = (): boolean => this.#state === "offered" && this.#phase === phase && this.#lost === undefined;
-    if (!isOffered() || this.#task === undefined || this.#context === undefined) return undefined;
+  #loadOffer(phase: PhaseName): ReturnType<LoadOffer> {
+    if (!this.#isOffered(phase) || this.#task === undefined) return undefined;
+    const status = this.#task.loadStatus();
+    return status instanceof Promise ? status.then((read) => this.#offerOf(phase, read)) : this.#offerOf(phase, status);
+  }
+
+  #offerOf(phase: PhaseName, status: TaskStatus): TaskOffer | undefined {
+    if (!this.#isOffered(phase) || this.#context === undefined) return undefined;
+    const { taskId } = this;
     const { runId, attempt, fence } = this.#context;
-    const status = await this.#task.loadStatus();
-    if (!isOffered()) return undefined;
-    return create(TaskOfferSchema, { taskId: this.taskId, runId, phase: wirePhases[phase], status, attempt, fence });
+    return offerOf({ taskId, runId, phase: wirePhases[phase], attempt, fence }, status);
+  }
+
+  #isOffered(phase: PhaseName): boolean {
+    return this.#state === "offered" && this.#phase === phase && this.#lost === undefined;
   }
 
   #accept(): void {
@@ -277,8 +281,7 @@ export class RemoteRun implements Seat {
 
   #sendWritten(): void {
     if (this.#context === undefined) return;
-    const written = { taskId: this.taskId, fence: this.#context.fence, seq: this.#seqs.answered };
-    this.#holder.link?.written(create(TaskWrittenSchema, written));
+    this.#holder.link?.written(writtenOf(this.taskId, this.#context.fence, this.#seqs.answered));
   }
 
   /** The promise is open while there is no room for more that was refused. */

@@ -2,17 +2,11 @@
  * An end that a remote runner is told of: the offer of its phase COMPLETED. It counts as told when the runner has ended the
  * phase, however, or when that took too long; not when the runner's stream is gone before.
  */
-import { create } from "@bufbuild/protobuf";
-import {
-  type PhaseEnd,
-  RunPhase,
-  type TaskOffer,
-  TaskOfferSchema,
-  TaskWrittenSchema,
-} from "#gen/stint/v1/runner_pb.js";
+import { type PhaseEnd, RunPhase } from "#gen/stint/v1/runner_pb.js";
 import { completedTimeoutMs, type EndToTell } from "./host.ts";
 import { Countdown, type Tick } from "./remote-lease.ts";
-import type { RunnerLink } from "./remote-link.ts";
+import type { LoadOffer, RunnerLink } from "./remote-link.ts";
+import { offerOf, writtenOf } from "./remote-words.ts";
 
 type TellingOutcome = "told" | "late" | "released" | "gone";
 
@@ -44,7 +38,7 @@ export class RemoteTelling {
 
   /** The runner has ended the phase. */
   end({ taskId, fence, seq, outcome }: PhaseEnd): void {
-    this.#link.written(create(TaskWrittenSchema, { taskId, fence, seq }));
+    this.#link.written(writtenOf(taskId, fence, seq));
     this.#finish(outcome.case === "released" ? "released" : "told");
   }
 
@@ -66,19 +60,13 @@ export class RemoteTelling {
     this.#settle(outcome);
   }
 
-  async #loadOffer(): Promise<TaskOffer | undefined> {
+  #loadOffer(): ReturnType<LoadOffer> {
     if (this.#isOver) return undefined;
-    const { task, status, endRevision } = this.#end;
-    const whole = await task.loadStatus();
+    const { task, status, endRevision: fence } = this.#end;
     const { runId, attempt } = status;
-    return create(TaskOfferSchema, {
-      taskId: task.taskId,
-      runId,
-      phase: RunPhase.COMPLETED,
-      status: whole,
-      attempt,
-      fence: endRevision,
-    });
+    const named = { taskId: task.taskId, runId, phase: RunPhase.COMPLETED, attempt, fence };
+    const whole = task.loadStatus();
+    return whole instanceof Promise ? whole.then((read) => offerOf(named, read)) : offerOf(named, whole);
   }
 }
 

@@ -1,13 +1,15 @@
 /** What is said to remote runners, and of them. */
 import { create } from "@bufbuild/protobuf";
-import type { Progress } from "#gen/core/v1/core_pb.js";
+import type { Progress, TaskStatus } from "#gen/core/v1/core_pb.js";
 import {
   AbortReason,
   type PhaseEnd,
   RunPhase,
   type TaskAbort,
   TaskAbortSchema,
+  type TaskOffer,
   type TaskWrite,
+  type TaskWritten,
 } from "#gen/stint/v1/runner_pb.js";
 import type { AbortKind } from "../task/abort.ts";
 import { ControllerError, invalidArgument } from "./error.ts";
@@ -22,6 +24,16 @@ export const abortReasons: Readonly<Record<AbortKind, AbortReason>> = {
   // No runner is told that: its run goes on while the server is away.
   SHUTDOWN: AbortReason.UNSPECIFIED,
 };
+
+/** The offer of a phase. This and the next are as `create` makes them, at a fraction of its cost: each task has two of both. */
+export function offerOf(of: Omit<TaskOffer, "$typeName" | "$unknown" | "status">, status: TaskStatus): TaskOffer {
+  const { taskId, runId, phase, attempt, fence } = of;
+  return { $typeName: "stint.v1.TaskOffer", taskId, runId, phase, status, attempt, fence };
+}
+
+export function writtenOf(taskId: string, fence: bigint, seq: bigint): TaskWritten {
+  return { $typeName: "stint.v1.TaskWritten", taskId, fence, seq };
+}
 
 export function abortMessage(task: HostedTask, fence: bigint, kind: AbortKind): TaskAbort {
   const cancel = kind === "CANCEL" ? task.cancel : undefined;

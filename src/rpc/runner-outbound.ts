@@ -23,15 +23,15 @@ import {
   type TaskWritten,
 } from "#gen/stint/v1/runner_pb.js";
 import { type ControllerError, limitError } from "../controller/error.ts";
-import type { Refusal, RunnerLink } from "../controller/remote-link.ts";
+import type { LoadOffer, Refusal, RunnerLink } from "../controller/remote-link.ts";
 import { raceSignal } from "./call.ts";
 import { runnerLimits } from "./runner-limits.ts";
 
 const { runnerUnreadMax: unreadMax, messagesForEachOffer, allowanceMax } = runnerLimits;
 /** Messages that are sent at once. */
 const batchMax = 256;
-/** Offers among them, and from how much of their texts on there are no more: one may have some hundred KiB. */
-const loadedMax = 16;
+/** Offers among them, as many as may be under way, and from how much of their texts on there are no more: one may have some hundred KiB. */
+const loadedMax = 64;
 const loadedMaxUnits = 64 * 1024;
 
 export interface OutboundOptions {
@@ -43,16 +43,17 @@ export interface OutboundOptions {
   readonly onEnd: () => void;
 }
 
-type Load = () => Promise<TaskOffer | undefined>;
 type Message = RunResponse["message"];
 
 export class RunnerOutbound implements RunnerLink {
   readonly #options: OutboundOptions;
-  /** By what they are about, in the order in which they are sent. */
-  readonly #urgent = new Map<string, Message>();
-  readonly #answers = new Map<string, Message>();
-  readonly #offers: Load[] = [];
-  readonly #loaded: TaskOffer[] = [];
+  /** By the fence where another of the same fence takes their place, and by a number where none does, in the order in which they are sent. */
+  readonly #urgent = new Map<bigint | number, Message>();
+  readonly #answers = new Map<bigint | number, Message>();
+  readonly #offers: LoadOffer[] = [];
+  #loaded: TaskOffer[] = [];
+  /** The length of their texts. */
+  #loadedUnits = 0;
   #isLoading = false;
   /** Somebody waits for what is to be sent. */
   #isPulled = false;
@@ -68,26 +69,26 @@ export class RunnerOutbound implements RunnerLink {
   }
 
   keepalive(answer: RunnerKeepalive): void {
-    this.#add(this.#urgent, `keepalive ${(this.#count += 1)}`, { case: "keepalive", value: answer });
+    this.#add(this.#urgent, (this.#count += 1), { case: "keepalive", value: answer });
   }
 
   abort(abort: TaskAbort): void {
-    this.#add(this.#urgent, `abort ${abort.taskId} ${abort.fence}`, { case: "abort", value: abort });
+    this.#add(this.#urgent, abort.fence, { case: "abort", value: abort });
   }
 
   written(written: TaskWritten): void {
-    this.#add(this.#answers, `written ${written.taskId} ${written.fence}`, { case: "written", value: written });
+    this.#add(this.#answers, written.fence, { case: "written", value: written });
   }
 
   refuse({ error, ...named }: Refusal): void {
     const value = create(TaskRefusedSchema, { ...named, error: this.#options.toStatus(error) });
-    this.#add(this.#answers, `refused ${(this.#count += 1)}`, { case: "refused", value });
+    this.#add(this.#answers, (this.#count += 1), { case: "refused", value });
   }
 
-  offer(load: Load): void {
+  offer(load: LoadOffer): void {
     if (this.#end !== undefined) return;
     this.#offers.push(load);
-    this.#loadOffer();
+    this.#loadOffers();
     this.#wake();
   }
 
@@ -116,17 +117,14 @@ export class RunnerOutbound implements RunnerLink {
         return;
       }
       this.#isPulled = true;
-      this.#loadOffer();
-      const woken = new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      await raceSignal(woken, signal);
+      this.#loadOffers();
+      if (this.#loaded.length === 0) await raceSignal(new Promise<void>((resolve) => (this.#wake = resolve)), signal);
       await turn();
       this.#isPulled = false;
     }
   }
 
-  #add(lane: Map<string, Message>, key: string, message: Message): void {
+  #add(lane: Map<bigint | number, Message>, key: bigint | number, message: Message): void {
     if (this.#end !== undefined) return;
     lane.delete(key);
     lane.set(key, message);
@@ -144,28 +142,28 @@ export class RunnerOutbound implements RunnerLink {
     if (this.#end !== undefined) return;
     this.#end = end;
     this.#offers.length = 0;
-    this.#loaded.length = 0;
+    this.#takeLoaded();
     this.#wake();
     this.#options.onEnd();
   }
 
   #takeBatch(): RunResponse[] {
     const batch: RunResponse[] = [];
-    for (let message = this.#take(); message !== undefined; message = this.#take()) {
-      // As `create` makes it, at a fraction of its cost.
-      batch.push({ $typeName: "stint.v1.RunResponse", message });
-      if (batch.length === batchMax) break;
+    takeFrom(this.#urgent, batch);
+    takeFrom(this.#answers, batch);
+    if (batch.length + this.#loaded.length > batchMax) return batch;
+    for (const value of this.#takeLoaded()) {
+      this.#allowance = Math.min(this.#allowance + messagesForEachOffer, allowanceMax);
+      batch.push(responseOf({ case: "offer", value }));
     }
     return batch;
   }
 
-  #take(): Message | undefined {
-    const queued = takeFirst(this.#urgent) ?? takeFirst(this.#answers);
-    if (queued !== undefined) return queued;
-    const value = this.#loaded.shift();
-    if (value === undefined) return undefined;
-    this.#allowance = Math.min(this.#allowance + messagesForEachOffer, allowanceMax);
-    return { case: "offer", value };
+  #takeLoaded(): readonly TaskOffer[] {
+    const loaded = this.#loaded;
+    if (loaded.length > 0) this.#loaded = [];
+    this.#loadedUnits = 0;
+    return loaded;
   }
 
   /** Whether the runner says something that it has room for by what it was offered; if so there is room for one message less. */
@@ -175,37 +173,60 @@ export class RunnerOutbound implements RunnerLink {
     return true;
   }
 
-  get #hasRoom(): boolean {
-    let units = 0;
-    for (const { status } of this.#loaded) units += (status?.metadata.length ?? 0) + (status?.result?.length ?? 0);
-    return this.#loaded.length < loadedMax && units < loadedMaxUnits;
+  /**
+   * Loads offers whose turn it is, one after the other: all that are at hand, and where something has to be read for one, it while somebody waits for what is to be
+   * sent. Those behind it follow.
+   */
+  #loadOffers(): void {
+    while (
+      this.#isPulled &&
+      !this.#isLoading &&
+      this.#loaded.length < loadedMax &&
+      this.#loadedUnits < loadedMaxUnits
+    ) {
+      const load = this.#offers.shift();
+      if (load === undefined) return;
+      try {
+        const loading = load();
+        if (loading instanceof Promise) this.#awaitOffer(loading);
+        else this.#keep(loading);
+      } catch (error) {
+        this.#options.onUnloadable(error);
+      }
+    }
   }
 
-  /** Loads the next offer, if it is one's turn and none is being loaded. While somebody waits for what is to be sent, those behind it follow. */
-  #loadOffer(): void {
-    if (this.#isLoading || !this.#isPulled || !this.#hasRoom) return;
-    const load = this.#offers.shift();
-    if (load === undefined) return;
+  #awaitOffer(loading: Promise<TaskOffer | undefined>): void {
     this.#isLoading = true;
-    load()
+    loading
       .then(
-        (offer) => {
-          if (this.#end === undefined && offer !== undefined) this.#loaded.push(offer);
-        },
+        (offer) => this.#keep(offer),
         (error: unknown) => this.#options.onUnloadable(error),
       )
       .finally(() => {
         this.#isLoading = false;
         this.#wake();
-        this.#loadOffer();
+        this.#loadOffers();
       });
+  }
+
+  #keep(offer: TaskOffer | undefined): void {
+    if (offer === undefined || this.#end !== undefined) return;
+    this.#loaded.push(offer);
+    this.#loadedUnits += (offer.status?.metadata.length ?? 0) + (offer.status?.result?.length ?? 0);
   }
 }
 
-function takeFirst(lane: Map<string, Message>): Message | undefined {
+/** Moves the first messages of a lane, as many as a batch has room for. */
+function takeFrom(lane: Map<bigint | number, Message>, batch: RunResponse[]): void {
   for (const [key, message] of lane) {
+    if (batch.length === batchMax) return;
     lane.delete(key);
-    return message;
+    batch.push(responseOf(message));
   }
-  return undefined;
+}
+
+/** As `create` makes it, at a fraction of its cost. */
+function responseOf(message: Message): RunResponse {
+  return { $typeName: "stint.v1.RunResponse", message };
 }

@@ -96,7 +96,7 @@ describe("a run on a remote seat", () => {
   test("whose offer has lapsed before it could be sent is not offered any more", async () => {
     const world = await createHostWorld();
     const link = new FakeLink();
-    const loads: Array<() => Promise<unknown>> = [];
+    const loads: Array<() => unknown> = [];
     link.offer = (load) => loads.push(load);
     link.attach(world.host, helloOf("one"));
     world.offer("a");

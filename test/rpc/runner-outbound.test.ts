@@ -31,11 +31,11 @@ function openOutbound() {
     leaving,
     messages,
     written: (taskId: string, seq: number) =>
-      link.written(create(TaskWrittenSchema, { taskId, fence: 1n, seq: BigInt(seq) })),
+      link.written(create(TaskWrittenSchema, { taskId, fence: fenceOf(taskId), seq: BigInt(seq) })),
     refuse: (taskId: string, seq: number) =>
-      link.refuse({ taskId, fence: 1n, seq: BigInt(seq), error: new ControllerError("FAILED_PRECONDITION", "no") }),
+      link.refuse({ taskId, fence: fenceOf(taskId), seq: BigInt(seq), error: new ControllerError("FAILED_PRECONDITION", "no") }),
     abort: (taskId: string, reason = AbortReason.CANCEL) =>
-      link.abort(create(TaskAbortSchema, { taskId, fence: 1n, reason })),
+      link.abort(create(TaskAbortSchema, { taskId, fence: fenceOf(taskId), reason })),
     keepalive: (number: number) => link.keepalive(create(RunnerKeepaliveSchema, { number: BigInt(number) })),
     offer: (taskId: string) => link.offer(async () => offerOf(taskId)),
     /** The next so many messages. */
@@ -51,8 +51,13 @@ async function* eachOf(batches: AsyncIterable<readonly RunResponse[]>): AsyncGen
   for await (const batch of batches) yield* batch;
 }
 
+/** Each run has a fence of its own. */
+function fenceOf(taskId: string): bigint {
+  return BigInt(taskId.codePointAt(0) ?? 0);
+}
+
 function offerOf(taskId: string): TaskOffer {
-  return create(TaskOfferSchema, { taskId, fence: 1n, phase: RunPhase.PENDING });
+  return create(TaskOfferSchema, { taskId, fence: fenceOf(taskId), phase: RunPhase.PENDING });
 }
 
 function describeMessage({ message }: RunResponse): string {
@@ -106,19 +111,19 @@ describe("what a runner is told", () => {
     expect([await take(1), loads]).toEqual([["offer second"], ["first", "second"]]);
   });
 
-  test("is as much at once as there is when a turn has passed, offers too, sixteen at most", async () => {
+  test("is as much at once as there is when a turn has passed, offers too, sixty-four at most", async () => {
     const { link, leaving, written, offer } = openOutbound();
     let pass = (): void => {};
     const turn = (): Promise<void> => new Promise((resolve) => (pass = resolve));
     const batches = link.batches(leaving.signal, turn);
     const next = batches.next();
-    for (let i = 0; i < 20; i += 1) offer(`${i}`);
+    for (let i = 0; i < 70; i += 1) offer(`${i}`);
     written("a", 1);
     await new Promise(setImmediate);
     written("b", 1);
     pass();
     const batch: readonly RunResponse[] = (await next).value ?? [];
-    const offers = Array.from({ length: 16 }, (_, i) => `offer ${i}`);
+    const offers = Array.from({ length: 64 }, (_, i) => `offer ${i}`);
     expect(batch.map(describeMessage)).toEqual(["written a 1", "written b 1", ...offers]);
     await batches.return(undefined);
   });
@@ -169,9 +174,32 @@ describe("what a runner is told", () => {
   test("leaves out an offer that cannot be loaded", async () => {
     const { link, offer, unloadable, take } = openOutbound();
     link.offer(() => Promise.reject(new Error("damaged")));
+    link.offer(() => {
+      throw new Error("closed");
+    });
     offer("b");
     expect(await take(1)).toEqual(["offer b"]);
-    expect(unloadable).toEqual([new Error("damaged")]);
+    expect(unloadable).toEqual([new Error("damaged"), new Error("closed")]);
+  });
+
+  test("is an offer that is at hand behind one that has to be read, and not before somebody can send it", async () => {
+    const { link, leaving, offer } = openOutbound();
+    const loads: string[] = [];
+    const batches = link.batches(leaving.signal, () => new Promise(setImmediate));
+    const atHand = (taskId: string): void =>
+      link.offer(() => {
+        loads.push(taskId);
+        return offerOf(taskId);
+      });
+    const next = batches.next();
+    offer("a");
+    atHand("b");
+    expect(loads).toEqual([]);
+    atHand("c");
+    expect((await next).value?.map(describeMessage)).toEqual(["offer a", "offer b", "offer c"]);
+    atHand("d");
+    expect(loads).toEqual(["b", "c"]);
+    expect((await batches.next()).value?.map(describeMessage)).toEqual(["offer d"]);
   });
 
   test("ends with the error that it is closed with, after the answers before it, without the offers, and once", async () => {

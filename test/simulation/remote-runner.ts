@@ -217,7 +217,7 @@ class ServedStream implements RunnerLink {
 
   offer: RunnerLink["offer"] = (load) => {
     this.#tell(() => {
-      load().then(
+      new Promise<TaskOffer | undefined>((resolve) => resolve(load())).then(
         (value) => {
           if (value === undefined || this.#isOver) return;
           this.#noted.offered(value);

@@ -11,7 +11,7 @@ import {
   type TaskOffer,
 } from "#gen/stint/v1/runner_pb.js";
 import type { ControllerError } from "../../src/controller/error.ts";
-import type { Attachment, Refusal, RemoteRunners, RunnerLink } from "../../src/controller/remote-link.ts";
+import type { Attachment, LoadOffer, Refusal, RemoteRunners, RunnerLink } from "../../src/controller/remote-link.ts";
 
 type Said = Exclude<MessageInitShape<typeof RunRequestSchema>["message"], undefined>;
 type Outcome = NonNullable<Extract<Said, { case: "end" }>["value"]["outcome"]>;
@@ -79,9 +79,9 @@ export class FakeLink implements RunnerLink {
     this.told.push(`refused ${taskId} ${fence} ${seq} ${error.details.reason ?? error.code}`);
   }
 
-  offer(load: () => Promise<TaskOffer | undefined>): void {
+  offer(load: LoadOffer): void {
     if (this.isStuck) return;
-    void load().then((offer) => {
+    void Promise.resolve(load()).then((offer) => {
       if (offer === undefined) return;
       this.offers.push(offer);
       this.told.push(`offer ${offer.taskId} ${RunPhase[offer.phase]} ${offer.fence}`);

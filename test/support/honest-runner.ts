@@ -70,7 +70,7 @@ export class HonestRunner {
       refuse: (refusal) => after(() => this.#onRefused(refusal)),
       offer: (load) =>
         after(() => {
-          void load().then(
+          void new Promise<TaskOffer | undefined>((resolve) => resolve(load())).then(
             (offer) => {
               if (offer !== undefined && this.#stream?.link === link) this.#onOffer(offer);
             },
