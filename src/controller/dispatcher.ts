@@ -117,7 +117,7 @@ export class Dispatcher {
   /** Offers as many as there are seats. */
   pump(): void {
     this.#isPumpWanted = true;
-    if (this.#isPumping || !this.#isOpen) return;
+    if (this.#isPumping || !this.#isOpen || (this.#line.isEmpty && this.#held.length === 0)) return;
     this.#isPumping = true;
     void this.#pumpAll();
   }
@@ -142,42 +142,36 @@ export class Dispatcher {
       // The seat is taken before the wait, so that no launch takes it meanwhile.
       const seat = this.#core.host.takeSeat();
       if (seat === undefined) return;
-      const task = await this.#takeOldest(seat);
+      const taking = this.#takeOldest();
+      const task = taking instanceof Promise ? await unused(seat, taking) : taking;
       if (task === undefined) return seat.release("unused");
-      void this.#offer(task, seat);
+      this.#offer(task, seat);
     }
   }
 
-  async #takeOldest(seat: Seat): Promise<WaitingTask | undefined> {
-    if (this.#suspect === undefined && this.#held.length > 0) return this.#held.shift();
-    try {
-      return await this.#line.take();
-    } catch (error) {
-      seat.release("unused");
-      throw error;
-    }
+  #takeOldest(): ReturnType<WaitingLine["take"]> {
+    return (this.#suspect === undefined ? this.#held.shift() : undefined) ?? this.#line.take();
   }
 
-  async #offer(waiting: WaitingTask, seat: Seat): Promise<void> {
-    let isOffered = false;
-    try {
-      isOffered = await this.#actors.use(waiting.taskId, (actor) =>
-        actor.serialize(() => this.#offerTurn(actor, waiting, seat)),
-      );
-    } catch (error) {
-      if (!this.#core.closing.aborted) {
-        this.#core.faults.note(
-          "background_errors",
-          { err: error, taskId: waiting.taskId },
-          "a task could not be offered; it is left waiting",
-        );
-      }
-    }
-    if (!isOffered) this.giveBack(seat);
+  #offer(waiting: WaitingTask, seat: Seat): void {
+    const actor = this.#actors.acquire(waiting.taskId);
+    const settled = (isOffered: boolean): void => {
+      this.#actors.release(actor);
+      if (!isOffered) this.giveBack(seat);
+    };
+    actor
+      .serialize(() => this.#offerTurn(actor, waiting, seat))
+      .then(settled, (error: unknown) => {
+        if (!this.#core.closing.aborted) {
+          const fields = { err: error, taskId: waiting.taskId };
+          this.#core.faults.note("background_errors", fields, "a task could not be offered; it is left waiting");
+        }
+        settled(false);
+      });
   }
 
   async #offerTurn(actor: TaskActor, waiting: WaitingTask, seat: Seat): Promise<boolean> {
-    const { task } = await actor.load("until-done");
+    const { task } = actor.known ?? (await actor.load("until-done"));
     if (this.#core.closing.aborted || !isStillWaiting(actor, task, waiting)) return false;
     const suspect = isSuspect(task);
     if (suspect && this.#suspect !== undefined) {
@@ -228,6 +222,16 @@ export function leaseChange(controller: string, taskId: string, task: Task, { al
   const { instanceId, runner } = seat;
   const value = encodeLease(create(LeaseSchema, { runId, attempt, alone, instanceId, runner }));
   return { type: "index", key: leaseKey(controller, taskId, runId, attempt), value };
+}
+
+/** What comes of it; the seat is released where that fails. */
+async function unused<T>(seat: Seat, taking: Promise<T>): Promise<T> {
+  try {
+    return await taking;
+  } catch (error) {
+    seat.release("unused");
+    throw error;
+  }
 }
 
 function isStillWaiting(actor: TaskActor, task: Task | undefined, waiting: WaitingTask): task is Task {

@@ -45,13 +45,10 @@ export class WaitingLine {
     else this.#complete = false;
   }
 
-  /** Takes the oldest; undefined when nobody waits. Throws UNAVAILABLE when the controller closes. */
-  async take(): Promise<WaitingTask | undefined> {
-    while (this.#window.length === 0) {
-      if (this.#complete) return undefined;
-      await this.#loadWindow();
-    }
-    return this.#window.shift();
+  /** Takes the oldest; undefined when nobody waits. A promise where the store has to be asked, which rejects with UNAVAILABLE when the controller closes. */
+  take(): WaitingTask | undefined | Promise<WaitingTask | undefined> {
+    const oldest = this.#window.shift();
+    return oldest !== undefined || this.#complete ? oldest : this.#loadWindow().then(() => this.take());
   }
 
   async #loadWindow(): Promise<void> {

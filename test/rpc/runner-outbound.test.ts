@@ -33,7 +33,12 @@ function openOutbound() {
     written: (taskId: string, seq: number) =>
       link.written(create(TaskWrittenSchema, { taskId, fence: fenceOf(taskId), seq: BigInt(seq) })),
     refuse: (taskId: string, seq: number) =>
-      link.refuse({ taskId, fence: fenceOf(taskId), seq: BigInt(seq), error: new ControllerError("FAILED_PRECONDITION", "no") }),
+      link.refuse({
+        taskId,
+        fence: fenceOf(taskId),
+        seq: BigInt(seq),
+        error: new ControllerError("FAILED_PRECONDITION", "no"),
+      }),
     abort: (taskId: string, reason = AbortReason.CANCEL) =>
       link.abort(create(TaskAbortSchema, { taskId, fence: fenceOf(taskId), reason })),
     keepalive: (number: number) => link.keepalive(create(RunnerKeepaliveSchema, { number: BigInt(number) })),
