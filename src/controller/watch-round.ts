@@ -2,10 +2,10 @@
  * What WatchTask says when it looks at its task: everything that the watcher has not been sent, read from memory and
  * from the task's history. The rules that are cited are those of watch-task.ts.
  */
-import type { LogEntry } from "#gen/core/v1/core_pb.js";
+import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { isEnded } from "../task/state.ts";
 import { byteLength } from "../task/limits.ts";
-import { firstLogSeq } from "../task/task.ts";
+import { firstLogSeq, type Task } from "../task/task.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
 import { taskNotFound } from "./error.ts";
@@ -191,10 +191,23 @@ export function newestChange(
   if (isShared && shared?.revision === revision && shared.waitingFor === waiting) return shared.change;
   const isWhole = task.record.metadataBytes === 0 && task.record.resultBytes === 0;
   const change = isWhole
-    ? { revision, status: { ...foldInline(task), waitingFor: waiting }, logs: [] }
+    ? { revision, status: isShared ? statusToRead(task, waiting) : statusToKeep(task, waiting), logs: [] }
     : createChange(parts, taskId, version, undefined);
   if (isShared) parts.core.hub.share(place, { revision, waitingFor: waiting, change });
   return change;
+}
+
+/** For those who only read it: mostly the very status that the controller has. */
+function statusToRead({ status }: Task, waiting: string): TaskStatus {
+  if (status.waitingFor === waiting && status.logs.length === 0) return status;
+  return { ...status, waitingFor: waiting, logs: [] };
+}
+
+/** For one who may do with it whatever it likes. */
+function statusToKeep(task: Task, waiting: string): TaskStatus {
+  const status = foldInline(task);
+  status.waitingFor = waiting;
+  return status;
 }
 
 async function createChange(

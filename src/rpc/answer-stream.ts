@@ -16,7 +16,14 @@
  */
 import type { ConnectError } from "@connectrpc/connect";
 import type { ControllerError } from "../controller/error.ts";
-import { type Answers, callCanceled, type CallContext, type CallPolicy, refuseUnlessServing } from "./call.ts";
+import {
+  type Answers,
+  type Asking,
+  callCanceled,
+  type CallContext,
+  type CallPolicy,
+  refuseUnlessServing,
+} from "./call.ts";
 import { toConnectError } from "./errors.ts";
 
 /** What a method answers with. */
@@ -52,17 +59,12 @@ interface AnswerStreamOptions {
   readonly always: boolean;
 }
 
-interface Asked<O> {
-  readonly resolve: (answer: IteratorResult<O, undefined>) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 class AnswerStream<O> implements Answers<O>, StreamedCall {
   readonly #open: (call: StreamedCall) => Streamed<O>;
   readonly #options: AnswerStreamOptions;
   #iterator: AsyncIterator<O> | undefined;
   #note: ((answer: O) => void) | undefined;
-  #asked: Asked<O> | undefined;
+  #asked: Asking<O> | undefined;
   #isOver = false;
   /** Why it is over; undefined where the method has said so. */
   #endedWith: ConnectError | undefined;
@@ -85,16 +87,23 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
     return this.#ending.signal;
   }
 
+  ask(asking: Asking<O>): void {
+    this.#asked = asking;
+    if (this.#isOver) return this.#settle();
+    try {
+      this.#iterator ??= this.#begin();
+      if (!this.#isOver) this.#iterator.next().then(this.#onAnswer, this.#onError);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
   next(): Promise<IteratorResult<O, undefined>> {
     return new Promise((resolve, reject) => {
-      this.#asked = { resolve, reject };
-      if (this.#isOver) return this.#settle();
-      try {
-        this.#iterator ??= this.#begin();
-        if (!this.#isOver) this.#iterator.next().then(this.#onAnswer, this.#onError);
-      } catch (error) {
-        this.#fail(error);
-      }
+      this.ask({
+        take: (value) => resolve({ done: false, value }),
+        over: (error) => (error === undefined ? resolve({ done: true, value: undefined }) : reject(error)),
+      });
     });
   }
 
@@ -128,7 +137,7 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
     this.#note?.(next.value);
     const asked = this.#asked;
     this.#asked = undefined;
-    asked?.resolve({ done: false, value: next.value });
+    asked?.take(next.value);
   }
 
   #fail(error: unknown): void {
@@ -155,7 +164,6 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
   #settle(): void {
     const asked = this.#asked;
     this.#asked = undefined;
-    if (this.#endedWith === undefined) asked?.resolve({ done: true, value: undefined });
-    else asked?.reject(this.#endedWith);
+    asked?.over(this.#endedWith);
   }
 }

@@ -43,9 +43,19 @@ export type UnaryCall<I extends DescMessage = DescMessage, O extends DescMessage
   context: CallContext,
 ) => Promise<MessageInitShape<O>>;
 
+/** Who has asked for an answer, and is told once. Never throws. */
+export interface Asking<O> {
+  /** The answer. */
+  take(answer: O): void;
+  /** There is none any more; undefined: the method has said all. */
+  over(error: ConnectError | undefined): void;
+}
+
 /** The answers of a call that streams them. */
 export interface Answers<O> {
-  /** The next answer, or that there is none. Asked for one at a time. Rejects with a ConnectError. */
+  /** Asks for the next answer, one at a time; told of it as soon as it is there, which may be at once. Nothing is kept of one that was taken. */
+  ask(asking: Asking<O>): void;
+  /** The same with a promise. Rejects with a ConnectError. */
   next(): Promise<IteratorResult<O, undefined>>;
   /** Ends it with the error, unless it is over: whoever waits for an answer is told at once. */
   end(error: ConnectError | ControllerError): void;

@@ -15,7 +15,7 @@ export interface GrpcStream {
   readonly reader: RequestReader;
   /** Begins the call, or rejects with the ConnectError of what is wrong with its request. */
   open(headers: GrpcHeaders, request: GrpcRequest): Promise<Answers<object>>;
-  /** An answer with its prefix; made once for an object that several calls answer with. Throws a ConnectError where it is too large. */
+  /** An answer with its prefix; made once for an object that several calls answer with one after the other. Throws a ConnectError where it is too large. */
   encode(answer: object): Uint8Array;
 }
 
@@ -25,7 +25,8 @@ export function createGrpcStream(
   limits: GrpcLimits,
 ): GrpcStream {
   const { reader, encode } = createRequestReader(method, limits);
-  const encoded = new WeakMap<object, Uint8Array>();
+  // Those who are sent the same are sent it one after the other. One that is kept, and not a WeakMap: what is in that costs each collection of garbage.
+  let last: { readonly answer: object; readonly bytes: Uint8Array } | undefined;
 
   return {
     method,
@@ -34,12 +35,8 @@ export function createGrpcStream(
       return implement(await reader.readMessage(headers, request), { method });
     },
     encode(answer) {
-      let bytes = encoded.get(answer);
-      if (bytes === undefined) {
-        bytes = encodeEnvelope(0, encode(answer));
-        encoded.set(answer, bytes);
-      }
-      return bytes;
+      if (last?.answer !== answer) last = { answer, bytes: encodeEnvelope(0, encode(answer)) };
+      return last.bytes;
     },
   };
 }

@@ -8,12 +8,12 @@
  * 2. The deadline and the end of the stream end the answers at once. What was said before goes out first, and then why it is over.
  * 3. A peer that takes nothing for `writeStallMaxMs` of what was written is cut off, also where Node still has room for more: a
  *    stream on which little is said would take hours to fill that.
- * 4. While it waits for an answer it costs no timer but that of a deadline, and holds nothing of the request.
+ * 4. While it waits for an answer it costs no timer but that of a deadline, and no promise; it holds nothing of the request, nor of what it has sent.
  */
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { ConnectError } from "@connectrpc/connect";
 import type { Due, DueLine } from "../async/due-line.ts";
-import { type Answers, callCanceled } from "../rpc/call.ts";
+import { type Answers, type Asking, callCanceled } from "../rpc/call.ts";
 import type { RequestLimit } from "../rpc/errors.ts";
 import type { GrpcStream } from "../rpc/grpc-stream.ts";
 import { type ExchangeOptions, GrpcExchange } from "./grpc-exchange.ts";
@@ -23,7 +23,7 @@ export interface StreamCallOptions extends ExchangeOptions {
   readonly untaken: DueLine;
 }
 
-export class StreamCall implements Due {
+export class StreamCall implements Due, Asking<object> {
   readonly #method: GrpcStream;
   readonly #exchange: GrpcExchange;
   readonly #options: StreamCallOptions;
@@ -49,7 +49,7 @@ export class StreamCall implements Due {
   /** Reads the request and answers it, now or later. Never throws. */
   run(headers: IncomingHttpHeaders): void {
     void this.#open(headers).then(
-      (answers) => this.#sendAll(answers),
+      (answers) => answers.ask(this),
       (error: unknown) => this.#exchange.fail(error),
     );
   }
@@ -79,20 +79,28 @@ export class StreamCall implements Due {
     return answers;
   }
 
-  /** Never rejects. */
-  async #sendAll(answers: Answers<object>): Promise<void> {
-    const exchange = this.#exchange;
+  /** Sends the answer, and asks for the next. */
+  take(answer: object): void {
+    if (this.#exchange.isOver) return;
     try {
-      for (let next = await answers.next(); next.done !== true; next = await answers.next()) {
-        if (exchange.isOver) return;
-        if (!this.#send(this.#method.encode(next.value))) await this.#drained();
-      }
-      exchange.succeed();
+      if (this.#send(this.#method.encode(answer))) this.#answers?.ask(this);
+      else this.#askWhenDrained();
     } catch (error) {
-      answers.end(callCanceled());
-      exchange.fail(error);
+      this.#answers?.end(callCanceled());
+      this.over(error);
     }
+  }
+
+  /** Ends the call: there are no more answers. */
+  over(error: unknown): void {
+    const exchange = this.#exchange;
     this.#options.untaken.remove(this);
+    if (error !== undefined) return exchange.fail(error);
+    try {
+      exchange.succeed();
+    } catch (failure) {
+      exchange.fail(failure);
+    }
   }
 
   #send(message: Uint8Array): boolean {
@@ -108,18 +116,16 @@ export class StreamCall implements Due {
     else if (untaken.has(this)) untaken.put(clock, this);
   }
 
-  /** Resolves when the stream takes more, or is closed. */
-  #drained(): Promise<void> {
+  /** Asks for the next answer when the stream takes more, or is closed: what is over is told so. */
+  #askWhenDrained(): void {
     const { stream } = this.#exchange;
-    return new Promise((resolve) => {
-      const settle = (): void => {
-        stream.off("drain", settle);
-        stream.off("close", settle);
-        resolve();
-      };
-      stream.once("drain", settle);
-      stream.once("close", settle);
-      if (this.#exchange.isOver) settle();
-    });
+    const goOn = (): void => {
+      stream.off("drain", goOn);
+      stream.off("close", goOn);
+      this.#answers?.ask(this);
+    };
+    stream.once("drain", goOn);
+    stream.once("close", goOn);
+    if (this.#exchange.isOver) goOn();
   }
 }

@@ -148,3 +148,22 @@ test("a slow reader is shown the end of a task that was deleted, though the laun
   pending.return();
   (await h.runner.phase("a")).return();
 });
+
+test("what one who watches alone does to a change of its own is not seen by anybody", async () => {
+  await using h = await openHarness();
+  await h.launch("a");
+  const phase = await h.runner.phase("a");
+  const watching = new Watching(h.controller.watchTask("a"));
+  await allHave([watching], 1);
+  await h.settle();
+  await h.clock.advance(200);
+  await phase.task.setProgress({ current: 7 });
+  await allHave([watching], 2);
+  const { status } = watching.changes[1]!;
+  status!.progress!.current = 8n;
+  status!.transitions.length = 0;
+  expect(await phase.task.getProgress()).toMatchObject({ current: 7n });
+  expect((await h.controller.taskStatus("a")).transitions).toHaveLength(2);
+  phase.return();
+  await watching.over;
+});
