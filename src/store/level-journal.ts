@@ -2,11 +2,35 @@
  * Reads the journal: the newest blocks from memory, older ones from LevelDB.
  *
  * 1. `#recent` is a run of blocks without a gap that ends with the newest, bounded in bytes.
+ * 2. Of those few are as they were committed, the newest, which whoever follows the journal asks for. Of the others the bytes are kept: objects that
+ *    nobody asks for any more would cost the collector of garbage for as long as they are there.
  */
 import { keyNumber, numberedKey, numberedRange } from "./level-keys.ts";
 import type { LevelSession } from "./level-session.ts";
-import { decodeBlock, type JournalBlock } from "./record.ts";
+import { decodeBlock, type JournalBlock, type StoredRecord } from "./record.ts";
 import { StoreError } from "./store.ts";
+
+/** How many are as they were committed. */
+const wholeBlocks = 16;
+
+/** A block of which the records are made anew for whoever asks for them. */
+class PackedBlock implements JournalBlock {
+  readonly first: number;
+  readonly last: number;
+  readonly wallMs: number;
+  readonly bytes: Buffer;
+
+  constructor({ first, last, wallMs, bytes }: JournalBlock) {
+    this.first = first;
+    this.last = last;
+    this.wallMs = wallMs;
+    this.bytes = bytes;
+  }
+
+  get records(): readonly StoredRecord[] {
+    return decodeBlock(this.bytes, this.first)?.records ?? [];
+  }
+}
 
 export class LevelJournal {
   readonly #session: LevelSession;
@@ -23,6 +47,7 @@ export class LevelJournal {
   append(block: JournalBlock): void {
     this.#recent.push(block);
     this.#bytes += weigh(block);
+    this.#pack(this.#recent.length - 1 - wholeBlocks);
     while (this.#bytes > this.#session.options.blockCacheBytes && this.#oldest < this.#recent.length) {
       this.#bytes -= weigh(this.#recent[this.#oldest]!);
       this.#recent[this.#oldest] = undefined;
@@ -32,6 +57,14 @@ export class LevelJournal {
       this.#recent = this.#recent.slice(this.#oldest);
       this.#oldest = 0;
     }
+  }
+
+  #pack(place: number): void {
+    const block = this.#recent[place];
+    if (block === undefined) return;
+    const packed = new PackedBlock(block);
+    this.#recent[place] = packed;
+    this.#bytes += weigh(packed) - weigh(block);
   }
 
   /** The block that holds the revision, if it is in memory. */
@@ -71,5 +104,6 @@ export class LevelJournal {
 }
 
 function weigh(block: JournalBlock): number {
-  return block.bytes.length + block.records.length * 200;
+  const objectsBytes = block instanceof PackedBlock ? 0 : block.records.length * 150;
+  return block.bytes.length + 300 + objectsBytes;
 }

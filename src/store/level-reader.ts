@@ -2,7 +2,7 @@
 import { valueKey } from "./level-keys.ts";
 import type { LevelJournal } from "./level-journal.ts";
 import { absent, decodeVersion, type LevelSession } from "./level-session.ts";
-import { isLive, isVersioned, noBytes, recordTypes, recordValue, type StoredRecord } from "./record.ts";
+import { isLive, isVersioned, noBytes, recordIn, recordTypes, recordValue, type StoredRecord } from "./record.ts";
 import { checkRevision } from "./store-input.ts";
 import { type Entry, type GetOptions, StoreError } from "./store.ts";
 
@@ -90,7 +90,7 @@ async function changeAt(
     if (!(error instanceof StoreError) || error.code !== "CORRUPT") throw error;
     return undefined;
   });
-  return block?.records.find((record) => record.revision === revision && record.key === key);
+  return block && recordIn(block, key, revision);
 }
 
 async function readVersion(
@@ -102,7 +102,7 @@ async function readVersion(
   while (revision > session.floor) {
     const block = await journal.read(revision);
     if (block === undefined) continue;
-    const record = block.records.find((candidate) => candidate.revision === revision && candidate.key === key);
+    const record = recordIn(block, key, revision);
     if (record === undefined) throw corrupt(key);
     return record;
   }

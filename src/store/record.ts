@@ -263,6 +263,21 @@ export function decodeBlock(bytes: Buffer, first: number): JournalBlock | undefi
   return { first, last: first + readUint32(bytes, 12) - 1, wallMs: readNumber(bytes, 20), bytes, records };
 }
 
+/** The block's record of this change of the key; no other is decoded. */
+export function recordIn({ bytes }: JournalBlock, key: string, revision: number): StoredRecord | undefined {
+  const count = readUint32(bytes, 16);
+  let start = blockHeadBytes + 4 * count + crcBytes;
+  for (let i = 0; i < count && start + recordHeadBytes <= bytes.length; i += 1) {
+    const end = start + readUint32(bytes, blockHeadBytes + 4 * i);
+    if (readNumber(bytes, start + 12) === revision) {
+      const record = decodeRecord(bytes, start, Math.min(end, bytes.length));
+      if (record.key === key && record.revision === revision) return record;
+    }
+    start = end;
+  }
+  return undefined;
+}
+
 function writeUint32(bytes: Buffer, at: number, value: number): void {
   bytes[at] = value >>> 24;
   bytes[at + 1] = value >>> 16;

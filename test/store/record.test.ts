@@ -9,6 +9,7 @@ import {
   type RecordDraft,
   type RecordType,
   recordValue,
+  recordIn,
   salvageRecords,
   type StoredRecord,
 } from "../../src/store/record.ts";
@@ -103,6 +104,21 @@ describe("a journal block", () => {
       const block = decodeBlock(flipped, 5);
       const damaged = block?.records.filter((record) => record.damage !== undefined);
       expect(damaged?.length ?? 1, `bit ${bit}`).toBe(1);
+    }
+  });
+
+  test("whatever bit is flipped, its record of a change is the one that is found among all", () => {
+    const drafted = ["a", "b", "c"].map((key, i): RecordDraft => ({ ...draft, key, revision: 5 + (i >> 1) }));
+    const { bytes } = encodeBlock(5, 2, 1_000, drafted);
+    for (let bit = 0; bit < bytes.length * 8; bit += 1) {
+      const flipped = Buffer.from(bytes);
+      flipped[bit >> 3]! ^= 1 << (bit & 7);
+      const block = decodeBlock(flipped, 5);
+      if (block === undefined) continue;
+      for (const { key, revision } of [...drafted, { key: "a", revision: 6 }, { key: "d", revision: 5 }]) {
+        const among = block.records.find((record) => record.key === key && record.revision === revision);
+        expect(recordIn(block, key, revision), `bit ${bit}, ${key} at ${revision}`).toEqual(among);
+      }
     }
   });
 
