@@ -13,8 +13,10 @@
  *    show, as one does whose next run is watched; but for a store that fails, as a commit may be in doubt then.
  * 6. Whatever way it ends, nothing of it stays behind.
  * 7. A watcher that has seen everything costs a place in the hub and one in its line of those who are silent: no timer, no signal, and
- *    no promise but that of whoever waits for the next message. Most changes are one newer version in memory, which needs no look at history.
+ *    no promise but that of whoever waits for the next message with one. Most changes are one newer version in memory, which needs no look at history.
+ * 8. Who is told of a message may ask for the next before that returns: to tell it is the last that is done.
  */
+import type { AskedIterator, Asking } from "../async/asking.ts";
 import { onAbort } from "../async/signals.ts";
 import { checkRequestId, checkTaskId } from "../task/ids.ts";
 import { isEnded } from "../task/state.ts";
@@ -42,14 +44,8 @@ export function watchTask(parts: Parts, taskId: string, options: WatchTaskOption
   return { [Symbol.asyncIterator]: () => new TaskWatch(parts, taskId, options) };
 }
 
-/** Who waits for the next message. */
-interface Asked {
-  readonly resolve: (answer: Answer) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 /** States: new -> waiting (for somebody to ask, or for something to show) <-> looking -> over. */
-class TaskWatch implements AsyncIterator<TaskChange, undefined>, Watched {
+class TaskWatch implements AskedIterator<TaskChange>, Watched {
   readonly parts: Parts;
   readonly taskId: string;
   readonly options: WatchTaskOptions;
@@ -57,8 +53,10 @@ class TaskWatch implements AsyncIterator<TaskChange, undefined>, Watched {
   /** Undefined before it has begun. */
   #place: WatchedTask | undefined;
   #isOver = false;
-  #asked: Asked | undefined;
-  #answered: Promise<unknown> = Promise.resolve();
+  /** Who waits for the next message. */
+  #asked: Asking<TaskChange> | undefined;
+  /** What `next` has returned last. */
+  #answered: Promise<unknown> | undefined;
   /** A look that is under way, or has more to say. */
   #look: AsyncGenerator<TaskChange, boolean> | undefined;
   #isLooking = false;
@@ -83,7 +81,7 @@ class TaskWatch implements AsyncIterator<TaskChange, undefined>, Watched {
   }
 
   next(): Promise<Answer> {
-    if (this.#asked !== undefined) {
+    if (this.#asked !== undefined && this.#answered !== undefined) {
       const again = (): Promise<Answer> => this.next();
       return this.#answered.then(again, again);
     }
@@ -94,6 +92,13 @@ class TaskWatch implements AsyncIterator<TaskChange, undefined>, Watched {
     this.#answered = answered;
     this.#goOn();
     return answered;
+  }
+
+  /** Nobody who asks so asks by `next`, too. */
+  ask(asking: Asking<TaskChange>): void {
+    if (this.#isOver) return asking.resolve({ done: true, value: undefined });
+    this.#asked = asking;
+    this.#goOn();
   }
 
   /** Ends it at once: whoever waits for a message is told that it is over. */
@@ -244,7 +249,7 @@ class TaskWatch implements AsyncIterator<TaskChange, undefined>, Watched {
   }
 
   /** Lets go of everything. Returns who waits for a message still. */
-  #end(): Asked | undefined {
+  #end(): Asking<TaskChange> | undefined {
     const { hub } = this.parts.core;
     const asked = this.#asked;
     this.#isOver = true;

@@ -12,9 +12,10 @@
  * 3. Where it does not end by itself its slot is free when it is closed: what a client does not read is held until then, and a deadline must not
  *    make room for the next that does not.
  * 4. It ends without an error only where the method has said that it is over.
- * 5. While it waits for an answer it has no timer, and no signal that nobody has asked for.
+ * 5. While it waits for an answer it has no timer, no signal that nobody has asked for, and no promise that its iterator does not need.
  */
 import type { ConnectError } from "@connectrpc/connect";
+import { askNext, type Asking as AskingIterator } from "../async/asking.ts";
 import type { ControllerError } from "../controller/error.ts";
 import {
   type Answers,
@@ -71,8 +72,11 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
   #ending: AbortController | undefined;
   #giveBack: (() => void) | undefined;
   #offDrain: (() => void) | undefined;
-  readonly #onAnswer = (next: IteratorResult<O>): void => this.#answer(next);
-  readonly #onError = (error: unknown): void => this.#fail(error);
+  /** How the iterator tells what comes next. */
+  readonly #told: AskingIterator<O> = {
+    resolve: (next) => this.#answer(next),
+    reject: (error) => this.#fail(error),
+  };
 
   constructor(open: (call: StreamedCall) => Streamed<O>, options: AnswerStreamOptions) {
     this.#open = open;
@@ -92,7 +96,7 @@ class AnswerStream<O> implements Answers<O>, StreamedCall {
     if (this.#isOver) return this.#settle();
     try {
       this.#iterator ??= this.#begin();
-      if (!this.#isOver) this.#iterator.next().then(this.#onAnswer, this.#onError);
+      if (!this.#isOver) askNext(this.#iterator, this.#told);
     } catch (error) {
       this.#fail(error);
     }

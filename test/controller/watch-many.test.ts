@@ -1,7 +1,8 @@
 /** Many watches of one task: what they cost while nothing happens, and what they share when something does. */
 import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
-import type { WatchTaskOptions } from "../../src/controller/controller.ts";
+import type { AskedIterator } from "../../src/async/asking.ts";
+import type { TaskChange, WatchTaskOptions } from "../../src/controller/controller.ts";
 import { GatedStore } from "../support/gated-store.ts";
 import { type Harness, observed, openHarness } from "../support/controller-harness.ts";
 import { Puller, Watching, turnsUntil } from "../support/watching.ts";
@@ -166,4 +167,33 @@ test("what one who watches alone does to a change of its own is not seen by anyb
   expect((await h.controller.taskStatus("a")).transitions).toHaveLength(2);
   phase.return();
   await watching.over;
+});
+
+test("who asks without a promise, and again while it is told, gets the same as one who waits for promises", async () => {
+  await using h = await openHarness();
+  await h.launch("a");
+  const phase = await h.runner.phase("a");
+  const watching = new Watching(h.controller.watchTask("a", { shareChanges: true }));
+  const iterator = h.controller
+    .watchTask("a", { shareChanges: true })
+    [Symbol.asyncIterator]() as AskedIterator<TaskChange>;
+  const told: Array<bigint | "over"> = [];
+  const ask = (): void => iterator.ask({ resolve, reject: (error) => told.push(String(error) as never) });
+  const resolve = (next: IteratorResult<TaskChange, undefined>): void => {
+    told.push(next.done === true ? "over" : next.value.revision);
+    if (next.done !== true) ask();
+  };
+  ask();
+  await allHave([watching], 1);
+  for (const current of [7, 8]) {
+    await h.settle();
+    await h.clock.advance(200);
+    await phase.task.setProgress({ current });
+  }
+  await allHave([watching], 3);
+  phase.return();
+  await watching.over;
+  expect(told).toEqual([...watching.changes.map(({ revision }) => revision), "over"]);
+  ask();
+  expect(told.slice(-2)).toEqual(["over", "over"]);
 });
