@@ -13,15 +13,21 @@ export const systemClock: Clock = {
   mono: () => performance.now(),
   wall: () => Date.now(),
   after(delayMs, fire) {
-    let timer: NodeJS.Timeout;
-    const wait = (leftMs: number): void => {
-      timer =
-        leftMs > timeoutMaxMs ? setTimeout(() => wait(leftMs - timeoutMaxMs), timeoutMaxMs) : setTimeout(fire, leftMs);
-    };
-    wait(delayMs);
+    if (delayMs > timeoutMaxMs) return afterLong(delayMs, fire);
+    const timer = setTimeout(fire, delayMs);
     return () => clearTimeout(timer);
   },
 };
+
+function afterLong(delayMs: number, fire: () => void): () => void {
+  let timer: NodeJS.Timeout;
+  const wait = (leftMs: number): void => {
+    timer =
+      leftMs > timeoutMaxMs ? setTimeout(() => wait(leftMs - timeoutMaxMs), timeoutMaxMs) : setTimeout(fire, leftMs);
+  };
+  wait(delayMs);
+  return () => clearTimeout(timer);
+}
 
 /** What setTimeout takes; it fires at once for more. */
 const timeoutMaxMs = 2 ** 31 - 1;

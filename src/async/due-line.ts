@@ -31,12 +31,16 @@ export class DueLine {
   }
 
   remove(member: Due): void {
-    if (this.#line.delete(member) && this.#line.size === 0) this.clear();
+    if (this.#line.delete(member) && this.#line.size === 0) this.#disarm();
   }
 
   /** Nobody is due any more. */
   clear(): void {
     this.#line.clear();
+    this.#disarm();
+  }
+
+  #disarm(): void {
     this.#cancel?.();
     this.#cancel = undefined;
   }

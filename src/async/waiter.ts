@@ -6,8 +6,11 @@ export interface Waiter {
 }
 
 export function createWaiter(): Waiter {
-  let resolve = (): void => {};
-  let reject: Waiter["reject"] = () => {};
-  const promise = new Promise<void>((...settle) => ([resolve, reject] = settle));
+  let resolve!: Waiter["resolve"];
+  let reject!: Waiter["reject"];
+  const promise = new Promise<void>((onDone, onError) => {
+    resolve = onDone;
+    reject = onError;
+  });
   return { promise, resolve, reject };
 }

@@ -45,6 +45,7 @@ interface Waiting {
 }
 
 const batchMaxEntries = 2_000;
+const noEntries: readonly LogEntry[] = [];
 
 export class RunWrites {
   readonly #waiting: Waiting[] = [];
@@ -71,7 +72,7 @@ export class RunWrites {
   }
 
   setProgress(progress: Progress): Promise<void> {
-    return this.write({ progress, entries: [], seq: undefined });
+    return this.write({ progress, entries: noEntries, seq: undefined });
   }
 
   addLogEntry(level: number, msg: string, nowMs: number): Promise<void> {
@@ -116,6 +117,12 @@ export class RunWrites {
   }
 
   #takeOut(length: number): Batch {
+    // Mostly one waits, which is a batch.
+    const only = length === 1 ? this.#waiting.shift() : undefined;
+    if (only !== undefined) {
+      this.#waitingEntries -= only.entries.length;
+      return only;
+    }
     const writes = this.#waiting.splice(0, length);
     const entries = writes.flatMap((write) => write.entries);
     this.#waitingEntries -= entries.length;

@@ -50,22 +50,19 @@ export function garbageRange(lastWatermark: number): { gte: Buffer; lte: Buffer 
 
 /** Where the versions of `key` begin; with the revision inverted behind it, the newest is first. */
 function valueStem(key: string, terminator: readonly number[], tailBytes: number): Buffer {
-  const text = Buffer.from(key, "utf8");
-  let nuls = 0;
-  for (const byte of text) if (byte === 0) nuls += 1;
-  const stem = Buffer.allocUnsafe(1 + text.length + nuls + terminator.length + tailBytes);
+  const nuls = key.includes("\0") ? key.split("\0").length - 1 : 0;
+  const stem = Buffer.allocUnsafe(1 + Buffer.byteLength(key) + nuls + terminator.length + tailBytes);
   stem[0] = spaces.value;
   let at = 1;
   if (nuls === 0) {
-    text.copy(stem, 1);
-    at += text.length;
+    at += stem.write(key, 1);
   } else {
-    for (const byte of text) {
+    for (const byte of Buffer.from(key)) {
       stem[at++] = byte;
       if (byte === 0) stem[at++] = 0xff;
     }
   }
-  for (const byte of terminator) stem[at++] = byte;
+  for (let i = 0; i < terminator.length; i += 1) stem[at + i] = terminator[i]!;
   return stem;
 }
 

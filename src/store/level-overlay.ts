@@ -94,8 +94,10 @@ export class Overlay {
   /** The newest records of the keys that `matches` takes, in no order. */
   select(matches: (key: string) => boolean): StoredRecord[] {
     const records: StoredRecord[] = [];
-    for (const [key, { record }] of this.#active) if (matches(key)) records.push(record);
-    for (const [key, { record }] of this.#frozen) if (matches(key) && !this.#active.has(key)) records.push(record);
+    // Not by their keys beside them: there are thousands, and a pair is an object for each.
+    for (const { record } of this.#active.values()) if (matches(record.key)) records.push(record);
+    for (const { record } of this.#frozen.values())
+      if (matches(record.key) && !this.#active.has(record.key)) records.push(record);
     return records;
   }
 }
