@@ -1,7 +1,6 @@
 import type { Change } from "../store/store.ts";
-import { changedRecord } from "../task/changed.ts";
 import { type Launch, relaunch } from "../task/relaunch.ts";
-import type { Task } from "../task/task.ts";
+import { nextTask, type Task } from "../task/task.ts";
 import type { Core } from "./core.ts";
 import { appendLogEntry } from "./run-writes.ts";
 import { trashChange } from "./trash.ts";
@@ -25,10 +24,10 @@ export function createRun(
   const trash = clearsLogs && before !== undefined ? trashChange(core, taskId, before) : undefined;
   const changes = trash === undefined ? [] : [trash];
   if (logEntry === undefined) return { task, changes, trash };
-  return appendLogEntry(core, taskId, task, logEntry).then((appended) => ({
+  return appendLogEntry(core, taskId, task, logEntry).then((appended) => {
+    const next = nextTask(appended.task);
     // The launch is what this version is; the entry comes with it.
-    task: { status: appended.task.status, record: changedRecord(appended.task.record, { isTransition: true }) },
-    changes: [...appended.changes, ...changes],
-    trash,
-  }));
+    next.record.isTransition = true;
+    return { task: next, changes: [...appended.changes, ...changes], trash };
+  });
 }

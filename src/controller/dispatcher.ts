@@ -5,8 +5,6 @@
  * 2. A launch takes a seat directly only when nobody waits.
  * 3. Of the suspects of a crash loop one is offered at a time; the others are held until it has made progress or is gone.
  */
-import { create } from "@bufbuild/protobuf";
-import { LeaseSchema } from "#gen/stint/store/v1/record_pb.js";
 import { encodeLease } from "../store/codec.ts";
 import { leaseKey } from "../store/keys.ts";
 import type { Change } from "../store/store.ts";
@@ -220,7 +218,7 @@ export interface LeaseTerms {
 export function leaseChange(controller: string, taskId: string, task: Task, { alone, seat }: LeaseTerms): Change {
   const { runId, attempt } = task.status;
   const { instanceId, runner } = seat;
-  const value = encodeLease(create(LeaseSchema, { runId, attempt, alone, instanceId, runner }));
+  const value = encodeLease({ $typeName: "stint.store.v1.Lease", runId, attempt, alone, instanceId, runner });
   return { type: "index", key: leaseKey(controller, taskId, runId, attempt), value };
 }
 

@@ -1,5 +1,5 @@
 /** Tasks as their hosts have them. */
-import type { Progress, TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { Progress, TaskCancel, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { copyProgress } from "../task/copy-status.ts";
 import { cutText } from "../task/limits.ts";
 import type { Task } from "../task/task.ts";
@@ -14,49 +14,89 @@ import { createLogEntry, type SaidAtOnce } from "./run-writes.ts";
 import type { RunWriter } from "./run-writer.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { foldStatus, loadPayload, loadTask } from "./task-reader.ts";
+import type { ActiveTask } from "./task-runner.ts";
 
 const withoutLogs = { metadata: true, result: true, logs: 0 };
 
 /** The task of a run. What is said of it is written by `writer`; after the run is over it is refused. */
 export function createHostedTask(core: Core, writer: RunWriter, actor: TaskActor, run: Run): HostedTask {
-  const { taskId } = actor;
-  const write = (say: () => Promise<void>): Promise<void> => {
-    if (run.isOver) return Promise.reject(runIsOver(run));
-    const said = say();
-    writer.arrangeFlush(actor, run);
+  return new RunningTask(core, writer, actor, run);
+}
+
+/** A class, as each run has one: an object with accessors of its own is made by V8's runtime, and read slowly from then on. */
+class RunningTask implements HostedTask, ActiveTaskPort {
+  readonly taskId: string;
+  #active: ActiveTask | undefined;
+  readonly #core: Core;
+  readonly #writer: RunWriter;
+  readonly #actor: TaskActor;
+  readonly #run: Run;
+
+  constructor(core: Core, writer: RunWriter, actor: TaskActor, run: Run) {
+    this.#core = core;
+    this.#writer = writer;
+    this.#actor = actor;
+    this.#run = run;
+    this.taskId = actor.taskId;
+  }
+
+  /** Made for those who use it, who are in this process. */
+  get active(): ActiveTask {
+    return (this.#active ??= createActiveTask(this.taskId, this, this.#core.limits));
+  }
+
+  get writtenSeq(): bigint {
+    return this.#actor.known?.task?.record.writtenSeq ?? 0n;
+  }
+
+  get cancel(): TaskCancel | undefined {
+    return this.#actor.known?.task?.status.cancel;
+  }
+
+  async loadMetadata(): Promise<string> {
+    const actor = this.#actor;
+    this.#core.lifetime.check();
+    const task = actor.known?.task ?? (await actor.serialize(async () => actor.load("until-done"))).task;
+    if (task === undefined || isOthers(task, this.#run)) throw runIsOver(this.#run);
+    return loadMetadata(this.#core, this.taskId, task);
+  }
+
+  async getProgress(): Promise<Progress | undefined> {
+    const run = this.#run;
+    this.#core.lifetime.check();
+    const task = this.#actor.known?.task;
+    if (task === undefined ? run.kind === "LOST_FENCE" : isOthers(task, run)) throw runIsOver(run);
+    return copyProgress(run.writes.newestProgress ?? task?.status.progress);
+  }
+
+  setProgress(progress: Progress): Promise<void> {
+    if (this.#run.isOver) return Promise.reject(runIsOver(this.#run));
+    return this.#arranged(this.#run.writes.setProgress(progress));
+  }
+
+  addLogEntry(level: number, msg: string): Promise<void> {
+    const { clock } = this.#core;
+    if (this.#run.isOver) return Promise.reject(runIsOver(this.#run));
+    return this.#arranged(this.#run.writes.addLogEntry(level, msg, clock.wall()));
+  }
+
+  loadStatus(): TaskStatus | Promise<TaskStatus> {
+    const run = this.#run;
+    const of = { runId: run.runId, known: this.#actor.known, isOver: () => runIsOver(run) };
+    return loadStatus(this.#core, this.taskId, of);
+  }
+
+  async write(said: RunWrite): Promise<void> {
+    const checked = checkedWrite(this.#core, said);
+    if (this.#run.isOver) throw runIsOver(this.#run);
+    return this.#arranged(this.#run.writes.write(checked));
+  }
+
+  /** What was said is written. */
+  #arranged(said: Promise<void>): Promise<void> {
+    this.#writer.arrangeFlush(this.#actor, this.#run);
     return said;
-  };
-  const port: ActiveTaskPort = {
-    loadMetadata: async () => {
-      core.lifetime.check();
-      const task = actor.known?.task ?? (await actor.serialize(async () => actor.load("until-done"))).task;
-      if (task === undefined || isOthers(task, run)) throw runIsOver(run);
-      return loadMetadata(core, taskId, task);
-    },
-    getProgress: async (): Promise<Progress | undefined> => {
-      core.lifetime.check();
-      const task = actor.known?.task;
-      if (task === undefined ? run.kind === "LOST_FENCE" : isOthers(task, run)) throw runIsOver(run);
-      return copyProgress(run.writes.newestProgress ?? task?.status.progress);
-    },
-    setProgress: (progress) => write(() => run.writes.setProgress(progress)),
-    addLogEntry: (level, msg) => write(() => run.writes.addLogEntry(level, msg, core.clock.wall())),
-  };
-  return {
-    taskId,
-    active: createActiveTask(taskId, port, core.limits),
-    get writtenSeq() {
-      return actor.known?.task?.record.writtenSeq ?? 0n;
-    },
-    get cancel() {
-      return actor.known?.task?.status.cancel;
-    },
-    loadStatus: () => loadStatus(core, taskId, { runId: run.runId, known: actor.known, isOver: () => runIsOver(run) }),
-    write: async (said) => {
-      const checked = checkedWrite(core, said);
-      return write(() => run.writes.write(checked));
-    },
-  };
+  }
 }
 
 /** Whether the task is no longer the run's: that was lost, or another has taken its place since it ended. */

@@ -34,16 +34,21 @@ export function launchTask(
   options: LaunchOptions,
   onWait?: () => void,
 ): Promise<LaunchedTask> {
-  return launchThen(parts, { taskId, options, onWait }, async (did, entry) => ({
-    ...(await snapshot(parts, did.taskId, entry)),
-    ...did,
-  }));
+  return launchThen(parts, { taskId, options, onWait }, async (did, entry) => {
+    const { status, revision } = await snapshot(parts, did.taskId, entry);
+    return { taskId: did.taskId, runId: did.runId, outcome: did.outcome, status, revision };
+  });
 }
 
 /** The same without the status, which costs reads. */
 export function launchRun(parts: Parts, launch: TaskLaunch, onWait: () => void): Promise<LaunchedRun> {
   const { taskId } = launch;
-  return launchThen(parts, { taskId, options: launch, onWait }, async (did, { revision }) => ({ ...did, revision }));
+  return launchThen(parts, { taskId, options: launch, onWait }, async (did, { revision }) => ({
+    taskId: did.taskId,
+    runId: did.runId,
+    outcome: did.outcome,
+    revision,
+  }));
 }
 
 async function launchThen<T>(parts: Parts, { taskId, options, onWait }: Launching, answer: Answer<T>): Promise<T> {
@@ -83,7 +88,7 @@ async function launchTurn(
       const did = await launchOnce(parts, actor, launch, actor.known ?? (await actor.load("once")));
       if (did === endUntold) return did;
       parts.callbacks.add(actor.taskId, options);
-      return { ...did, task: actor.known ?? (await actor.load("once")) };
+      return { runId: did.runId, outcome: did.outcome, task: actor.known ?? (await actor.load("once")) };
     } catch (error) {
       // Somebody else wrote the task or used the request id meanwhile: look again.
       if (!isConflict(error)) throw error;

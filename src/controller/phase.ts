@@ -1,8 +1,9 @@
 /** A phase of a run: how what the runner returned or threw is taken. */
+import type { TaskError } from "#gen/core/v1/core_pb.js";
 import { Code } from "#gen/google/rpc/code_pb.js";
 import { isAbortThrow, type PhaseOutcome, type Verdict } from "../task/abort.ts";
 import { JsonText } from "../json-text.ts";
-import type { TaskEvent } from "../task/apply.ts";
+import type { EndSaid, TaskEvent } from "../task/apply.ts";
 import { byteLength, type TaskLimits } from "../task/limits.ts";
 import { createTaskError, taskErrorOf } from "./describe-error.ts";
 
@@ -59,39 +60,40 @@ export async function settlePhase(
 }
 
 /** The end that a verdict makes of what a phase returned or threw. Never throws, whatever that was. */
-export function endEvent(verdict: Verdict, { phase, value, timeoutMs }: Settled, limits: TaskLimits): TaskEvent {
+export function endEvent(verdict: Verdict, settled: Settled, limits: TaskLimits, said: EndSaid = {}): TaskEvent {
   switch (verdict) {
     case "complete":
-      return endEventOf(value, limits.resultMaxBytes);
+      return endEventOf(settled.value, said, limits.resultMaxBytes);
     case "cancel":
-      return { type: "cancel" };
+      return { type: "cancel", seq: said.seq, fence: said.fence, answersCancel: said.answersCancel };
     case "fail-timeout":
-      return {
-        type: "error",
-        error: createTaskError(
-          Code.DEADLINE_EXCEEDED,
-          "TIMEOUT",
-          `the ${phase} phase took longer than ${timeoutMs} ms, and was told to stop`,
-        ),
-      };
+      return failedEvent(timeoutError(settled), said);
     default:
-      return { type: "error", error: taskErrorOf(value, limits.messageMaxBytes) };
+      return failedEvent(taskErrorOf(settled.value, limits.messageMaxBytes), said);
   }
 }
 
+function failedEvent(error: TaskError, { seq, fence, answersCancel }: EndSaid): TaskEvent {
+  return { type: "error", error, seq, fence, answersCancel };
+}
+
+function timeoutError({ phase, timeoutMs }: Settled): TaskError {
+  const message = `the ${phase} phase took longer than ${timeoutMs} ms, and was told to stop`;
+  return createTaskError(Code.DEADLINE_EXCEEDED, "TIMEOUT", message);
+}
+
 /** The end of a run that returned `value`: a value that is not JSON, or too large, makes it Failed. */
-function endEventOf(value: unknown, resultMaxBytes: number): TaskEvent {
-  if (value === undefined) return { type: "end" };
-  const fail = (message: string): TaskEvent => ({
-    type: "error",
-    error: createTaskError(Code.INVALID_ARGUMENT, "RUNNER_ERROR", message),
-  });
+function endEventOf(value: unknown, said: EndSaid, resultMaxBytes: number): TaskEvent {
+  const { seq, fence, answersCancel } = said;
+  if (value === undefined) return { type: "end", seq, fence, answersCancel };
+  const fail = (message: string): TaskEvent =>
+    failedEvent(createTaskError(Code.INVALID_ARGUMENT, "RUNNER_ERROR", message), said);
   try {
     const result = value instanceof JsonText ? value.text : (JSON.stringify(value) as string | undefined);
     if (result === undefined) return fail(`the result is a ${typeof value}, which JSON has not`);
     const bytes = byteLength(result);
     return bytes <= resultMaxBytes
-      ? { type: "end", result }
+      ? { type: "end", result, seq, fence, answersCancel }
       : fail(`the result has ${bytes} bytes as JSON; at most ${resultMaxBytes} are kept`);
   } catch (error) {
     return fail(`the result cannot be encoded as JSON: ${taskErrorOf(error, 1_024).message}`);

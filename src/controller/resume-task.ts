@@ -1,8 +1,7 @@
 import { Code } from "#gen/google/rpc/code_pb.js";
 import type { Change } from "../store/store.ts";
 import { apply, isCrashLoop, type TaskEvent } from "../task/apply.ts";
-import { changedStatus } from "../task/changed.ts";
-import type { Task } from "../task/task.ts";
+import { nextTask, type Task } from "../task/task.ts";
 import { createTaskError } from "./describe-error.ts";
 import type { Parts } from "./parts.ts";
 import type { TaskActor } from "./task-actor.ts";
@@ -57,7 +56,8 @@ async function resumeOrPark(
   }
   // One transition, from the state it died in: a commit of two would show watchers only the second.
   const { crashCount } = resumed.task.status;
-  const parked: Task = { status: changedStatus(task.status, { crashCount }), record: task.record };
+  const parked = nextTask(task);
+  parked.status.crashCount = crashCount;
   const park: TaskEvent = { type: "error", error: crashLoop(crashCount), reason: "parked" };
   await runs.endWithoutRun(actor, parked, [park], extra, "until-done");
   return crashCount;

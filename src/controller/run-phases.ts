@@ -58,7 +58,10 @@ export class RunPhases {
       const { signal } = run;
       await settledOrAborted(left, signal);
       // It may be there still: the runner is not called.
-      if (signal.aborted) return { phase, timeoutMs, ...(await settlePhase(run, () => signal.throwIfAborted())) };
+      if (signal.aborted) {
+        const { outcome, value } = await settlePhase(run, () => signal.throwIfAborted());
+        return { phase, timeoutMs, outcome, value };
+      }
     }
     run.beginPhase(clock, timeoutMs, () => {
       if (run.kind !== undefined) return;
@@ -68,10 +71,10 @@ export class RunPhases {
     });
     try {
       const settling = settlePhase(run, () => run.seat.runPhase(phase, task, run));
-      const settled = await (run.isRemote ? settling : this.#executing.track(taskId, settling));
+      const { outcome, value } = await (run.isRemote ? settling : this.#executing.track(taskId, settling));
       // Of a remote run that was lost nobody has said an end. A cancel that comes from here on was not answered by this one.
       run.answersCancel = run.kind === "CANCEL" && (!run.isRemote || run.seat.endSeq > 0n);
-      return { phase, timeoutMs, ...settled };
+      return { phase, timeoutMs, outcome, value };
     } finally {
       run.endPhase();
     }

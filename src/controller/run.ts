@@ -48,13 +48,14 @@ export class Run {
   #isOver = false;
   #isReleased = false;
 
-  constructor(controller: string, taskId: string, options: Offer & { readonly status: TaskStatus }) {
-    const { runId, attempt, state } = options.status;
+  /** `status` is that of the task, which has been offered. */
+  constructor(controller: string, taskId: string, offer: Offer, status: TaskStatus) {
+    const { runId, attempt, state } = status;
     this.taskId = taskId;
     this.runId = runId;
     this.attempt = attempt;
-    this.fence = options.fence;
-    this.seat = options.seat;
+    this.fence = offer.fence;
+    this.seat = offer.seat;
     this.firstPhase = state === StateRunning ? "running" : "pending";
     this.leaseKey = leaseKey(controller, taskId, runId, attempt);
     this.#controller = controller;

@@ -22,7 +22,7 @@ import type { Actors } from "./actors.ts";
 import { type CommitMode, isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import { createRun } from "./create-run.ts";
-import type { Deliveries, End } from "./deliveries.ts";
+import type { Deliveries, End, EndedTask } from "./deliveries.ts";
 import { Dispatcher, leaseChange } from "./dispatcher.ts";
 import type { Release } from "./host.ts";
 import { createHostedTask } from "./hosted-task.ts";
@@ -89,12 +89,8 @@ export class Runs {
       if (zombie !== undefined) extra.push({ type: "unindex", key: zombie.leaseKey });
       if (before !== undefined) extra.push(...this.deliveries.changesInPlace(actor.taskId, before.status));
       if (seat !== undefined) extra.push(leaseChange(this.#core.name, actor.taskId, task, { alone: false, seat }));
-      const revision = await actor.write(task, {
-        waits: seat === undefined,
-        extra,
-        conditions: options.conditions ?? [],
-        mode: options.mode,
-      });
+      const { conditions = [], mode } = options;
+      const revision = await actor.write(task, { waits: seat === undefined, extra, conditions, mode });
       if (zombie?.seat.isTaken === false) this.#withdraw(actor, zombie);
       else if (zombie !== undefined) this.#writer.lose(zombie);
       if (waited) this.dispatcher.forget();
@@ -140,7 +136,8 @@ export class Runs {
     const { task, revision } = actor.known ?? { task: undefined, revision: 0n };
     if (task === undefined) return;
     const held = this.#actors.acquire(actor.taskId);
-    const ended = { ...end, task, revision, endRevision: end.revision ?? revision };
+    const { fence, seat, isKept } = end;
+    const ended: EndedTask = { fence, seat, isKept, task, revision, endRevision: end.revision ?? revision };
     const delivery = this.deliveries.deliver(actor.taskId, ended).then(() => {
       if (actor.delivery === delivery) actor.delivery = undefined;
     });
@@ -182,7 +179,7 @@ export class Runs {
     }
     const task = actor.known?.task;
     if (task === undefined) throw new Error("a task that was offered is known");
-    const run = new Run(this.#core.name, actor.taskId, { ...offer, status: task.status });
+    const run = new Run(this.#core.name, actor.taskId, offer, task.status);
     actor.run = run;
     this.#actors.acquire(actor.taskId);
     void this.#execute(actor, run).finally(() => this.#actors.release(actor));
@@ -228,7 +225,7 @@ export class Runs {
     if (verdict === "discard" || verdict === "leave") return this.#giveUp(actor, run, settled, verdict);
     const unleased: Change = { type: "unindex", key: run.leaseKey };
     if (verdict === "resume") return this.#resume(actor, run, settled, unleased);
-    const event = { ...endEvent(verdict, settled, this.#core.limits), ...run.endSaid };
+    const event = endEvent(verdict, settled, this.#core.limits, run.endSaid);
     const kept = this.deliveries.changesAtEnd(actor.taskId, run);
     if (!(await this.#writer.writeEvent(actor, run, event, { changes: [unleased, ...kept] }))) return;
     run.end();
@@ -239,7 +236,7 @@ export class Runs {
   /** The run's runner is not there any more: the task waits for another, in its old place. */
   async #resume(actor: TaskActor, run: Run, { value }: Settled, unleased: Change): Promise<void> {
     const reason = SeatLost.is(value) ? value.message : "";
-    const event: TaskEvent = { type: "resume", reason, died: false, ...run.endSaid };
+    const event: TaskEvent = { ...run.endSaid, type: "resume", reason, died: false };
     if (!(await this.#writer.writeEvent(actor, run, event, { changes: [unleased], waits: true }))) return;
     run.end();
     this.#letGo(actor, run, "again");

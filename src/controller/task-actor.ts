@@ -16,9 +16,9 @@ import { promised } from "../async/promised.ts";
 import { taskChanges } from "../store/codec.ts";
 import { taskKey, waitingKey } from "../store/keys.ts";
 import type { Change, Condition } from "../store/store.ts";
-import { changedRecord } from "../task/changed.ts";
+import { nextRecord } from "../task/next-version.ts";
 import { StatePending } from "../task/state.ts";
-import type { Task } from "../task/task.ts";
+import { nextTask, type Task } from "../task/task.ts";
 import { adopt, adoptedLogChanges } from "./adopt.ts";
 import { commit, type CommitMode, isConflict, once, untilDone } from "./commit.ts";
 import type { Core } from "./core.ts";
@@ -175,19 +175,13 @@ export class TaskActor {
     const entry = this.#entry;
     assert(entry !== undefined, "a task is loaded before it is written");
     checkInvariants(after);
-    const { changes, stored } = taskChanges(
-      this.#core.name,
-      this.taskId,
-      this.#stored,
-      after && chained(entry, after, this.#stored),
-      {
-        waitedBefore: this.#waits,
-        waitsAfter: options.waits,
-      },
-    );
-    const conditions = [{ key: this.#key, revision: entry.revision }, ...(options.conditions ?? [])];
-    const logs = adoptedLogChanges(this.#core, this.taskId, this.#adoptedLogs, after);
-    const revision = await this.#commit([...changes, ...logs, ...(options.extra ?? [])], conditions, options.mode);
+    const next = after && chained(entry, after, this.#stored);
+    const offering = { waitedBefore: this.#waits, waitsAfter: options.waits };
+    const { changes, stored } = taskChanges(this.#core.name, this.taskId, this.#stored, next, offering);
+    if (this.#adoptedLogs.length > 0)
+      changes.push(...adoptedLogChanges(this.#core, this.taskId, this.#adoptedLogs, after));
+    for (const change of options.extra ?? []) changes.push(change);
+    const revision = await this.#commit(changes, entry, options);
     this.#adoptedLogs = [];
     this.#stored = stored;
     this.#entry = { task: stored, revision: stored === undefined ? 0n : revision };
@@ -210,15 +204,15 @@ export class TaskActor {
     const { waits = this.#waits } = options;
     const { task } = entry;
     if (task !== undefined && task !== this.#stored) {
-      const first = { status: task.status, record: changedRecord(task.record, { isTransition: false }) };
+      const first = nextTask(task);
+      first.record.isTransition = false;
       return this.write(first, { ...options, waits, extra: changes });
     }
-    const conditions = [{ key: this.#key, revision: entry.revision }, ...(options.conditions ?? [])];
     const moves: Change[] = [];
     if (this.#waits && !waits && task !== undefined) {
       moves.push({ type: "unindex", key: waitingKey(this.#core.name, task.record.queueNumber, this.taskId) });
     }
-    const revision = await this.#commit([...moves, ...changes], conditions, options.mode);
+    const revision = await this.#commit([...moves, ...changes], entry, options);
     this.#waits = waits;
     this.#forgetIntent(changes);
     return revision;
@@ -236,11 +230,20 @@ export class TaskActor {
       this.intent = undefined;
   }
 
-  #commit(changes: readonly Change[], conditions: readonly Condition[], mode: CommitMode): Promise<bigint> {
-    return commit(this.#core, changes, conditions, mode).catch((error: unknown) => {
+  /** Under the condition that the task is as it is known, and what else is asked for. */
+  async #commit(
+    changes: readonly Change[],
+    { revision }: ActorEntry,
+    options: Pick<WriteOptions, "conditions" | "mode">,
+  ): Promise<bigint> {
+    const conditions: Condition[] = [{ key: this.#key, revision }];
+    for (const condition of options.conditions ?? []) conditions.push(condition);
+    try {
+      return await commit(this.#core, changes, conditions, options.mode);
+    } catch (error) {
       if (isConflict(error)) this.#entry = undefined;
       throw error;
-    });
+    }
   }
 }
 
@@ -251,7 +254,10 @@ function chained(entry: ActorEntry, after: Task, stored: Task | undefined): Task
   const previousTransitionRevision =
     before === undefined ? 0n : before.record.isTransition ? entry.revision : before.record.previousTransitionRevision;
   const isTransition = after.record.isTransition || isAdopted;
-  return { status: after.status, record: changedRecord(after.record, { isTransition, previousTransitionRevision }) };
+  const record = nextRecord(after.record);
+  record.isTransition = isTransition;
+  record.previousTransitionRevision = previousTransitionRevision;
+  return { status: after.status, record };
 }
 
 /** The invariants of src/task/apply.ts, asserted in production too: a bug must not reach the disk. */

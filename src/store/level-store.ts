@@ -10,6 +10,7 @@
  * 2. A reopened store is never behind what it has acknowledged; if its disk is, it stays unavailable.
  * 3. After close has resolved nothing is left: no timer, no handle, no parked watch.
  */
+import { promised } from "../async/promised.ts";
 import { checkChanges, checkKey, checkRevision, checkScan, checkText } from "./store-input.ts";
 import { type LiveBackup, liveBackup } from "./level-backup.ts";
 import { cutLive } from "./level-cut.ts";
@@ -105,12 +106,14 @@ class LevelStore implements Store {
     return limit === 0 ? [] : scanAsOf(session, journal, page, revision);
   }
 
-  async commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
-    const { session, committer } = this.#running();
-    session.assertSound();
-    checkChanges(changes);
-    for (const { key } of conditions) checkKey(key);
-    return committer.commit(changes, conditions);
+  commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
+    return promised(() => {
+      const { session, committer } = this.#running();
+      session.assertSound();
+      checkChanges(changes);
+      for (const { key } of conditions) checkKey(key);
+      return committer.commit(changes, conditions);
+    });
   }
 
   watch(options: WatchOptions): StoreWatch {

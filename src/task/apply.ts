@@ -8,11 +8,10 @@
  */
 import { create } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { type Progress, type TaskError, TaskCancelSchema } from "#gen/core/v1/core_pb.js";
-import { changedRecord, changedStatus } from "./changed.ts";
+import { type Progress, type TaskCancel, type TaskError, TaskCancelSchema } from "#gen/core/v1/core_pb.js";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
 import { isActive, isEnded, nextState, type Trigger } from "./state.ts";
-import { type Task, timestampAt, type TransitionChanges, withTransition } from "./task.ts";
+import { addTransition, nextTask, type Task, timestampAt } from "./task.ts";
 
 /** Of what a remote runner says: where it is in the order of all that it says in the attempt. */
 export interface Said {
@@ -77,128 +76,128 @@ export function apply(
   nowMs: number,
   limits: TaskLimits = defaultTaskLimits,
 ): ApplyOutcome {
-  const { state } = task.status;
   const now = timestampAt(nowMs);
-  if (event.type === "reject-writes" && isEnded(state)) return applied(applyChange(task, event, now));
-  if (!isActive(state)) return { kind: "rejected", reason: `${event.type} does not apply to a run that is not alive` };
+  if (event.type === "reject-writes" && isEnded(task.status.state)) return applied(applyChange(task, event, now));
+  if (!isActive(task.status.state))
+    return { kind: "rejected", reason: `${event.type} does not apply to a run that is not alive` };
 
   const trigger = triggers[event.type];
   if (trigger === undefined) return applied(applyChange(task, event, now));
-  const next = nextState(state, trigger);
-  if (next === undefined) return { kind: "rejected", reason: `${event.type} does not apply in this state` };
-  const reason =
-    "reason" in event ? (event.reason ?? "") : event.type === "cancel" ? (task.status.cancel?.reason ?? "") : "";
-  const { transitionsMax } = limits;
-  return applied(withTransition(task, next, { now, reason, transitionsMax, ...besideTransition(task, event, now) }));
+  const state = nextState(task.status.state, trigger);
+  if (state === undefined) return { kind: "rejected", reason: `${event.type} does not apply in this state` };
+  const next = nextTask(task);
+  changeBesideState(next, event, now);
+  addTransition(next, state, { now, reason: reasonOf(task, event), transitionsMax: limits.transitionsMax });
+  return applied(next);
 }
 
 function applied(task: Task): ApplyOutcome {
   return { kind: "applied", task };
 }
 
-function changed(
-  task: Task,
-  now: Timestamp,
-  status: Partial<Task["status"]>,
-  record: Partial<Task["record"]> = {},
-): Task {
-  return {
-    status: changedStatus(task.status, { ...status, updateTime: now }),
-    record: changedRecord(task.record, { ...record, isTransition: false }),
-  };
+/** Why the state changes. */
+function reasonOf({ status }: Task, event: TaskEvent): string {
+  if (event.type === "cancel") return status.cancel?.reason ?? "";
+  return event.type === "error" || event.type === "resume" ? (event.reason ?? "") : "";
 }
 
 function applyChange(task: Task, event: TaskEvent, now: Timestamp): Task {
-  const { record, status } = task;
-  const { cancel } = status;
+  const { cancel } = task.status;
+  if (event.type === "request-cancel" && cancel !== undefined) return task;
+  if (event.type === "deliver-cancel" && (cancel === undefined || cancel.deliveredAt !== undefined)) return task;
+  const next = nextTask(task);
+  const { status, record } = next;
+  status.updateTime = now;
+  record.isTransition = false;
   switch (event.type) {
     case "offer":
-      return changed(task, now, { runner: event.runner });
-    case "request-cancel":
-      if (cancel !== undefined) return task;
-      return changed(task, now, {
-        cancel: create(TaskCancelSchema, { requestedBy: event.requestedBy, reason: event.reason, requestedAt: now }),
-      });
-    case "deliver-cancel":
-      if (cancel === undefined || cancel.deliveredAt !== undefined) return task;
-      return changed(task, now, { cancel: { ...cancel, deliveredAt: now } });
-    case "progress":
-      return changed(
-        task,
-        now,
-        { progress: event.progress, crashCount: 0 },
-        { attemptProgressed: true, ...said(record, event) },
-      );
-    case "logs":
-      return withLogs(changed(task, now, {}, said(record, event)), event);
-    case "reject-writes": {
-      const rejectedWrites = status.rejectedWrites + BigInt(event.count);
-      const rejectedEntries = record.rejectedEntries + (event.log?.added ?? 0);
-      const counted = changed(task, now, { rejectedWrites }, { rejectedEntries });
-      return event.log === undefined ? counted : withLogs(counted, event.log);
+      status.runner = event.runner;
+      break;
+    case "request-cancel": {
+      const { requestedBy, reason } = event;
+      status.cancel = create(TaskCancelSchema, { requestedBy, reason, requestedAt: now });
+      break;
     }
+    case "deliver-cancel":
+      status.cancel = cancel && told(cancel, "deliveredAt", now);
+      break;
+    case "progress":
+      status.progress = event.progress;
+      status.crashCount = 0;
+      record.attemptProgressed = true;
+      noteSaid(next, event);
+      break;
+    case "logs":
+      noteSaid(next, event);
+      addLogs(next, event);
+      break;
+    case "reject-writes":
+      status.rejectedWrites += BigInt(event.count);
+      record.rejectedEntries += event.log?.added ?? 0;
+      if (event.log !== undefined) addLogs(next, event.log);
+      break;
     default:
-      return task;
+      break;
   }
+  return next;
 }
 
-function withLogs({ status, record }: Task, counts: LogCounts): Task {
-  return {
-    status: changedStatus(status, {
-      logCount: status.logCount + BigInt(counts.added),
-      logsDropped: status.logsDropped + BigInt(counts.dropped),
-    }),
-    record: changedRecord(record, {
-      logLastSeq: record.logLastSeq + BigInt(counts.added),
-      logBytes: record.logBytes + BigInt(counts.addedBytes - counts.droppedBytes),
-    }),
-  };
+/** The cancel with the time of its next stage. */
+function told(cancel: TaskCancel, stage: "deliveredAt" | "acknowledgedAt", now: Timestamp): TaskCancel {
+  const next = { ...cancel };
+  next[stage] = now;
+  return next;
+}
+
+function addLogs({ status, record }: Task, counts: LogCounts): void {
+  status.logCount += BigInt(counts.added);
+  status.logsDropped += BigInt(counts.dropped);
+  record.logLastSeq += BigInt(counts.added);
+  record.logBytes += BigInt(counts.addedBytes - counts.droppedBytes);
 }
 
 /** How far what the runner said is on disk with the event. */
-function said(record: Task["record"], { seq }: Said): Pick<Task["record"], "writtenSeq"> {
-  return { writtenSeq: seq ?? record.writtenSeq };
+function noteSaid({ record }: Task, { seq }: Said): void {
+  record.writtenSeq = seq ?? record.writtenSeq;
 }
 
 /** The same at the end of an attempt, to be known of its fence later. */
-function lastSaid(record: Task["record"], event: EndSaid): Pick<Task["record"], "writtenSeq" | "endFence" | "endSeq"> {
-  const { writtenSeq } = said(record, event);
-  const { endFence, endSeq } = event.fence === undefined ? record : { endFence: event.fence, endSeq: writtenSeq };
-  return { writtenSeq, endFence, endSeq };
+function noteLastSaid({ record }: Task, event: EndSaid): void {
+  record.writtenSeq = event.seq ?? record.writtenSeq;
+  if (event.fence === undefined) return;
+  record.endFence = event.fence;
+  record.endSeq = record.writtenSeq;
 }
 
 /** What changes beside the state in a transition. */
-function besideTransition(
-  { status, record }: Task,
-  event: TaskEvent,
-  now: Timestamp,
-): Pick<TransitionChanges, "status" | "record"> {
+function changeBesideState(next: Task, event: TaskEvent, now: Timestamp): void {
+  const { status, record } = next;
   switch (event.type) {
     case "start":
-      return { status: { startTime: status.startTime ?? now }, record: said(record, event) };
+      status.startTime ??= now;
+      noteSaid(next, event);
+      break;
     case "end":
     case "error":
-    case "cancel": {
-      const asked = status.cancel;
-      const cancel = asked === undefined || !event.answersCancel ? asked : { ...asked, acknowledgedAt: now };
-      return { status: { ...endOf(event), endTime: now, cancel }, record: lastSaid(record, event) };
-    }
-    case "resume": {
-      const crashCount =
-        event.died && !record.attemptProgressed ? status.crashCount + 1 : event.died ? 0 : status.crashCount;
-      return {
-        status: { attempt: status.attempt + 1, crashCount, runner: "" },
-        record: { ...lastSaid(record, event), attemptProgressed: false, writtenSeq: 0n },
-      };
-    }
+    case "cancel":
+      if (event.type === "end") status.result = event.result;
+      if (event.type === "error") status.error = event.error;
+      status.endTime = now;
+      if (status.cancel !== undefined && event.answersCancel)
+        status.cancel = told(status.cancel, "acknowledgedAt", now);
+      noteLastSaid(next, event);
+      break;
+    case "resume":
+      status.crashCount = !event.died ? status.crashCount : record.attemptProgressed ? 0 : status.crashCount + 1;
+      status.attempt += 1;
+      status.runner = "";
+      noteLastSaid(next, event);
+      record.attemptProgressed = false;
+      record.writtenSeq = 0n;
+      break;
     default:
-      return {};
+      break;
   }
-}
-
-function endOf(event: TaskEvent & { type: "end" | "error" | "cancel" }): Partial<Task["status"]> {
-  if (event.type === "end") return { result: event.result };
-  return event.type === "error" ? { error: event.error } : {};
 }
 
 /** After how many deaths in a row without progress a task may only start alone. */

@@ -1,22 +1,22 @@
-import type { Progress, TaskCancel, TaskError, TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { Progress, StateTransition, TaskCancel, TaskError, TaskStatus } from "#gen/core/v1/core_pb.js";
+import { nextStatus } from "./next-version.ts";
 
 /**
  * The status as others may have it: all its own, the log entries excepted, which the caller reads anew or copies. What a program
  * does to it, its lists and its parts must not reach the status that the controller works with.
  */
 export function copyStatus(status: TaskStatus): TaskStatus {
-  return {
-    ...status,
-    progress: copyOf(status.progress),
-    transitions: status.transitions.map((each) => ({ ...each, timestamp: copyOf(each.timestamp) })),
-    error: copyError(status.error),
-    cancel: copyCancel(status.cancel),
-    labels: { ...status.labels },
-    createTime: copyOf(status.createTime),
-    updateTime: copyOf(status.updateTime),
-    startTime: copyOf(status.startTime),
-    endTime: copyOf(status.endTime),
-  };
+  const copy = nextStatus(status);
+  copy.progress = copyOf(status.progress);
+  copy.transitions = status.transitions.map(copyTransition);
+  copy.error = copyError(status.error);
+  copy.cancel = copyCancel(status.cancel);
+  copy.labels = { ...status.labels };
+  copy.createTime = copyOf(status.createTime);
+  copy.updateTime = copyOf(status.updateTime);
+  copy.startTime = copyOf(status.startTime);
+  copy.endTime = copyOf(status.endTime);
+  return copy;
 }
 
 /** The same for a progress. */
@@ -26,21 +26,27 @@ export function copyProgress(progress: Progress | undefined): Progress | undefin
 
 /** The same for an error. */
 export function copyError(error: TaskError | undefined): TaskError | undefined {
-  return error && { ...error, details: { ...error.details } };
+  const copy = copyOf(error);
+  if (copy !== undefined) copy.details = { ...copy.details };
+  return copy;
+}
+
+function copyTransition(transition: StateTransition): StateTransition {
+  const copy = { ...transition };
+  copy.timestamp = copyOf(transition.timestamp);
+  return copy;
 }
 
 function copyCancel(cancel: TaskCancel | undefined): TaskCancel | undefined {
-  return (
-    cancel && {
-      ...cancel,
-      requestedAt: copyOf(cancel.requestedAt),
-      deliveredAt: copyOf(cancel.deliveredAt),
-      acknowledgedAt: copyOf(cancel.acknowledgedAt),
-    }
-  );
+  const copy = copyOf(cancel);
+  if (copy === undefined) return undefined;
+  copy.requestedAt = copyOf(copy.requestedAt);
+  copy.deliveredAt = copyOf(copy.deliveredAt);
+  copy.acknowledgedAt = copyOf(copy.acknowledgedAt);
+  return copy;
 }
 
-/** A message of fields that are no messages. */
+/** A message of fields that are no messages, or are copied behind it. */
 function copyOf<T extends object>(message: T | undefined): T | undefined {
   return message && { ...message };
 }

@@ -1,4 +1,6 @@
-import type { TaskState } from "#gen/core/v1/core_pb.js";
+import { create } from "@bufbuild/protobuf";
+import { type TaskState, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
 import { defaultTaskLimits, type TaskLimits } from "./limits.ts";
 import {
   isActive,
@@ -10,7 +12,8 @@ import {
   StateRunning,
   StateUnknown,
 } from "./state.ts";
-import { type Task, timestampAt, wholeRecord, wholeStatus, withTransition } from "./task.ts";
+import { nextRecord, nextStatus } from "./next-version.ts";
+import { addTransition, type Task, timestampAt } from "./task.ts";
 
 /** What a new run keeps of the one before. */
 export interface RelaunchRule {
@@ -31,6 +34,9 @@ export const relaunchTable: Readonly<Record<TaskState, RelaunchRule>> = {
   [StateCompleted]: clean,
   [StateUnknown]: clean,
 };
+
+const emptyStatus = create(TaskStatusSchema);
+const emptyRecord = create(TaskRecordSchema);
 
 /** A launch that has been decided on. */
 export interface Launch {
@@ -66,32 +72,32 @@ export function relaunch(
   const keepsLogs = rule.logs !== "clear";
   const keepsMetadata = rule.metadata === "replace if given" && launch.metadata === undefined;
   const keepsTransitions = rule.transitions === "keep";
-  const status = wholeStatus({
-    progress: rule.progress === "keep" ? before?.progress : undefined,
-    metadata: keepsMetadata ? (before?.metadata ?? "") : (launch.metadata ?? ""),
-    transitions: keepsTransitions ? (before?.transitions ?? []) : [],
-    transitionsDropped: keepsTransitions ? (before?.transitionsDropped ?? 0n) : 0n,
-    attempt: 1,
-    labels: { ...launch.labels },
-    owner: launch.owner,
-    createTime: before?.createTime ?? now,
-    runId: launch.runId,
-    runner: launch.runner ?? "",
-    logCount: keepsLogs ? (before?.logCount ?? 0n) : 0n,
-    logsDropped: keepsLogs ? (before?.logsDropped ?? 0n) : 0n,
-  });
-  const record = wholeRecord({
-    generation: task?.record.generation || launch.runId,
-    queueNumber: launch.queueNumber,
-    logLastSeq: task?.record.logLastSeq ?? 0n,
-    logBytes: keepsLogs ? (task?.record.logBytes ?? 0n) : 0n,
-    metadataBytes: keepsMetadata ? (task?.record.metadataBytes ?? 0) : 0,
-  });
+  const next: Task = { status: nextStatus(emptyStatus), record: nextRecord(emptyRecord) };
+  const { status, record } = next;
+  status.progress = rule.progress === "keep" ? before?.progress : undefined;
+  status.metadata = keepsMetadata ? (before?.metadata ?? "") : (launch.metadata ?? "");
+  status.logs = [];
+  status.transitions = keepsTransitions ? (before?.transitions ?? []) : [];
+  status.transitionsDropped = keepsTransitions ? (before?.transitionsDropped ?? 0n) : 0n;
+  status.attempt = 1;
+  status.labels = { ...launch.labels };
+  status.owner = launch.owner;
+  status.createTime = before?.createTime ?? now;
+  status.runId = launch.runId;
+  status.runner = launch.runner ?? "";
+  status.logCount = keepsLogs ? (before?.logCount ?? 0n) : 0n;
+  status.logsDropped = keepsLogs ? (before?.logsDropped ?? 0n) : 0n;
+  record.generation = task?.record.generation || launch.runId;
+  record.queueNumber = launch.queueNumber;
+  record.logLastSeq = task?.record.logLastSeq ?? 0n;
+  record.logBytes = keepsLogs ? (task?.record.logBytes ?? 0n) : 0n;
+  record.metadataBytes = keepsMetadata ? (task?.record.metadataBytes ?? 0) : 0;
   const from = before === undefined ? "" : stateName(before.state);
   const reason =
     before === undefined ? "" : isActive(before.state) ? `restarted while ${from}` : `launched again after ${from}`;
+  addTransition(next, StatePending, { now, reason, transitionsMax: limits.transitionsMax });
   return {
-    task: withTransition({ status, record }, StatePending, { now, reason, transitionsMax: limits.transitionsMax }),
+    task: next,
     logEntry:
       rule.logs === "keep, append an entry" && before !== undefined
         ? `restarting; the run before was ${from}`

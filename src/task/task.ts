@@ -1,8 +1,7 @@
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { type StateTransition, type TaskState, type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
-import { type TaskRecord, TaskRecordSchema } from "#gen/stint/store/v1/record_pb.js";
-import { changedRecord, changedStatus } from "./changed.ts";
-import { wholeMessages } from "../messages/whole-messages.ts";
+import type { StateTransition, TaskState, TaskStatus } from "#gen/core/v1/core_pb.js";
+import type { TaskRecord } from "#gen/stint/store/v1/record_pb.js";
+import { nextRecord, nextStatus } from "./next-version.ts";
 
 /**
  * A task as the controller holds it. Never changed: each event makes a new one.
@@ -14,11 +13,10 @@ export interface Task {
   readonly record: TaskRecord;
 }
 
-/** A status with these fields, as each event copies it. */
-export const wholeStatus = wholeMessages(TaskStatusSchema);
-
-/** The same for what is kept beside a status. */
-export const wholeRecord = wholeMessages(TaskRecordSchema);
+/** The next version of the task, to be given what is other in it. */
+export function nextTask({ status, record }: Task): Task {
+  return { status: nextStatus(status), record: nextRecord(record) };
+}
 
 /** The timestamp of a time in ms since 1970, as timestampFromMs makes it at ten times the cost: each event of each task has one. */
 export function timestampAt(ms: number): Timestamp {
@@ -36,31 +34,25 @@ export function timestampMs(timestamp: Timestamp | undefined): number {
   return Number(timestamp.seconds) * 1000 + Math.floor(timestamp.nanos / 1e6);
 }
 
-/** A transition, and what changes with it. */
-export interface TransitionChanges {
+/** When and why a state changes, and how many transitions are kept. */
+export interface TransitionTerms {
   readonly now: Timestamp;
   readonly reason: string;
   readonly transitionsMax: number;
-  readonly status?: Partial<TaskStatus>;
-  readonly record?: Partial<TaskRecord>;
 }
 
-/** The task with one transition more, and the oldest dropped above `transitionsMax`. */
-export function withTransition(task: Task, state: TaskState, changes: TransitionChanges): Task {
-  const { now, reason, transitionsMax } = changes;
+/** Gives a version that is being made one transition more, and drops the oldest above `transitionsMax`. */
+export function addTransition(next: Task, state: TaskState, terms: TransitionTerms): void {
+  const { now, reason, transitionsMax } = terms;
+  const { status, record } = next;
   const transition: StateTransition = { $typeName: "core.v1.StateTransition", state, timestamp: now, reason };
-  const { transitions, transitionsDropped } = task.status;
-  const dropped = Math.max(0, transitions.length - (transitionsMax - 1));
-  return {
-    status: changedStatus(task.status, {
-      ...changes.status,
-      state,
-      transitions: [...(dropped === 0 ? transitions : transitions.slice(dropped)), transition],
-      transitionsDropped: dropped === 0 ? transitionsDropped : transitionsDropped + BigInt(dropped),
-      updateTime: now,
-    }),
-    record: changedRecord(task.record, { ...changes.record, isTransition: true }),
-  };
+  const dropped = Math.max(0, status.transitions.length - (transitionsMax - 1));
+  const kept = dropped === 0 ? status.transitions : status.transitions.slice(dropped);
+  status.state = state;
+  status.transitions = [...kept, transition];
+  if (dropped > 0) status.transitionsDropped += BigInt(dropped);
+  status.updateTime = now;
+  record.isTransition = true;
 }
 
 /** The number of the oldest log entry that is kept; one above the newest when there is none. */

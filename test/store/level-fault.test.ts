@@ -37,10 +37,15 @@ describe("a write that fails", () => {
     await using faulty = await openFaulty();
     const { store, disk } = faulty;
     await put(store, "before", "one");
-    disk.fateOf = () => fate;
+    const begun = new Promise<void>((resolve) => {
+      disk.fateOf = () => {
+        resolve();
+        return fate;
+      };
+    });
     // The first is alone in its group, the others wait behind it.
     const doomed = failureOf(put(store, "doomed", "two"));
-    await new Promise(setImmediate);
+    await begun;
     const behind = failureOf(put(store, "behind", "three"));
     expect(await doomed).toMatchObject({ code: "UNAVAILABLE", applied: "maybe" });
     expect(await behind).toMatchObject({ code: "UNAVAILABLE", applied: "no" });

@@ -20,7 +20,7 @@ import {
   StateRunning,
   stateName,
 } from "../../src/task/state.ts";
-import { firstLogSeq, type Task, timestampMs, withTransition } from "../../src/task/task.ts";
+import { addTransition, firstLogSeq, nextTask, type Task, timestampMs } from "../../src/task/task.ts";
 import { sampleMs, sampleTask } from "../support/sample-task.ts";
 
 const nowMs = sampleMs + 1_000;
@@ -264,12 +264,9 @@ describe("transitions", () => {
     expect(outcome.task.status.transitionsDropped).toBe(BigInt(6 - transitionsMax));
   });
   test("carry their reason and time", () => {
-    const { status } = withTransition(sampleTask(StatePending), StateRunning, {
-      now,
-      reason: "r",
-      transitionsMax: 9,
-    });
-    expect(status.transitions.at(-1)).toMatchObject({ state: StateRunning, timestamp: now, reason: "r" });
+    const next = nextTask(sampleTask(StatePending));
+    addTransition(next, StateRunning, { now, reason: "r", transitionsMax: 9 });
+    expect(next.status.transitions.at(-1)).toMatchObject({ state: StateRunning, timestamp: now, reason: "r" });
   });
 });
 
