@@ -142,7 +142,7 @@ export class RunnerOutbound implements RunnerLink {
     if (this.#end !== undefined) return;
     this.#end = end;
     this.#offers.length = 0;
-    this.#takeLoaded();
+    this.#takeLoaded(loadedMax);
     this.#wake();
     this.#options.onEnd();
   }
@@ -151,19 +151,17 @@ export class RunnerOutbound implements RunnerLink {
     const batch: RunResponse[] = [];
     takeFrom(this.#urgent, batch);
     takeFrom(this.#answers, batch);
-    if (batch.length + this.#loaded.length > batchMax) return batch;
-    for (const value of this.#takeLoaded()) {
+    for (const value of this.#takeLoaded(batchMax - batch.length)) {
       this.#allowance = Math.min(this.#allowance + messagesForEachOffer, allowanceMax);
       batch.push(responseOf({ case: "offer", value }));
     }
     return batch;
   }
 
-  #takeLoaded(): readonly TaskOffer[] {
-    const loaded = this.#loaded;
-    if (loaded.length > 0) this.#loaded = [];
-    this.#loadedUnits = 0;
-    return loaded;
+  #takeLoaded(max: number): readonly TaskOffer[] {
+    const taken = this.#loaded.splice(0, max);
+    for (const offer of taken) this.#loadedUnits -= unitsOf(offer);
+    return taken;
   }
 
   /** Whether the runner says something that it has room for by what it was offered; if so there is room for one message less. */
@@ -213,7 +211,7 @@ export class RunnerOutbound implements RunnerLink {
   #keep(offer: TaskOffer | undefined): void {
     if (offer === undefined || this.#end !== undefined) return;
     this.#loaded.push(offer);
-    this.#loadedUnits += (offer.status?.metadata.length ?? 0) + (offer.status?.result?.length ?? 0);
+    this.#loadedUnits += unitsOf(offer);
   }
 }
 
@@ -229,4 +227,8 @@ function takeFrom(lane: Map<bigint | number, Message>, batch: RunResponse[]): vo
 /** As `create` makes it, at a fraction of its cost. */
 function responseOf(message: Message): RunResponse {
   return { $typeName: "stint.v1.RunResponse", message };
+}
+
+function unitsOf({ status }: TaskOffer): number {
+  return (status?.metadata.length ?? 0) + (status?.result?.length ?? 0);
 }

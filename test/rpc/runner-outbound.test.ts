@@ -238,3 +238,15 @@ describe("what a runner is told", () => {
     await expect(next).rejects.toThrow("the call was canceled");
   });
 });
+
+test("offers have the room that answers leave in a batch, and the others are in the next", async () => {
+  const { link, refuse, leaving } = openOutbound();
+  const batches = link.batches(leaving.signal, () => Promise.resolve());
+  const first = batches.next();
+  for (let i = 0; i < 64; i += 1) link.offer(() => offerOf(`t${i}`));
+  for (let i = 0; i < 200; i += 1) refuse("t", i);
+  const offersIn = async (batch: Promise<IteratorResult<readonly RunResponse[]>>): Promise<number> =>
+    ((await batch).value as readonly RunResponse[]).filter(({ message }) => message.case === "offer").length;
+  expect(await offersIn(first)).toBe(56);
+  expect(await offersIn(batches.next())).toBe(8);
+});
