@@ -47,9 +47,9 @@ type Message = RunResponse["message"];
 
 export class RunnerOutbound implements RunnerLink {
   readonly #options: OutboundOptions;
-  /** By the fence where another of the same fence takes their place, and by a number where none does, in the order in which they are sent. */
-  readonly #urgent = new Map<bigint | number, Message>();
-  readonly #answers = new Map<bigint | number, Message>();
+  /** By their run where another of the same run takes their place, and by a number where none does, in the order in which they are sent. */
+  readonly #urgent = new Map<string | number, Message>();
+  readonly #answers = new Map<string | number, Message>();
   readonly #offers: LoadOffer[] = [];
   #loaded: TaskOffer[] = [];
   /** The length of their texts. */
@@ -73,11 +73,11 @@ export class RunnerOutbound implements RunnerLink {
   }
 
   abort(abort: TaskAbort): void {
-    this.#add(this.#urgent, abort.fence, { case: "abort", value: abort });
+    this.#add(this.#urgent, runKey(abort), { case: "abort", value: abort });
   }
 
   written(written: TaskWritten): void {
-    this.#add(this.#answers, written.fence, { case: "written", value: written });
+    this.#add(this.#answers, runKey(written), { case: "written", value: written });
   }
 
   refuse({ error, ...named }: Refusal): void {
@@ -124,7 +124,7 @@ export class RunnerOutbound implements RunnerLink {
     }
   }
 
-  #add(lane: Map<bigint | number, Message>, key: bigint | number, message: Message): void {
+  #add(lane: Map<string | number, Message>, key: string | number, message: Message): void {
     if (this.#end !== undefined) return;
     lane.delete(key);
     lane.set(key, message);
@@ -216,7 +216,7 @@ export class RunnerOutbound implements RunnerLink {
 }
 
 /** Moves the first messages of a lane, as many as a batch has room for. */
-function takeFrom(lane: Map<bigint | number, Message>, batch: RunResponse[]): void {
+function takeFrom(lane: Map<string | number, Message>, batch: RunResponse[]): void {
   for (const [key, message] of lane) {
     if (batch.length === batchMax) return;
     lane.delete(key);
@@ -231,4 +231,9 @@ function responseOf(message: Message): RunResponse {
 
 function unitsOf({ status }: TaskOffer): number {
   return (status?.metadata.length ?? 0) + (status?.result?.length ?? 0);
+}
+
+/** A runner may name another task under a fence that is another's: what it is told of that is no word of the fence's own. */
+function runKey({ taskId, fence }: { readonly taskId: string; readonly fence: bigint }): string {
+  return `${fence} ${taskId}`;
 }

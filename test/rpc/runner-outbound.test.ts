@@ -250,3 +250,12 @@ test("offers have the room that answers leave in a batch, and the others are in 
   expect(await offersIn(first)).toBe(56);
   expect(await offersIn(batches.next())).toBe(8);
 });
+
+test("what is said of another task under the same fence takes no other's place", async () => {
+  const { link, take } = openOutbound();
+  for (const taskId of ["own", "wrong"]) {
+    link.written(create(TaskWrittenSchema, { taskId, fence: 7n, seq: 1n }));
+    link.abort(create(TaskAbortSchema, { taskId, fence: 7n, reason: AbortReason.LOST_FENCE }));
+  }
+  expect(await take(4)).toHaveLength(4);
+});
