@@ -5,6 +5,7 @@
 import type { LogEntry, TaskStatus } from "#gen/core/v1/core_pb.js";
 import { isEnded } from "../task/state.ts";
 import { byteLength } from "../task/limits.ts";
+import { nextStatus } from "../task/next-version.ts";
 import { firstLogSeq, type Task } from "../task/task.ts";
 import { once } from "./commit.ts";
 import type { TaskChange, WatchTaskOptions } from "./controller.ts";
@@ -200,7 +201,10 @@ export function newestChange(
 /** For those who only read it: mostly the very status that the controller has. */
 function statusToRead({ status }: Task, waiting: string): TaskStatus {
   if (status.waitingFor === waiting && status.logs.length === 0) return status;
-  return { ...status, waitingFor: waiting, logs: [] };
+  const read = nextStatus(status);
+  read.waitingFor = waiting;
+  read.logs = [];
+  return read;
 }
 
 /** For one who may do with it whatever it likes. */

@@ -84,9 +84,8 @@ export function createQuickDecoder<const D extends readonly DescMessage[]>(
 function messagePlan(desc: DescMessage): MessagePlan {
   const known = plans.get(desc);
   if (known !== undefined) return known;
-  const whole = wholeMessages(desc);
   const numbers = new Set(desc.fields.map(({ number }) => number));
-  const plan: MessagePlan = { make: () => whole(), fields: new Map(), numbers };
+  const plan: MessagePlan = { make: wholeMessages(desc), fields: new Map(), numbers };
   // Before its fields, as a message may have itself as a field.
   plans.set(desc, plan);
   for (const field of desc.fields) {

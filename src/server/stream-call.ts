@@ -31,6 +31,8 @@ export class StreamCall implements Due, Asking<object> {
   /** How many messages Node has not got rid of. */
   #untakenCount = 0;
   readonly #onTaken = (): void => this.#taken();
+  /** The stream takes more. One that is closed meanwhile has its answers closed. */
+  readonly #onDrain = (): void => this.#answers?.ask(this);
 
   constructor(
     { stream: method, requestLimit }: { readonly stream: GrpcStream; readonly requestLimit: RequestLimit },
@@ -84,7 +86,7 @@ export class StreamCall implements Due, Asking<object> {
     if (this.#exchange.isOver) return;
     try {
       if (this.#send(this.#method.encode(answer))) this.#answers?.ask(this);
-      else this.#askWhenDrained();
+      else this.#exchange.stream.once("drain", this.#onDrain);
     } catch (error) {
       this.#answers?.end(callCanceled());
       this.over(error);
@@ -114,18 +116,5 @@ export class StreamCall implements Due, Asking<object> {
     this.#untakenCount -= 1;
     if (this.#untakenCount === 0) untaken.remove(this);
     else if (untaken.has(this)) untaken.put(clock, this);
-  }
-
-  /** Asks for the next answer when the stream takes more, or is closed: what is over is told so. */
-  #askWhenDrained(): void {
-    const { stream } = this.#exchange;
-    const goOn = (): void => {
-      stream.off("drain", goOn);
-      stream.off("close", goOn);
-      this.#answers?.ask(this);
-    };
-    stream.once("drain", goOn);
-    stream.once("close", goOn);
-    if (this.#exchange.isOver) goOn();
   }
 }

@@ -1,9 +1,10 @@
 import { create, equals, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
-import { TaskStatusSchema } from "#gen/core/v1/core_pb.js";
+import { type TaskStatus, TaskStatusSchema } from "#gen/core/v1/core_pb.js";
 import { wholeMessages } from "../../src/messages/whole-messages.ts";
 
-const wholeStatus = wholeMessages(TaskStatusSchema);
+const make = wholeMessages(TaskStatusSchema);
+const wholeStatus = (fields: Partial<TaskStatus>): TaskStatus => Object.assign(make(), fields) as unknown as TaskStatus;
 
 describe("a whole message", () => {
   test("is to protobuf what create() makes, and has each field as a property", () => {
