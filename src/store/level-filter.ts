@@ -1,50 +1,61 @@
 /**
  * Knows of most keys that have no version in LevelDB that they have none, so
- * that making a new key costs no seek: Bloom filters, each twice the one before.
+ * that making a new key costs no seek: Bloom filters over the keys that have one.
  *
- * States: filling (by a walk over what an opening found; nothing is known yet) -> complete -> filling anew, beside the one that
- * is complete until the new one is -> complete ...
+ * States: filling (from what was kept and the journal, or by a walk over what an opening found; nothing is known yet) -> complete -> filling anew, by a
+ * walk beside the one that is complete until the new one is -> complete ...
  *
  * 1. Once complete, every key that has a version in LevelDB is in it: rounds add theirs before they write, to both where there are two.
- *    So one is begun only while no round is under way, which may have added its keys and not written them yet.
+ *    So one is begun only while no round is under way, which may have added its keys and not written them yet; and where what was kept is of
+ *    no use after all, the walk goes on with the same bits.
  * 2. A key cannot be taken out. What was deleted costs room, and a seek, until the filter is made anew, which is when two of three keys in it are gone: so
  *    what it holds is bounded by what is there, not by all that ever was, and where nothing is deleted there is no walk but the first.
  * 3. Its size is bounded; beyond that it knows less and less.
+ * 4. What was kept (level-filter-kept.ts) has every key that had a version in LevelDB at its watermark. Whatever got one since has a record in the journal
+ *    above that; where the journal does not reach so far back, it is of no use.
  */
 import { nextTurn } from "../async/next-turn.ts";
 import type { Log } from "../log.ts";
 import type { LevelIterator, LevelRange } from "./level-database.ts";
-import { keyBehind, keyBytes, valueSpace } from "./level-keys.ts";
+import { firstKeys, hashBytes, hashKey, Layers } from "./level-filter-layers.ts";
+import { keyBehind, keyBytes, keyNumber, numberedRange, valueSpace } from "./level-keys.ts";
+import { decodeBlock } from "./record.ts";
 
-const bitsPerKey = 10;
-const probes = 7;
-const firstKeys = 1 << 16;
-const maxLayers = 9;
 /** How much of it is gone when it is worth a new walk. */
 const stalePart = 2 / 3;
 /** Few, as each key is a buffer of its own until the next collection of garbage. */
 const pageEntries = 200;
-const pageOptions = { values: false, limit: pageEntries, highWaterMarkBytes: 1 << 20 };
-
-interface Layer {
-  readonly words: Int32Array;
-  readonly mask: number;
-  room: number;
-}
+const highWaterMarkBytes = 1 << 20;
+const pageOptions = { values: false, limit: pageEntries, highWaterMarkBytes };
+const blocksAtOnce = 64;
 
 /** What a filter is filled from: a session, which has the filter. */
 export interface FilterSource {
   /** Defined once there is nothing to be read from it any more. */
   readonly failure: unknown;
   readonly options: { readonly log: Log };
+  /** Up to which revision everything is in LevelDB as versions. */
+  readonly materialized: number;
   iterate<T>(range: LevelRange, use: (iterator: LevelIterator) => Promise<T>): Promise<T>;
+}
+
+/** What was kept of a filter. */
+export interface KeptFilter {
+  readonly watermark: number;
+  /** How many of its keys were gone, about. */
+  readonly gone: number;
+  /** Has none of its bits yet. */
+  readonly layers: Layers;
+  /** Adds its bits; false where some are missing. */
+  read(): Promise<boolean>;
 }
 
 export class KeyFilter {
   #complete: Layers | undefined;
   #filling: Layers | undefined;
-  /** How many of its keys are gone, about. */
   #gone = 0;
+  /** The watermark of what was kept of it; undefined where nothing was. */
+  keptAt: number | undefined;
   #filled: Promise<void> = Promise.resolve();
 
   /** What the layers take, in bytes. */
@@ -52,9 +63,19 @@ export class KeyFilter {
     return (this.#complete?.bytes ?? 0) + (this.#filling?.bytes ?? 0);
   }
 
+  /** Those that are complete. */
+  get layers(): Layers | undefined {
+    return this.#complete;
+  }
+
+  /** How many of its keys are gone, about. */
+  get gone(): number {
+    return this.#gone;
+  }
+
   /** Adds a key that gets a version; `isNew` where it has none. Costs little where it is in already. */
   add(key: string, isNew: boolean): void {
-    const hashed = hash(key);
+    const hashed = hashKey(key);
     const isBack = this.#complete?.add(hashed) === false && isNew;
     if (isBack) this.#gone = Math.max(0, this.#gone - 1);
     this.#filling?.add(hashed);
@@ -67,7 +88,15 @@ export class KeyFilter {
 
   /** Whether the key certainly has no version in LevelDB. */
   excludes(key: string): boolean {
-    return this.#complete !== undefined && !this.#complete.has(hash(key));
+    return this.#complete !== undefined && !this.#complete.has(hashKey(key));
+  }
+
+  /** Fills it for the first time, from what was kept where that is of use. No round may be under way. */
+  begin(session: FilterSource, kept: KeptFilter | undefined): void {
+    if (kept === undefined) return this.fillIfStale(session);
+    this.#gone = kept.gone;
+    this.#filling = kept.layers;
+    this.#filled = this.#goOn(session, kept, session.materialized);
   }
 
   /** Fills it with what LevelDB has, for as long as the session is sound, where that was not done yet or is worth doing again. No round may be under way. */
@@ -82,6 +111,21 @@ export class KeyFilter {
   /** Resolves when it is not being filled; never rejects. */
   filled(): Promise<void> {
     return this.#filled;
+  }
+
+  /** Adds to what was kept what LevelDB got since. */
+  async #goOn(session: FilterSource, kept: KeptFilter, upTo: number): Promise<void> {
+    const { watermark, layers } = kept;
+    let isWhole: boolean;
+    try {
+      isWhole = (await kept.read()) && (await addJournal(session, layers, { after: watermark, upTo }));
+    } catch {
+      // The walk will say so, if it fails as well.
+      isWhole = false;
+    }
+    if (!isWhole) return this.#fill(session, layers);
+    this.#completed(layers);
+    this.keptAt = watermark;
   }
 
   /** A page at a time. */
@@ -99,94 +143,39 @@ export class KeyFilter {
       for (const [levelKey] of entries) filling.add(hashBytes(keyBytes(levelKey)));
       const last = entries.at(-1)?.[0];
       // Only a page of nothing is the end: LevelDB hands out less than was asked for when it likes.
-      if (last === undefined) {
-        this.#complete = filling;
-        this.#filling = undefined;
-        return;
-      }
+      if (last === undefined) return this.#completed(filling);
       range.gte = keyBehind(last);
       await nextTurn();
     }
   }
+
+  #completed(filling: Layers): void {
+    this.#complete = filling;
+    this.#filling = undefined;
+    this.keptAt = undefined;
+  }
 }
 
-class Layers {
-  readonly #layers: Layer[] = [makeLayer(0)];
-  /** How many keys were added, about. */
-  keys = 0;
-
-  get bytes(): number {
-    return this.#layers.reduce((sum, { words }) => sum + words.byteLength, 0);
-  }
-
-  has(hashed: number): boolean {
-    for (const layer of this.#layers) if (has(layer, hashed)) return true;
-    return false;
-  }
-
-  /** False where it is in already: not twice, the versions of a key, and keys that were deleted and made again. */
-  add(hashed: number): boolean {
-    if (this.has(hashed)) return false;
-    let layer = this.#layers.at(-1)!;
-    if (layer.room === 0 && this.#layers.length < maxLayers) {
-      layer = makeLayer(this.#layers.length);
-      this.#layers.push(layer);
+/** Adds the keys of the journal's blocks behind a revision up to another. False where it has not all of them. */
+async function addJournal(
+  session: FilterSource,
+  filling: Layers,
+  { after, upTo }: { after: number; upTo: number },
+): Promise<boolean> {
+  for (let at = after; at < upTo; ) {
+    const range = { ...numberedRange("journal", at + 1, upTo), highWaterMarkBytes };
+    const entries = await session.iterate(range, (iterator) => iterator.nextv(blocksAtOnce));
+    if (entries.length === 0) return false;
+    for (const [levelKey, bytes] of entries) {
+      const block = keyNumber(levelKey) === at + 1 ? decodeBlock(bytes, at + 1) : undefined;
+      if (block === undefined) return false;
+      for (const { key, damage } of block.records) {
+        if (damage === "head") return false;
+        filling.add(hashKey(key));
+      }
+      at = block.last;
     }
-    this.keys += 1;
-    layer.room = Math.max(0, layer.room - 1);
-    const step = stepOf(hashed);
-    for (let i = 0, bit = hashed; i < probes; i += 1, bit += step) {
-      const at = (bit & layer.mask) >>> 0;
-      layer.words[at >>> 5]! |= 1 << (at & 31);
-    }
-    return true;
-  }
-}
-
-function makeLayer(number: number): Layer {
-  const room = firstKeys << number;
-  // A power of two, so that a mask is all it takes to find a place.
-  const bits = 2 ** Math.ceil(Math.log2(room * bitsPerKey));
-  return { words: new Int32Array(bits >>> 5), mask: bits - 1, room: Math.floor(bits / bitsPerKey) };
-}
-
-function has({ words, mask }: Layer, hashed: number): boolean {
-  const step = stepOf(hashed);
-  for (let i = 0, bit = hashed; i < probes; i += 1, bit += step) {
-    const at = (bit & mask) >>> 0;
-    if ((words[at >>> 5]! & (1 << (at & 31))) === 0) return false;
+    await nextTurn();
   }
   return true;
-}
-
-/** FNV-1a over the key's UTF-8 bytes, mixed. */
-function hash(key: string): number {
-  let state = fnvOffset;
-  for (let i = 0; i < key.length; i += 1) {
-    const unit = key.charCodeAt(i);
-    if (unit >= 0x80) return hashBytes(Buffer.from(key, "utf8"));
-    state = Math.imul(state ^ unit, fnvPrime);
-  }
-  return mix(state);
-}
-
-function hashBytes(bytes: Buffer): number {
-  let state = fnvOffset;
-  for (let i = 0; i < bytes.length; i += 1) state = Math.imul(state ^ bytes[i]!, fnvPrime);
-  return mix(state);
-}
-
-const fnvOffset = 0x811c9dc5 | 0;
-const fnvPrime = 0x01000193;
-
-function mix(state: number): number {
-  let mixed = state;
-  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
-  return (mixed ^ (mixed >>> 16)) >>> 0;
-}
-
-/** From the high bits, which the mask leaves out of the first place: else keys that share that would share all. */
-function stepOf(hashed: number): number {
-  return ((hashed >>> 17) | (hashed << 15) | 1) >>> 0;
 }

@@ -1,11 +1,19 @@
 /**
  * Every LevelDB key is built and parsed here; docs/storage.md has the table.
- * The small values of the numbered cells (F, W, C, G) are here too.
+ * The small values of the numbered cells (F, W, C, G, B) are here too.
  */
 import { crc32c } from "./crc32c.ts";
 import { readNumber, writeNumber } from "./record.ts";
 
-const spaces = { journal: 0x4a, value: 0x56, watermark: 0x57, checkpoint: 0x43, garbage: 0x47, floor: 0x46 } as const;
+const spaces = {
+  journal: 0x4a,
+  value: 0x56,
+  watermark: 0x57,
+  checkpoint: 0x43,
+  garbage: 0x47,
+  floor: 0x46,
+  filter: 0x42,
+} as const;
 export type NumberedSpace = "journal" | "watermark" | "checkpoint" | "floor";
 
 const spaceNames = new Map(Object.entries(spaces).map(([name, letter]) => [letter, name as keyof typeof spaces]));
@@ -15,7 +23,7 @@ const maxNumber = Number.MAX_SAFE_INTEGER;
 export function spaceOf(key: Buffer): keyof typeof spaces | undefined {
   const name = spaceNames.get(key[0] as (typeof spaces)[keyof typeof spaces]);
   if (name === "value") return key.length > 11 ? name : undefined;
-  return key.length === (name === "garbage" ? 13 : 9) ? name : undefined;
+  return key.length === (name === "garbage" || name === "filter" ? 13 : 9) ? name : undefined;
 }
 
 /** The key of a number in one of the spaces that are keyed by a number alone. */
@@ -37,9 +45,18 @@ export function numberedRange(space: NumberedSpace, first = 0, last = maxNumber)
 
 /** The key of part `part` of what goes once history starts at `watermark` or later. */
 export function garbageKey(watermark: number, part: number): Buffer {
+  return partKey(spaces.garbage, watermark, part);
+}
+
+/** The key of part `part` of the filter of keys that was kept as the `number`th. */
+export function filterKey(number: number, part: number): Buffer {
+  return partKey(spaces.filter, number, part);
+}
+
+function partKey(letter: number, number: number, part: number): Buffer {
   const key = Buffer.allocUnsafe(13);
-  key[0] = spaces.garbage;
-  writeNumber(key, 1, watermark);
+  key[0] = letter;
+  writeNumber(key, 1, number);
   key.writeUInt32BE(part, 9);
   return key;
 }

@@ -1,14 +1,16 @@
 /**
  * Brings what is committed into LevelDB's ordered entries, in rounds behind
- * the commits, and has history let go of what is too old (level-history.ts).
+ * the commits, has history let go of what is too old (level-history.ts), and
+ * has the filter of keys kept (level-filter-kept.ts).
  *
- * States: idle -> working (a round, or a piece of collecting, at a time) -> idle; stopped once closed or fenced.
+ * States: idle -> working (a round, or a piece of collecting or of the filter, at a time) -> idle; stopped once closed or fenced.
  *
  * 1. A round writes the newest version of every key that changed up to its watermark, and the watermark, in one batch.
  * 2. A version that a floor to come may need is not deleted before that floor has passed
  *    (docs/storage.md, "Versions and history").
  * 3. Each step is bounded: a round by the overlay's bounds, a piece of collecting by `pieceEntries`.
  */
+import { FilterKeeper } from "./level-filter-kept.ts";
 import { LevelHistory, pieceEntries } from "./level-history.ts";
 import { encodeKeyList, garbageKey, numberedKey, putCell, valueKey, versionsRange } from "./level-keys.ts";
 import type { LevelOperation } from "./level-database.ts";
@@ -32,6 +34,7 @@ export class Materializer {
   #roundWanted = false;
   #collecting = true;
   readonly #history: LevelHistory;
+  readonly #keeper: FilterKeeper;
   #stopped = false;
   #cancelRoundTimer: (() => void) | undefined;
   #cancelHistoryTimer: (() => void) | undefined;
@@ -40,12 +43,15 @@ export class Materializer {
   constructor(session: LevelSession) {
     this.#session = session;
     this.#history = new LevelHistory(session);
+    this.#keeper = new FilterKeeper(session);
   }
 
   /** Begins: what an opening left to collect is collected. */
   start(): void {
     this.changed();
     this.#work();
+    // It may be the first that can be kept.
+    void this.#session.filter.filled().then(() => this.#work());
   }
 
   /** Looks at what has changed: starts a round now, or by its timer. */
@@ -86,8 +92,8 @@ export class Materializer {
     this.#collecting = false;
     await this.#idle();
     const session = this.#session;
-    if (session.failure === undefined && session.materialized < session.revision) {
-      this.#roundWanted = true;
+    if (session.failure === undefined) {
+      this.#roundWanted = session.materialized < session.revision;
       this.#work();
       await this.#idle();
     }
@@ -136,6 +142,8 @@ export class Materializer {
           if (await this.#history.advanceFloor()) this.#collecting = true;
         } else if (this.#collecting) {
           this.#collecting = await this.#history.collectPiece();
+        } else if (this.#keeper.isDue) {
+          await this.#keeper.keepPiece();
         } else {
           return;
         }

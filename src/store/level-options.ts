@@ -31,6 +31,8 @@ export interface LevelStoreOptions {
   cacheMaxBytes?: number;
   /** Journal blocks kept in memory, for watches and for reads of recent revisions. Default 8 MiB. */
   blockCacheBytes?: number;
+  /** From how many keys on the filter of keys outlives the process: with fewer it is as quickly made anew. Default 65,536. */
+  filterKeptMinKeys?: number;
   /** LevelDB's write buffer. Default 16 MiB. */
   writeBufferBytes?: number;
   createDatabase?: CreateLevelDatabase;
@@ -61,6 +63,7 @@ export function resolveLevelStoreOptions(options: LevelStoreOptions): ResolvedLe
     cacheMaxEntries: positive(options, "cacheMaxEntries", 16_384),
     cacheMaxBytes: positive(options, "cacheMaxBytes", 16 * MiB),
     blockCacheBytes: positive(options, "blockCacheBytes", 8 * MiB),
+    filterKeptMinKeys: positive(options, "filterKeptMinKeys", 65_536),
     writeBufferBytes: positive(options, "writeBufferBytes", 16 * MiB),
     createDatabase: options.createDatabase ?? createLevelDatabase,
   };

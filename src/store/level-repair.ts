@@ -124,6 +124,8 @@ async function copyInto(
   await using database = await DatabaseWriter.open(join(staging, "db"));
   for await (const { key, value } of files.entries()) {
     const space = spaceOf(key);
+    // It is made anew.
+    if (space === "filter") continue;
     let taken = value;
     if (space === "journal") {
       const block = decodeBlock(value, keyNumber(key));
@@ -165,7 +167,7 @@ async function rebuildInto(staging: string, sources: RebuildSources): Promise<Re
       if (space === undefined) await quarantine.keep(value, key.toString("hex"), "an entry of nobody's");
       else if (space === "value") highest = Math.max(highest, await gatherVersion(all, key, value, quarantine));
       else if (space === "journal") highest = Math.max(highest, await gatherBlock(all, key, value, quarantine));
-      else highest = Math.max(highest, keyNumber(key));
+      else if (space !== "filter") highest = Math.max(highest, keyNumber(key));
     }
     highest = Math.max(highest, await gatherPieces(all, sources));
   }

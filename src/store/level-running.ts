@@ -2,6 +2,7 @@
 import { isOfDamage } from "./level-check.ts";
 import { Committer } from "./level-committer.ts";
 import { type OpenedDirectory, openDirectory } from "./level-directory.ts";
+import { findKept } from "./level-filter-kept.ts";
 import { LevelJournal } from "./level-journal.ts";
 import { loadSession } from "./level-load.ts";
 import type { DirectoryLock } from "./level-lock.ts";
@@ -61,7 +62,7 @@ export async function run({ lock, options, parked, before }: RunOptions): Promis
     materializer.changed();
   };
   const committer = new Committer(session, { publish, room: () => materializer.room() });
-  session.filter.fillIfStale(session);
+  session.filter.begin(session, await findKept(session));
   materializer.start();
   return { opened, session, journal, committer, materializer };
 }

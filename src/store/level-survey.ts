@@ -59,7 +59,7 @@ class Surveyor {
     this.#isFollowed = isFollowed;
   }
 
-  /** Takes the entries in the order of their keys: checkpoints, the floor, garbage lists, journal, values, watermarks. */
+  /** Takes the entries in the order of their keys: the filter of keys, checkpoints, the floor, garbage lists, journal, values, watermarks. */
   see(key: Buffer, value: Buffer): void {
     const space = spaceOf(key);
     if (space === "value") this.#seeVersion(key, value);
@@ -69,7 +69,7 @@ class Surveyor {
         this.#note({ revision: keyNumber(key), reason: "a garbage list is damaged" });
     } else if (space === undefined)
       this.#note({ revision: 0, reason: `a foreign entry (${key.toString("hex", 0, 40)})` });
-    else this.#seeCell(space, key, value);
+    else if (space !== "filter") this.#seeCell(space, key, value);
   }
 
   finish(): Survey {

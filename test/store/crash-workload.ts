@@ -42,7 +42,12 @@ export async function checkCrashed(
   between: { least: number; most: number },
   options: LevelStoreOptions = {},
 ): Promise<number> {
-  const store = await openLevelStore(path, { clock: createFakeClock(), historyMs: crashHistoryMs, ...options });
+  const store = await openLevelStore(path, {
+    clock: createFakeClock(),
+    historyMs: crashHistoryMs,
+    filterKeptMinKeys: 1,
+    ...options,
+  });
   try {
     const revision = Number(store.revision());
     expect(revision).toBeGreaterThanOrEqual(between.least);

@@ -12,7 +12,12 @@ test("a filter excludes nothing before it is filled", () => {
 
 test("a filter that is full takes one key in fifty that it never saw for one it has, at most", async () => {
   const filter = new KeyFilter();
-  filter.fillIfStale({ failure: undefined, options: { log: silentLog }, iterate: async () => [] as never });
+  filter.fillIfStale({
+    failure: undefined,
+    materialized: 0,
+    options: { log: silentLog },
+    iterate: async () => [] as never,
+  });
   await filter.filled();
   for (let i = 0; i < 100_000; i += 1) filter.add(`/tasks/many/task-${i}`, true);
   let excluded = 0;
@@ -27,6 +32,7 @@ test("a filter holds what is there and not all that ever was, and misses nothing
   let pages: [Buffer, Buffer][][] = [];
   const session = {
     failure: undefined,
+    materialized: 0,
     options: { log: silentLog },
     iterate: async () => (pages.shift() ?? []) as never,
   };
@@ -64,7 +70,7 @@ test("a filter is not made anew while keys only come, or the same ones come and 
     walks += 1;
     return [] as never;
   };
-  const session = { failure: undefined, options: { log: silentLog }, iterate };
+  const session = { failure: undefined, materialized: 0, options: { log: silentLog }, iterate };
   for (let i = 0; i < 400_000; i += 1) {
     filter.add(`key ${i % 200_000}`, true);
     if (i >= 200_000) filter.forget();

@@ -11,6 +11,7 @@ export const writers = 4;
 export const victimOptions: LevelStoreOptions = {
   historyBytes: 200_000,
   roundKeys: 20,
+  filterKeptMinKeys: 1,
   roundDelayMs: 5,
   cacheMaxEntries: 8,
   writeBufferBytes: 1 << 16,

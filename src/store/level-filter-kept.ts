@@ -1,0 +1,172 @@
+/**
+ * The filter of keys (level-filter.ts) as it is kept in the database, so that an opening need not walk over all keys. It saves that walk and nothing else: where
+ * it is missing, in part or as a whole, or damaged, the store does without.
+ *
+ * States: none -> being written, part by part, between the rounds -> whole, once its head is there; those before it go in the batch that writes the head.
+ *
+ * 1. A filter that has a head is whole: all its parts were on disk before. What a crash leaves of one without a head goes with the next that is whole.
+ * 2. No LevelDB key is written twice: each filter has a number of its own, above all that there are.
+ * 3. It has every key that had a version in LevelDB at the watermark in its head. What rounds add while it is written is in it or is not: whatever got a version
+ *    since has a record in the journal above that watermark.
+ * 4. It is in the database that it is of: a copy of that, of whenever, has the filter of its own course of things, and no other can be put in its place.
+ */
+import { nextTurn } from "../async/next-turn.ts";
+import { crc32c } from "./crc32c.ts";
+import type { LevelOperation } from "./level-database.ts";
+import type { KeptFilter } from "./level-filter.ts";
+import { Layers, maxLayers } from "./level-filter-layers.ts";
+import { decodeCell, filterKey, keyNumber, putCell } from "./level-keys.ts";
+import type { LevelSession } from "./level-session.ts";
+
+/** Of what the bits mean: how they are taken from a key's hash, and that hash. */
+const format = 1;
+const partBytes = 64 * 1024;
+const partsAtOnce = 4;
+const crcBytes = 4;
+const lastPart = 0xffff_ffff;
+/** How many bytes the journal may have grown by, for each of the filter's, before that is written anew. An opening reads them. */
+const journalBytesForEach = 16;
+
+/** What is being written. */
+interface Draft {
+  readonly number: number;
+  readonly head: readonly number[];
+  readonly watermark: number;
+  readonly parts: readonly Uint8Array[];
+  /** How many of them are on disk. */
+  written: number;
+}
+
+/** Keeps the filter of a session. To be used between the rounds. */
+export class FilterKeeper {
+  readonly #session: LevelSession;
+  #draft: Draft | undefined;
+
+  constructor(session: LevelSession) {
+    this.#session = session;
+  }
+
+  /** Whether there is something to write. */
+  get isDue(): boolean {
+    if (this.#draft !== undefined) return true;
+    const { filter, materialized, floor, checkpoints, journalBytes, options } = this.#session;
+    const { layers, keptAt } = filter;
+    if (layers === undefined || layers.keys < options.filterKeptMinKeys || keptAt === materialized) return false;
+    // From the next floor on the journal would not reach back to it.
+    if (keptAt === undefined || keptAt < (checkpoints[0]?.watermark ?? floor)) return true;
+    let since = journalBytes;
+    for (const checkpoint of checkpoints) if (checkpoint.watermark > keptAt) since += checkpoint.journalBytes;
+    return since >= journalBytesForEach * layers.bytes;
+  }
+
+  /** Writes some parts, or the head. Throws UNAVAILABLE, as all that writes. */
+  async keepPiece(): Promise<void> {
+    const session = this.#session;
+    this.#draft ??= await this.#begin();
+    const draft = this.#draft;
+    const { number, parts, written } = draft;
+    if (written < parts.length) {
+      const some = parts.slice(written, written + partsAtOnce);
+      const operations = some.map((bits, i) => putPart(filterKey(number, written + i + 1), bits));
+      await session.write(operations, session.options.durability === "sync");
+      draft.written += some.length;
+      return;
+    }
+    const before = await this.#keysBelow(number);
+    const operations: LevelOperation[] = before.map((key) => ({ type: "del", key }));
+    operations.push(putCell(filterKey(number, 0), draft.head));
+    await session.writeAlone(operations);
+    this.#draft = undefined;
+    session.filter.keptAt = draft.watermark;
+  }
+
+  async #begin(): Promise<Draft> {
+    const { filter, materialized: watermark } = this.#session;
+    const number = (await newestNumber(this.#session)) + 1;
+    const layers = filter.layers!;
+    const head = [format, watermark, filter.gone, layers.keys, ...layers.rooms];
+    return { number, head, watermark, parts: partsOf(layers), written: 0 };
+  }
+
+  /** All of a filter is one page. */
+  #keysBelow(number: number): Promise<Buffer[]> {
+    const range = { gte: filterKey(0, 0), lt: filterKey(number, 0), values: false };
+    return this.#session.iterate(range, async (iterator) => {
+      const keys: Buffer[] = [];
+      for (;;) {
+        const page = await iterator.nextv(1_000);
+        if (page.length === 0) return keys;
+        for (const [key] of page) keys.push(key);
+      }
+    });
+  }
+}
+
+/** The newest filter that is whole; undefined for none of use. To be called before anything is written. */
+export async function findKept(session: LevelSession): Promise<KeptFilter | undefined> {
+  try {
+    for (let number = await newestNumber(session); number > 0; number = await newestNumber(session, number)) {
+      const key = filterKey(number, 0);
+      const bytes = await session.read(key);
+      if (bytes !== undefined) return keptFilter(session, number, decodeCell(key, bytes));
+    }
+  } catch (error) {
+    session.options.log.warn({ err: error }, "the filter of keys that was kept cannot be read");
+  }
+  return undefined;
+}
+
+function keptFilter(session: LevelSession, number: number, head: number[] | undefined): KeptFilter | undefined {
+  const [headFormat, watermark, gone, keys, ...rooms] = head ?? [];
+  if (headFormat !== format || watermark === undefined || gone === undefined || keys === undefined) return undefined;
+  if (rooms.length === 0 || rooms.length > maxLayers || watermark > session.materialized) return undefined;
+  const layers = new Layers(keys, rooms);
+  return { watermark, gone, layers, read: () => readParts(session, number, layers) };
+}
+
+/** Adds the bits of the filter to the layers. False where it has not all of them. */
+async function readParts(session: LevelSession, number: number, layers: Layers): Promise<boolean> {
+  const parts = partsOf(layers);
+  for (let read = 0; read < parts.length; ) {
+    const range = { gte: filterKey(number, read + 1), lte: filterKey(number, lastPart), limit: partsAtOnce };
+    const entries = await session.iterate(range, (iterator) => iterator.nextv(partsAtOnce));
+    if (entries.length === 0) return false;
+    for (const [, value] of entries) {
+      const bits = parts[read];
+      read += 1;
+      if (bits === undefined || !addPart(bits, filterKey(number, read), value)) return false;
+    }
+    await nextTurn();
+  }
+  return true;
+}
+
+/** The highest number that a filter, or what there is of one, has below another; 0 for none. */
+async function newestNumber(session: LevelSession, below?: number): Promise<number> {
+  const end = below === undefined ? { lte: filterKey(Number.MAX_SAFE_INTEGER, lastPart) } : { lt: filterKey(below, 0) };
+  const entry = await session.first({ gte: filterKey(1, 0), ...end, reverse: true, values: false });
+  return entry === undefined ? 0 : keyNumber(entry[0]);
+}
+
+function partsOf(layers: Layers): Uint8Array[] {
+  return layers.parts.flatMap((bits) =>
+    Array.from({ length: bits.length / partBytes }, (_, i) => bits.subarray(i * partBytes, (i + 1) * partBytes)),
+  );
+}
+
+/** What writes a part: bits, and a CRC over its key and them. */
+function putPart(key: Buffer, bits: Uint8Array): LevelOperation {
+  const value = Buffer.allocUnsafeSlow(bits.length + crcBytes);
+  value.set(bits);
+  value.writeUInt32BE(crc32c(value, 0, bits.length, crc32c(key, 0, key.length)), bits.length);
+  return { type: "put", key, value };
+}
+
+/** Adds the bits of a part to what is there; false where it is damaged, or not the part of this key. */
+function addPart(bits: Uint8Array, key: Buffer, value: Buffer): boolean {
+  const end = value.length - crcBytes;
+  if (end !== bits.length || crc32c(value, 0, end, crc32c(key, 0, key.length)) !== value.readUInt32BE(end))
+    return false;
+  for (let i = 0; i < end; i += 1) bits[i]! |= value[i]!;
+  return true;
+}
