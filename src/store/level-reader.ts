@@ -1,7 +1,8 @@
 /** Reads of single keys: the newest version, or the one as of a revision. */
 import { valueKey } from "./level-keys.ts";
 import type { LevelJournal } from "./level-journal.ts";
-import { absent, decodeVersion, type LevelSession } from "./level-session.ts";
+import type { LevelSession } from "./level-session.ts";
+import { absent, decodeVersion } from "./level-version.ts";
 import { isLive, isVersioned, noBytes, recordIn, recordTypes, recordValue, type StoredRecord } from "./record.ts";
 import { checkRevision } from "./store-input.ts";
 import { type Entry, type GetOptions, StoreError } from "./store.ts";

@@ -13,7 +13,7 @@ import {
   waitingKey,
 } from "./keys.ts";
 import { sameStem, valueKey } from "./level-keys.ts";
-import { decodeVersion } from "./level-session.ts";
+import { decodeVersion } from "./level-version.ts";
 import type { DatabaseWriter } from "./level-writer.ts";
 import {
   encodeRecord,

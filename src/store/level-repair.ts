@@ -18,7 +18,7 @@ import { type Marker, storeFormat } from "./level-marker.ts";
 import { type OfflineStore, withOfflineStore } from "./level-offline.ts";
 import { QuarantineFolder } from "./level-quarantine.ts";
 import { type Rebuilt, rebuild } from "./level-rebuild.ts";
-import { decodeVersion } from "./level-session.ts";
+import { decodeVersion } from "./level-version.ts";
 import { stageStore } from "./level-staging.ts";
 import { survey } from "./level-survey.ts";
 import type { RepairReport, Survey } from "./store-report.ts";

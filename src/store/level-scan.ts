@@ -3,7 +3,8 @@ import { prefixRange, sameStem } from "./level-keys.ts";
 import type { LevelIterator } from "./level-database.ts";
 import type { LevelJournal } from "./level-journal.ts";
 import { asOf, assertReadable, toEntry } from "./level-reader.ts";
-import { decodeVersion, type LevelSession } from "./level-session.ts";
+import type { LevelSession } from "./level-session.ts";
+import { decodeVersion } from "./level-version.ts";
 import { isLive, isVersioned, type StoredRecord } from "./record.ts";
 import { compareKeys, type Entry, StoreError } from "./store.ts";
 

@@ -13,12 +13,13 @@
 import { RecentMap } from "../async/recent-map.ts";
 import { RwGate } from "../async/rw-gate.ts";
 import type { LevelDatabase, LevelIterator, LevelOperation, LevelRange } from "./level-database.ts";
-import { parseValueKey, versionsRange } from "./level-keys.ts";
 import type { ResolvedLevelStoreOptions } from "./level-options.ts";
 import { KeyFilter } from "./level-filter.ts";
 import { Overlay } from "./level-overlay.ts";
-import { decodeRecord, noBytes, recordTypes, recordValue, type StoredRecord } from "./record.ts";
+import { NewestSeeks } from "./level-seeks.ts";
+import { recordTypes, recordValue, type StoredRecord } from "./record.ts";
 import { StoreError } from "./store.ts";
+import { absent } from "./level-version.ts";
 
 export interface Checkpoint {
   readonly watermark: number;
@@ -26,19 +27,6 @@ export interface Checkpoint {
   /** The bytes of the journal between the checkpoint before and this one. */
   readonly journalBytes: number;
 }
-
-/** Stands for the newest version of a key that has none. */
-export const absent: StoredRecord = {
-  type: 2,
-  key: "",
-  revision: 0,
-  previous: 0,
-  bytes: noBytes,
-  start: 0,
-  end: 0,
-  valueStart: 0,
-  damage: undefined,
-};
 
 export class LevelSession {
   readonly db: LevelDatabase;
@@ -68,6 +56,7 @@ export class LevelSession {
   /** The revisions of index entries without a value, which are most: whoever takes one away needs to know that, and nobody more. */
   readonly #markers: RecentMap<string, number>;
   readonly #newestMaxBytes: number;
+  readonly #seeks = new NewestSeeks(this);
   #failure: StoreError | undefined;
   #lastWrite: Promise<void> = Promise.resolve();
 
@@ -205,17 +194,7 @@ export class LevelSession {
 
   /** The newest version of a key that memory does not know; `absent` for none. Damaged ones are returned as such. */
   seekNewest(key: string): Promise<StoredRecord> {
-    return this.iterate({ ...versionsRange(key), limit: 1 }, async (iterator) => {
-      // The gate may have made this wait; now is the moment that the iterator sees.
-      const known = this.known(key);
-      if (known !== undefined) return known;
-      const rounds = this.rounds;
-      const [entry] = await iterator.nextv(1);
-      const record = entry === undefined ? absent : decodeVersion(entry[0], entry[1]);
-      // A round since then has put what it wrote into the cache: it may be newer than this.
-      if (rounds === this.rounds) this.cacheNewest(key, record);
-      return record;
-    });
+    return this.#seeks.seek(key);
   }
 
   /** Remembers the newest version of a key. */
@@ -275,14 +254,6 @@ const markersForEachEntry = 4;
 
 function isMarker(record: StoredRecord): boolean {
   return record.type === recordTypes.index && recordValue(record).length === 0;
-}
-
-/** The record of a materialized version, checked against the key that it lies under. */
-export function decodeVersion(levelKey: Buffer, bytes: Buffer): StoredRecord {
-  const record = decodeRecord(bytes);
-  const place = parseValueKey(levelKey) ?? { key: "", revision: 0 };
-  if (record.damage !== "head" && record.key === place.key && record.revision === place.revision) return record;
-  return { ...record, type: 1, key: place.key, revision: place.revision, previous: 0, damage: "head" };
 }
 
 function weigh(record: CachedRecord): number {

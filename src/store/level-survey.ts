@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import type { LevelFiles } from "./level-files.ts";
 import { decodeCell, decodeKeyList, keyNumber, sameStem, spaceOf } from "./level-keys.ts";
-import { decodeVersion } from "./level-session.ts";
+import { decodeVersion } from "./level-version.ts";
 import {
   decodeBlock,
   isLive,

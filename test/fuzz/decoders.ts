@@ -25,7 +25,7 @@ import { decodeManifest } from "../../src/store/level-manifest.ts";
 import { parseMarker } from "../../src/store/level-marker.ts";
 import { isPlausibleEntry } from "../../src/store/level-plausible.ts";
 import { readTable } from "../../src/store/level-salvage.ts";
-import { decodeVersion } from "../../src/store/level-session.ts";
+import { decodeVersion } from "../../src/store/level-version.ts";
 import { survey } from "../../src/store/level-survey.ts";
 import { checkTable } from "../../src/store/level-table.ts";
 import { decodeBlock, decodeRecord, recordValue, salvageRecords } from "../../src/store/record.ts";
