@@ -17,6 +17,7 @@ import type { LevelOperation } from "./level-database.ts";
 import { noBase, type OverlayEntry, unknownBase } from "./level-overlay.ts";
 import type { LevelSession } from "./level-session.ts";
 import { isVersioned, recordTypes, type StoredRecord } from "./record.ts";
+import { compareKeys } from "./store.ts";
 
 const seeksAtOnce = 64;
 const looksAtOnce = 512;
@@ -242,18 +243,23 @@ export class Materializer {
     return { versions, garbage };
   }
 
-  /** The LevelDB keys of index entries: those that are where they are supposed to be, and those that have to be sought. */
+  /**
+   * The LevelDB keys of index entries: those that are where they are supposed to be, and those that have to be sought. Both in order, in which
+   * neighbours are in one table: few tables are open at one time, and opening one costs more than a look into it.
+   */
   async #supersededIndexes(supposed: readonly SupposedIndex[], unknown: readonly string[]): Promise<Buffer[]> {
     const found: Buffer[] = [];
     const sought = [...unknown];
-    for (let i = 0; i < supposed.length; i += looksAtOnce) {
-      const some = supposed.slice(i, i + looksAtOnce);
+    const sorted = supposed.toSorted((a, b) => a.own.compare(b.own));
+    for (let i = 0; i < sorted.length; i += looksAtOnce) {
+      const some = sorted.slice(i, i + looksAtOnce);
       const there = await this.#session.has(some.map(({ own }) => own));
       for (const [j, { key, own }] of some.entries()) {
         if (there[j] === true) found.push(own);
         else sought.push(key);
       }
     }
+    sought.sort(compareKeys);
     for (let i = 0; i < sought.length; i += seeksAtOnce) {
       const some = sought.slice(i, i + seeksAtOnce).map((key) => this.#versionsOf(key));
       found.push(...(await Promise.all(some)).flat());
