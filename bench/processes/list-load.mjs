@@ -1,9 +1,11 @@
 // The calls of the scale benchmark: fills a controller, walks the pages of its list, and measures single ones.
+import { TaskState } from "#gen/core/v1/core_pb.js";
 import { TaskOrder } from "#gen/stint/v1/controller_pb.js";
 import { answerLines } from "./answer-lines.mjs";
 import { call, connectTo } from "./grpc-js-client.mjs";
 
 const atOnce = 500;
+const endingAtOnce = 64;
 /** Of one page, in a measurement; the median of them counts. */
 const calls = 15;
 
@@ -16,10 +18,25 @@ async function connect({ address }) {
   client = connectTo(address);
 }
 
+/** New runs: those that a store which was kept has are ended first, as each start has given them transitions, and a run that is cancelled takes its own with it. */
 async function launchActive({ controller, count }) {
+  await endActive(controller);
   for (let begun = 0; begun < count; begun += atOnce) {
     const requests = Array.from({ length: atOnce }, (_, i) => ({ controller, taskId: `active-${begun + i}` }));
     await call(client, "batchLaunchTasks", { requests });
+  }
+}
+
+async function endActive(controller) {
+  const states = [TaskState.Pending, TaskState.Running];
+  for (;;) {
+    const { tasks } = await call(client, "listTasks", { controller, states, pageSize: 1_000 });
+    if (tasks.length === 0) return;
+    const taskIds = tasks.map(({ taskId }) => taskId);
+    await each(taskIds, endingAtOnce, async (taskId) => {
+      await call(client, "cancelTask", { controller, taskId });
+      await call(client, "waitTask", { controller, taskId });
+    });
   }
 }
 

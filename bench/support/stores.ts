@@ -45,7 +45,7 @@ export async function storesDirectory(): Promise<{ readonly path: string } & Asy
   return kept === undefined ? makeDirectory() : { path: kept, async [Symbol.asyncDispose]() {} };
 }
 
-/** Makes a store of so many ended tasks, and some that run, unless it is there. A server that `load` is connected to has it when `look` is called. */
+/** Makes a store of so many ended tasks, unless it is there, and has some run in it that have just begun. A server that `load` is connected to has it when `look` is called. */
 export async function fillStore<T>(
   root: string,
   size: number,
