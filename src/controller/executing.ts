@@ -1,8 +1,7 @@
-import { taskKey } from "../store/keys.ts";
 import type { Store } from "../store/store.ts";
 
-/** The phases that are under way in this process, by the keys of their tasks, on each store. */
-const phases = new WeakMap<Store, Map<string, Promise<unknown>>>();
+/** The phases that are under way in this process, by the ids of their tasks, of each controller on each store. */
+const phases = new WeakMap<Store, Map<string, Map<string, Promise<unknown>>>>();
 
 /**
  * What of a task is executing in this process. A controller that was closed waits for its runners only so long, and one that is
@@ -10,28 +9,25 @@ const phases = new WeakMap<Store, Map<string, Promise<unknown>>>();
  */
 export class Executing {
   readonly #phases: Map<string, Promise<unknown>>;
-  readonly #controller: string;
 
   constructor(store: Store, controller: string) {
     let ofStore = phases.get(store);
-    if (ofStore === undefined) phases.set(store, (ofStore = new Map<string, Promise<unknown>>()));
-    this.#phases = ofStore;
-    this.#controller = controller;
+    if (ofStore === undefined) phases.set(store, (ofStore = new Map<string, Map<string, Promise<unknown>>>()));
+    let ofController = ofStore.get(controller);
+    if (ofController === undefined) ofStore.set(controller, (ofController = new Map<string, Promise<unknown>>()));
+    this.#phases = ofController;
   }
 
   /** The phase of the task that has not settled; it never rejects. */
   get(taskId: string): Promise<unknown> | undefined {
-    return this.#phases.get(taskKey(this.#controller, taskId));
+    return this.#phases.get(taskId);
   }
 
-  /** Keeps the phase until it has settled. It must not reject. */
-  track<T>(taskId: string, phase: Promise<T>): Promise<T> {
-    const key = taskKey(this.#controller, taskId);
-    const tracked = phase.then((settled) => {
-      if (this.#phases.get(key) === tracked) this.#phases.delete(key);
-      return settled;
-    });
-    this.#phases.set(key, tracked);
-    return tracked;
+  /** What the phase settles to; it is kept until then. It must not reject. */
+  async track<T>(taskId: string, phase: Promise<T>): Promise<T> {
+    this.#phases.set(taskId, phase);
+    const settled = await phase;
+    if (this.#phases.get(taskId) === phase) this.#phases.delete(taskId);
+    return settled;
   }
 }

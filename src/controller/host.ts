@@ -11,7 +11,7 @@
  * 4. After `close` every phase on a remote seat settles with SeatLost "left": closing ends no run that goes on elsewhere.
  */
 import type { Progress, TaskCancel, TaskStatus } from "#gen/core/v1/core_pb.js";
-import type { AbortKind } from "../task/abort.ts";
+import type { AbortKind, PhaseAbort } from "../task/abort.ts";
 import type { PhaseName } from "./phase.ts";
 import type { ActiveTask, TaskContext } from "./task-runner.ts";
 
@@ -46,6 +46,8 @@ export interface Host {
 export interface SeatContext extends TaskContext {
   /** Why it was told to stop; undefined where it was not. */
   readonly kind: AbortKind | undefined;
+  /** What has the signal of the phase that it is in. */
+  readonly phaseAbort: Pick<PhaseAbort, "signal">;
 }
 
 /** A place for one run. */
@@ -58,6 +60,8 @@ export interface Seat {
   readonly endSeq: bigint;
   /** The run on it is in the hands of its runner: in process from the beginning, in another once that has accepted the offer. */
   readonly isTaken: boolean;
+  /** Its runner has nothing to do in the pending phase, which returns nothing at once then. */
+  readonly skipsPending: boolean;
   /**
    * Runs a phase: what it returns or throws, or what the promise it returns settles to, is how the phase ends, as with a TaskRunner.
    * It may throw SeatLost besides. Called synchronously for the first phase of a run that is taken up. What the run was told to stop for before is in

@@ -14,7 +14,7 @@ import {
   type SeatContext,
 } from "./host.ts";
 import type { PhaseName } from "./phase.ts";
-import type { TaskRunner } from "./task-runner.ts";
+import type { TaskContext, TaskRunner } from "./task-runner.ts";
 
 /** This process as a host: it runs the tasks with `runner`, at most `concurrency` of them at one time. */
 export class LocalHost implements Host {
@@ -123,8 +123,25 @@ class LocalSeat implements Seat {
     this.release = release;
   }
 
-  runPhase(phase: PhaseName, { active }: HostedTask, { signal, attempt, runId, fence }: SeatContext): unknown {
-    const context = { signal, attempt, runId, fence };
+  get skipsPending(): boolean {
+    try {
+      return this.#runner.onTaskPending === undefined;
+    } catch {
+      // What reading it throws is what the phase throws.
+      return false;
+    }
+  }
+
+  runPhase(phase: PhaseName, { active }: HostedTask, { phaseAbort, attempt, runId, fence }: SeatContext): unknown {
+    const context: TaskContext = {
+      // Made for who asks for it: most have no need of it.
+      get signal() {
+        return phaseAbort.signal;
+      },
+      attempt,
+      runId,
+      fence,
+    };
     return phase === "pending"
       ? this.#runner.onTaskPending?.(active, context)
       : this.#runner.onTaskRunning(active, context);

@@ -32,6 +32,7 @@ type RunState = "reserved" | "recalled" | "offered" | "accepted" | "settled" | "
 const wirePhases = { pending: RunPhase.PENDING, running: RunPhase.RUNNING } as const;
 
 export class RemoteRun implements Seat {
+  readonly skipsPending = false;
   endSeq = 0n;
   readonly #holder: RunHolder<RemoteRun>;
   #state: RunState;

@@ -88,6 +88,11 @@ export class Run {
     return this.#abort.signal;
   }
 
+  /** What fires that, and no later one. */
+  get phaseAbort(): PhaseAbort {
+    return this.#abort;
+  }
+
   /** Why the runner was told to stop; decides what its outcome means. */
   get kind(): AbortKind | undefined {
     return this.#kind;

@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { openController } from "../../src/controller/open-controller.ts";
-import { StateCanceled } from "../../src/task/state.ts";
+import type { TaskRunner } from "../../src/controller/task-runner.ts";
+import { StateCanceled, StateCompleted, StatePending } from "../../src/task/state.ts";
 import { type Harness, openHarness } from "../support/controller-harness.ts";
 
 describe("a run that does not stop in time, of a controller that is opened again in the process,", () => {
   /** One store, as of one process, with a run that its closed controller has left. */
-  async function leave(h: Harness) {
+  async function leave(h: Harness, nextRunner: TaskRunner = h.runner) {
     const { disk: store, clock, runner } = h;
     const options = { name: "again", store, clock, runner, closeGraceMs: 10, retention: { afterEndMs: 3_600_000 } };
     const first = await openController(options);
@@ -14,7 +15,7 @@ describe("a run that does not stop in time, of a controller that is opened again
     const closing = first.close();
     await clock.advance(10);
     await closing;
-    const second = await openController(options);
+    const second = await openController({ ...options, runner: nextRunner });
     await clock.advance(60_000);
     return { old, second };
   }
@@ -28,6 +29,17 @@ describe("a run that does not stop in time, of a controller that is opened again
     expect([next.context.attempt, next.context.runId]).toEqual([2, old.context.runId]);
     next.return();
     await h.settle();
+    await second.close();
+  });
+
+  test("has none beside it, and stays Pending, also where the runner does nothing in that phase", async () => {
+    await using h = await openHarness();
+    const begun: number[] = [];
+    const { old, second } = await leave(h, { onTaskRunning: (_, { attempt }) => begun.push(attempt) });
+    expect([begun, (await second.taskStatus("left")).state]).toEqual([[], StatePending]);
+    old.stop();
+    await h.settle();
+    expect([begun, (await second.taskStatus("left")).state]).toEqual([[2], StateCompleted]);
     await second.close();
   });
 

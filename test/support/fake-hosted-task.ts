@@ -115,7 +115,7 @@ export class HostedRun {
 
   run(phase: PhaseName): void {
     const { signal } = this.#abort;
-    const context = { signal, kind: this.#kind, attempt: 1, runId: "r", fence: this.fence };
+    const context = { signal, phaseAbort: this.#abort, kind: this.#kind, attempt: 1, runId: "r", fence: this.fence };
     Promise.resolve(this.seat.runPhase(phase, this.#task(), context)).then(
       (value) => this.settled.push(`returned ${value instanceof JsonText ? value.text : String(value)}`),
       (thrown: unknown) => this.settled.push(describe(thrown)),

@@ -56,6 +56,7 @@ export class SeatPhase {
 }
 
 export class ScriptedSeat implements Seat {
+  readonly skipsPending = false;
   readonly runner: string;
   readonly instanceId: string;
   readonly phases: SeatPhase[] = [];
