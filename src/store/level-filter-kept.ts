@@ -4,7 +4,7 @@
  *
  * States: none -> being written, part by part, between the rounds -> whole, once its head is there; those before it go in the batch that writes the head.
  *
- * 1. A filter that has a head is whole: all its parts were on disk before. What a crash leaves of one without a head goes with the next that is whole.
+ * 1. A filter that has a head is whole: all its parts were on disk before. What a crash leaves of one without a head goes before the next is written.
  * 2. No LevelDB key is written twice: each filter has a number of its own, above all that there are.
  * 3. It has every key that had a version in LevelDB at the watermark in its head. What rounds add while it is written is in it or is not: whatever got a version
  *    since has a record in the journal above that watermark.
@@ -31,6 +31,7 @@ const journalBytesForEach = 16;
 interface Draft {
   readonly number: number;
   readonly head: readonly number[];
+  readonly layers: Layers;
   readonly watermark: number;
   readonly parts: readonly Uint8Array[];
   /** How many of them are on disk. */
@@ -41,56 +42,103 @@ interface Draft {
 export class FilterKeeper {
   readonly #session: LevelSession;
   #draft: Draft | undefined;
+  /** The number of the newest that is whole; 0 for none. */
+  #whole = 0;
+  #keptWallMs = -Infinity;
+  #isGivenUp = false;
 
   constructor(session: LevelSession) {
     this.#session = session;
   }
 
+  /** The newest filter that is whole; undefined for none of use. To be called before anything is written. */
+  async find(): Promise<KeptFilter | undefined> {
+    const session = this.#session;
+    try {
+      for (let number = await newestNumber(session); number > 0; number = await newestNumber(session, number)) {
+        const key = filterKey(number, 0);
+        const bytes = await session.read(key);
+        if (bytes === undefined) continue;
+        this.#whole = number;
+        return keptFilter(session, number, decodeCell(key, bytes));
+      }
+    } catch (error) {
+      session.options.log.warn({ err: error }, "the filter of keys that was kept cannot be read");
+    }
+    return undefined;
+  }
+
   /** Whether there is something to write. */
   get isDue(): boolean {
+    const { filter, materialized, floor, checkpoints, options } = this.#session;
+    const { layers, keptAt, journalBytes } = filter;
+    if (this.#isGivenUp || layers === undefined) return false;
     if (this.#draft !== undefined) return true;
-    const { filter, materialized, floor, checkpoints, journalBytes, options } = this.#session;
-    const { layers, keptAt } = filter;
-    if (layers === undefined || layers.keys < options.filterKeptMinKeys || keptAt === materialized) return false;
+    if (layers.keys < options.filterKeptMinKeys || keptAt === materialized) return false;
+    if (keptAt === undefined || journalBytes >= journalBytesForEach * layers.bytes) return true;
     // From the next floor on the journal would not reach back to it.
-    if (keptAt === undefined || keptAt < (checkpoints[0]?.watermark ?? floor)) return true;
-    let since = journalBytes;
-    for (const checkpoint of checkpoints) if (checkpoint.watermark > keptAt) since += checkpoint.journalBytes;
-    return since >= journalBytesForEach * layers.bytes;
+    const isPassed = keptAt < (checkpoints[0]?.watermark ?? floor);
+    return isPassed && Math.abs(options.clock.wall() - this.#keptWallMs) >= options.filterKeptEveryMs;
   }
 
-  /** Writes some parts, or the head. Throws UNAVAILABLE, as all that writes. */
+  /** Writes some parts, or the head. Throws UNAVAILABLE where that fails, as all that writes. */
   async keepPiece(): Promise<void> {
-    const session = this.#session;
-    this.#draft ??= await this.#begin();
-    const draft = this.#draft;
-    const { number, parts, written } = draft;
-    if (written < parts.length) {
-      const some = parts.slice(written, written + partsAtOnce);
-      const operations = some.map((bits, i) => putPart(filterKey(number, written + i + 1), bits));
-      await session.write(operations, session.options.durability === "sync");
-      draft.written += some.length;
-      return;
-    }
-    const before = await this.#keysBelow(number);
-    const operations: LevelOperation[] = before.map((key) => ({ type: "del", key }));
-    operations.push(putCell(filterKey(number, 0), draft.head));
-    await session.writeAlone(operations);
-    this.#draft = undefined;
-    session.filter.keptAt = draft.watermark;
+    // One that was made anew meanwhile has let go of what is gone.
+    if (this.#draft?.layers !== this.#session.filter.layers) this.#draft = undefined;
+    if (this.#draft === undefined) await this.#begin();
+    else if (this.#draft.written < this.#draft.parts.length) await this.#writeParts(this.#draft);
+    else await this.#finish(this.#draft);
   }
 
-  async #begin(): Promise<Draft> {
+  /** What crashes have left of others goes. */
+  async #begin(): Promise<void> {
     const { filter, materialized: watermark } = this.#session;
-    const number = (await newestNumber(this.#session)) + 1;
     const layers = filter.layers!;
     const head = [format, watermark, filter.gone, layers.keys, ...layers.rooms];
-    return { number, head, watermark, parts: partsOf(layers), written: 0 };
+    const number = await this.#reading(() => newestNumber(this.#session));
+    const left = await this.#reading(() => this.#keysOf(this.#whole + 1, Number.MAX_SAFE_INTEGER));
+    if (number === undefined || left === undefined) return;
+    if (left.length > 0) await this.#session.writeAlone(left.map((key) => ({ type: "del", key })));
+    this.#draft = { number: number + 1, head, layers, watermark, parts: partsOf(layers), written: 0 };
+    filter.journalBytes = 0;
   }
 
-  /** All of a filter is one page. */
-  #keysBelow(number: number): Promise<Buffer[]> {
-    const range = { gte: filterKey(0, 0), lt: filterKey(number, 0), values: false };
+  async #writeParts(draft: Draft): Promise<void> {
+    const { number, parts, written } = draft;
+    const some = parts.slice(written, written + partsAtOnce);
+    const operations = some.map((bits, i) => putPart(filterKey(number, written + i + 1), bits));
+    await this.#session.write(operations, this.#session.options.durability === "sync");
+    draft.written += some.length;
+  }
+
+  async #finish({ number, head, watermark }: Draft): Promise<void> {
+    const session = this.#session;
+    const before = await this.#reading(() => this.#keysOf(0, number - 1));
+    if (before === undefined) return;
+    const operations: LevelOperation[] = before.map((key) => ({ type: "del", key }));
+    operations.push(putCell(filterKey(number, 0), head));
+    await session.writeAlone(operations);
+    this.#draft = undefined;
+    this.#whole = number;
+    this.#keptWallMs = session.options.clock.wall();
+    session.filter.keptAt = watermark;
+  }
+
+  /** What is read; where that fails, the filter is not kept any more: it only saves time. */
+  async #reading<T>(read: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await read();
+    } catch (error) {
+      this.#isGivenUp = true;
+      if (this.#session.failure === undefined)
+        this.#session.options.log.warn({ err: error }, "the filter of keys is not kept any more");
+      return undefined;
+    }
+  }
+
+  /** The LevelDB keys of the filters from one number to another. */
+  #keysOf(first: number, last: number): Promise<Buffer[]> {
+    const range = { gte: filterKey(first, 0), lte: filterKey(last, lastPart), values: false };
     return this.#session.iterate(range, async (iterator) => {
       const keys: Buffer[] = [];
       for (;;) {
@@ -102,24 +150,12 @@ export class FilterKeeper {
   }
 }
 
-/** The newest filter that is whole; undefined for none of use. To be called before anything is written. */
-export async function findKept(session: LevelSession): Promise<KeptFilter | undefined> {
-  try {
-    for (let number = await newestNumber(session); number > 0; number = await newestNumber(session, number)) {
-      const key = filterKey(number, 0);
-      const bytes = await session.read(key);
-      if (bytes !== undefined) return keptFilter(session, number, decodeCell(key, bytes));
-    }
-  } catch (error) {
-    session.options.log.warn({ err: error }, "the filter of keys that was kept cannot be read");
-  }
-  return undefined;
-}
-
 function keptFilter(session: LevelSession, number: number, head: number[] | undefined): KeptFilter | undefined {
   const [headFormat, watermark, gone, keys, ...rooms] = head ?? [];
   if (headFormat !== format || watermark === undefined || gone === undefined || keys === undefined) return undefined;
-  if (rooms.length === 0 || rooms.length > maxLayers || watermark > session.materialized) return undefined;
+  if (rooms.length === 0 || rooms.length > maxLayers) return undefined;
+  // One that is ahead is of another course of things.
+  if (watermark > session.materialized) return undefined;
   const layers = new Layers(keys, rooms);
   return { watermark, gone, layers, read: () => readParts(session, number, layers) };
 }

@@ -10,7 +10,7 @@
  *    (docs/storage.md, "Versions and history").
  * 3. Each step is bounded: a round by the overlay's bounds, a piece of collecting by `pieceEntries`.
  */
-import { FilterKeeper } from "./level-filter-kept.ts";
+import type { FilterKeeper } from "./level-filter-kept.ts";
 import { LevelHistory, pieceEntries } from "./level-history.ts";
 import { encodeKeyList, garbageKey, numberedKey, putCell, valueKey, versionsRange } from "./level-keys.ts";
 import type { LevelOperation } from "./level-database.ts";
@@ -41,18 +41,23 @@ export class Materializer {
   #cancelHistoryTimer: (() => void) | undefined;
   #waitingForRoom: (() => void)[] = [];
 
-  constructor(session: LevelSession) {
+  constructor(session: LevelSession, keeper: FilterKeeper) {
     this.#session = session;
     this.#history = new LevelHistory(session);
-    this.#keeper = new FilterKeeper(session);
+    this.#keeper = keeper;
   }
 
   /** Begins: what an opening left to collect is collected. */
   start(): void {
     this.changed();
     this.#work();
-    // It may be the first that can be kept.
-    void this.#session.filter.filled().then(() => this.#work());
+    void this.#workOnceFilled();
+  }
+
+  /** The filter may be one that can be kept then, or what was kept of no use. */
+  async #workOnceFilled(): Promise<void> {
+    await this.#session.filter.filled();
+    this.#work();
   }
 
   /** Looks at what has changed: starts a round now, or by its timer. */
@@ -136,6 +141,7 @@ export class Materializer {
     await Promise.resolve();
     try {
       while (!this.#stopped && session.failure === undefined) {
+        if (session.filter.fillIfStale(session)) void this.#workOnceFilled();
         if (this.#roundWanted) {
           this.#roundWanted = false;
           await this.#round();
@@ -197,7 +203,6 @@ export class Materializer {
       else session.cacheNewest(record.key, record);
     }
     session.overlay.thaw();
-    session.filter.fillIfStale(session);
     if (isCheckpoint) this.#history.addCheckpoint({ watermark, wallMs, journalBytes });
   }
 

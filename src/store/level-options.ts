@@ -33,6 +33,8 @@ export interface LevelStoreOptions {
   blockCacheBytes?: number;
   /** From how many keys on the filter of keys outlives the process: with fewer it is as quickly made anew. Default 65,536. */
   filterKeptMinKeys?: number;
+  /** How often it is written at most where it is only because the history that it needs is about to go; an opening walks over all keys then. Default 15 minutes. */
+  filterKeptEveryMs?: number;
   /** LevelDB's write buffer. Default 16 MiB. */
   writeBufferBytes?: number;
   createDatabase?: CreateLevelDatabase;
@@ -64,6 +66,7 @@ export function resolveLevelStoreOptions(options: LevelStoreOptions): ResolvedLe
     cacheMaxBytes: positive(options, "cacheMaxBytes", 16 * MiB),
     blockCacheBytes: positive(options, "blockCacheBytes", 8 * MiB),
     filterKeptMinKeys: positive(options, "filterKeptMinKeys", 65_536),
+    filterKeptEveryMs: positive(options, "filterKeptEveryMs", 900_000),
     writeBufferBytes: positive(options, "writeBufferBytes", 16 * MiB),
     createDatabase: options.createDatabase ?? createLevelDatabase,
   };

@@ -2,7 +2,7 @@
 import { isOfDamage } from "./level-check.ts";
 import { Committer } from "./level-committer.ts";
 import { type OpenedDirectory, openDirectory } from "./level-directory.ts";
-import { findKept } from "./level-filter-kept.ts";
+import { FilterKeeper } from "./level-filter-kept.ts";
 import { LevelJournal } from "./level-journal.ts";
 import { loadSession } from "./level-load.ts";
 import type { DirectoryLock } from "./level-lock.ts";
@@ -51,18 +51,20 @@ export async function run({ lock, options, parked, before }: RunOptions): Promis
     await opened.refuse();
     throw error;
   }
-  const materializer = new Materializer(session);
+  const keeper = new FilterKeeper(session);
+  const materializer = new Materializer(session, keeper);
   const publish = (block: JournalBlock, supposed: ReadonlyMap<string, number>): void => {
     const bases = { materialized: session.materializedIndex, supposed: (key: string) => supposed.get(key) };
     for (const record of block.records) session.overlay.apply(record, bases);
     journal.append(block);
     session.revision = block.last;
     session.journalBytes += block.bytes.length;
+    session.filter.journalBytes += block.bytes.length;
     parked.published(block);
     materializer.changed();
   };
   const committer = new Committer(session, { publish, room: () => materializer.room() });
-  session.filter.begin(session, await findKept(session));
+  session.filter.begin(session, await keeper.find());
   materializer.start();
   return { opened, session, journal, committer, materializer };
 }

@@ -48,7 +48,15 @@ export async function recordWrites(commits: number, options: LevelStoreOptions):
       },
     };
   };
-  const given = { clock, historyMs: crashHistoryMs, roundKeys: 30, filterKeptMinKeys: 1, createDatabase, ...options };
+  const given = {
+    clock,
+    historyMs: crashHistoryMs,
+    roundKeys: 30,
+    filterKeptMinKeys: 1,
+    filterKeptEveryMs: 1,
+    createDatabase,
+    ...options,
+  };
   const store = await openLevelStore(scratch.path, given);
   acknowledged = () => Number(store.revision());
   await workOn(store, clock, commits);

@@ -25,7 +25,9 @@ async function followCourse(random: SeededRandom): Promise<void> {
       const { scratch, keys } = random.pick(kept);
       const next: Course = { scratch: await crashCopy(scratch.path), keys: new Set(keys) };
       kept.push(next);
-      const opened = await openKept(next.scratch.path, random.chance(0.85) ? 1 : 1_000_000);
+      const opened = await openKept(next.scratch.path, random.chance(0.85) ? 1 : 1_000_000, {
+        filterKeptEveryMs: random.pick([1, 900_000]),
+      });
       await checkKeys(opened.store, next.keys);
       for (let commits = random.int(1, 6); commits > 0; commits -= 1) await commitSome(random, opened, next.keys);
       await checkKeys(opened.store, next.keys);

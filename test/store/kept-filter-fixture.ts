@@ -1,6 +1,6 @@
 /** Stores that keep the filter of their keys, and what is asked of them. */
 import { expect } from "vitest";
-import type { CreateLevelDatabase, LevelOperation } from "../../src/store/level-database.ts";
+import type { CreateLevelDatabase, LevelOperation, LevelRange } from "../../src/store/level-database.ts";
 import { type BackedUpStore, openLevelStore } from "../../src/store/level-store.ts";
 import { createFakeClock, type FakeClock } from "../support/fake-clock.ts";
 import {
@@ -28,13 +28,19 @@ export interface Opened {
 export async function openKept(
   path: string,
   filterKeptMinKeys = 1,
-  { beforeKeeping = async () => {}, whileReading = async () => {} } = {},
+  {
+    beforeKeeping = async () => {},
+    whileReading = async () => {},
+    filterKeptEveryMs = 900_000,
+    beforeIterator = (_: LevelRange): void => {},
+  } = {},
 ): Promise<Opened> {
   const disk = new FaultyDisk();
   let walks = 0;
   const createDatabase: CreateLevelDatabase = (location, options) => {
     const db = disk.create(location, options);
     const iterator: typeof db.iterator = (range) => {
+      beforeIterator(range);
       if (range.values === false && range.gte?.length === 1) walks += 1;
       const opened = db.iterator(range);
       if (range.gte?.[0] !== 0x42 || range.values === false) return opened;
@@ -53,7 +59,14 @@ export async function openKept(
     return { ...db, iterator, batch };
   };
   const clock = createFakeClock();
-  const store = await openLevelStore(path, { clock, historyMs, cacheMaxEntries: 1, filterKeptMinKeys, createDatabase });
+  const store = await openLevelStore(path, {
+    clock,
+    historyMs,
+    cacheMaxEntries: 1,
+    filterKeptEveryMs,
+    filterKeptMinKeys,
+    createDatabase,
+  });
   return { store, clock, disk, walks: () => walks };
 }
 

@@ -1,5 +1,9 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import type { LevelIterator, LevelRange } from "../../src/store/level-database.ts";
+import { valueKey } from "../../src/store/level-keys.ts";
+import { NewestSeeks, type SeekSource } from "../../src/store/level-seeks.ts";
 import { type BackedUpStore, openLevelStore } from "../../src/store/level-store.ts";
+import { encodeBlock, type StoredRecord } from "../../src/store/record.ts";
 import { bytes, FaultyDisk, makeScratch, type Scratch, untilFilled } from "./level-fixture.ts";
 
 const count = 600;
@@ -86,3 +90,90 @@ test("keys that have changed since are read from memory, and those that are gone
 function range(from: number, to: number): number[] {
   return Array.from({ length: to - from }, (_, i) => from + i);
 }
+
+describe("seeks of one tick", () => {
+  const record = (key: string, revision: number): StoredRecord =>
+    encodeBlock(revision, 1, 0, [{ type: 1, key, revision, previous: 0, value: bytes(key) }]).records[0]!;
+  const entry = (key: string, revision: number): [Buffer, Buffer] => {
+    const { bytes, start, end } = record(key, revision);
+    return [valueKey(key, revision), bytes.subarray(start, end)];
+  };
+
+  /** What has the entries; `opening` is called when an iterator is opened, `reading` before it reads. */
+  function sourceOf(entries: [Buffer, Buffer][], hooks: { opening?: () => void; reading?: () => void } = {}) {
+    const cached: string[] = [];
+    const known = new Map<string, StoredRecord>();
+    const source = {
+      rounds: 0,
+      known: (key: string) => known.get(key),
+      cacheNewest: (key: string) => void cached.push(key),
+      iterate: async <T>(range: LevelRange, use: (iterator: LevelIterator) => Promise<T>): Promise<T> => {
+        hooks.opening?.();
+        const inRange = entries.filter(([key]) => key.compare(range.gte!) >= 0 && key.compare(range.lt!) < 0);
+        const left = inRange.slice(0, range.limit);
+        return use({
+          nextv: async (size) => {
+            hooks.reading?.();
+            return left.splice(0, size);
+          },
+          close: async () => {},
+        });
+      },
+    };
+    return { source, cached, known };
+  }
+
+  const revisionsOf = async (source: SeekSource, keys: string[]): Promise<number[]> => {
+    const seeks = new NewestSeeks(source);
+    return (await Promise.all(keys.map((key) => seeks.seek(key)))).map(({ revision }) => revision);
+  };
+
+  test("find what memory knows by the time that they can read", async () => {
+    const { source, known } = sourceOf([entry("a", 1), entry("b", 2)], {
+      opening: () => void known.set("b", record("b", 9)),
+    });
+    expect(await revisionsOf(source, ["a", "b"])).toEqual([1, 9]);
+    expect(await revisionsOf(source, ["b"])).toEqual([9]);
+  });
+
+  test("put into the cache what they have read, unless a round is through since", async () => {
+    const entries = [entry("a", 1), entry("b", 2)];
+    const quiet = sourceOf(entries);
+    expect(await revisionsOf(quiet.source, ["a", "b", "c"])).toEqual([1, 2, 0]);
+    expect(quiet.cached).toEqual(["a", "b", "c"]);
+    const busy = sourceOf(entries, { reading: () => void (busy.source.rounds += 1) });
+    expect(await revisionsOf(busy.source, ["a", "b"])).toEqual([1, 2]);
+    expect(await revisionsOf(busy.source, ["b"])).toEqual([2]);
+    expect(busy.cached).toEqual([]);
+  });
+
+  test("all fail where the reading does, each with what it failed with", async () => {
+    const fail = (): never => {
+      throw new Error("unreadable");
+    };
+    for (const hooks of [{ opening: fail }, { reading: fail }]) {
+      const seeks = new NewestSeeks(sourceOf([entry("a", 1)], hooks).source);
+      const settled = await Promise.allSettled(["a", "b"].map((key) => seeks.seek(key)));
+      expect(settled.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+    }
+  });
+
+  test("are found one by one behind an entry that is nobody's", async () => {
+    // It is where versions of "b" are, and its key has lost its end.
+    const nobodys: [Buffer, Buffer] = [Buffer.from("Vb\0\0\u0001"), Buffer.alloc(0)];
+    const seeks = new NewestSeeks(sourceOf([entry("a", 1), nobodys, entry("c", 3)]).source);
+    const found = await Promise.all(["a", "b", "c"].map((key) => seeks.seek(key)));
+    expect(found.map(({ revision, damage }) => [revision, damage])).toEqual([
+      [1, undefined],
+      [0, "head"],
+      [3, undefined],
+    ]);
+  });
+
+  test("are read in the order of their bytes", async () => {
+    // In UTF-16 the last two are the other way round.
+    const keys = ["k", "k\0", "k\0\0", "k\u0001", "k\ue000", "k\uffff", "k\u{10000}"];
+    const { source } = sourceOf(keys.map((key, i) => entry(key, i + 1)));
+    expect(await revisionsOf(source, keys.toReversed())).toEqual([7, 6, 5, 4, 3, 2, 1]);
+  });
+});

@@ -12,6 +12,7 @@ export const victimOptions: LevelStoreOptions = {
   historyBytes: 200_000,
   roundKeys: 20,
   filterKeptMinKeys: 1,
+  filterKeptEveryMs: 1,
   roundDelayMs: 5,
   cacheMaxEntries: 8,
   writeBufferBytes: 1 << 16,

@@ -65,12 +65,16 @@ describe("a filter that is of no use is made anew:", () => {
     expect(all).toHaveLength(1);
   });
 
-  test("one of before the history, which somebody has let go who keeps none", async () => {
+  test.each([
+    ["", []],
+    [", behind which the journal goes on", keysOf("c")],
+  ])("one of before the history, which somebody has let go who keeps none%s", async (_, more) => {
     await using scratch = await makeKept();
     const other = await openKept(scratch.path, 1_000);
     await putAll(other, keysOf("b"));
     await letGoUpTo(other.store, other.clock, historyMs, 2n);
+    if (more.length > 0) await putAll(other, more);
     await other.store.close();
-    expect(await walksAndFinds(scratch.path, [...keysOf("a"), ...keysOf("b")])).toBe(true);
+    expect(await walksAndFinds(scratch.path, [...keysOf("a"), ...keysOf("b"), ...more])).toBe(true);
   });
 });
