@@ -133,10 +133,14 @@ class LocalSeat implements Seat {
   }
 
   runPhase(phase: PhaseName, { active }: HostedTask, { phaseAbort, attempt, runId, fence }: SeatContext): unknown {
+    let replaced: AbortSignal | undefined;
     const context: TaskContext = {
-      // Made for who asks for it: most have no need of it.
+      // Made for who asks for it: most have no need of it. JavaScript may put another in its place.
       get signal() {
-        return phaseAbort.signal;
+        return replaced ?? phaseAbort.signal;
+      },
+      set signal(signal) {
+        replaced = signal;
       },
       attempt,
       runId,

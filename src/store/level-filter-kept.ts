@@ -1,10 +1,10 @@
 /**
  * The filter of keys (level-filter.ts) as it is kept in the database, so that an opening need not walk over all keys. It saves that walk and nothing else: where
- * it is missing, in part or as a whole, or damaged, the store does without.
+ * it is missing, in part or as a whole, or damaged, the store does without. (What LevelDB itself finds to be damaged, here as anywhere, fences the store.)
  *
  * States: none -> being written, part by part, between the rounds -> whole, once its head is there; those before it go in the batch that writes the head.
  *
- * 1. A filter that has a head is whole: all its parts were on disk before. What a crash leaves of one without a head goes before the next is written.
+ * 1. A filter that has a head is whole: all its parts were on disk before. What a crash leaves of one without a head goes in the next one's first batch.
  * 2. No LevelDB key is written twice: each filter has a number of its own, above all that there are.
  * 3. It has every key that had a version in LevelDB at the watermark in its head. What rounds add while it is written is in it or is not: whatever got a version
  *    since has a record in the journal above that watermark.
@@ -36,6 +36,8 @@ interface Draft {
   readonly parts: readonly Uint8Array[];
   /** How many of them are on disk. */
   written: number;
+  /** What crashes have left of others: it goes with the first of them, as a number is not forgotten before there is a higher one. */
+  readonly left: readonly Buffer[];
 }
 
 /** Keeps the filter of a session. To be used between the rounds. */
@@ -90,7 +92,11 @@ export class FilterKeeper {
     else await this.#finish(this.#draft);
   }
 
-  /** What crashes have left of others goes. */
+  /** The process is about to end: what is due but for its having been written lately is written. */
+  hurry(): void {
+    this.#keptWallMs = -Infinity;
+  }
+
   async #begin(): Promise<void> {
     const { filter, materialized: watermark } = this.#session;
     const layers = filter.layers!;
@@ -98,16 +104,20 @@ export class FilterKeeper {
     const number = await this.#reading(() => newestNumber(this.#session));
     const left = await this.#reading(() => this.#keysOf(this.#whole + 1, Number.MAX_SAFE_INTEGER));
     if (number === undefined || left === undefined) return;
-    if (left.length > 0) await this.#session.writeAlone(left.map((key) => ({ type: "del", key })));
-    this.#draft = { number: number + 1, head, layers, watermark, parts: partsOf(layers), written: 0 };
+    this.#draft = { number: number + 1, head, layers, watermark, parts: partsOf(layers), written: 0, left };
     filter.journalBytes = 0;
   }
 
   async #writeParts(draft: Draft): Promise<void> {
-    const { number, parts, written } = draft;
+    const { number, parts, written, left } = draft;
     const some = parts.slice(written, written + partsAtOnce);
     const operations = some.map((bits, i) => putPart(filterKey(number, written + i + 1), bits));
-    await this.#session.write(operations, this.#session.options.durability === "sync");
+    if (written > 0 || left.length === 0) {
+      await this.#session.write(operations, this.#session.options.durability === "sync");
+    } else {
+      const deletions = left.map((key): LevelOperation => ({ type: "del", key }));
+      await this.#session.writeAlone([...operations, ...deletions]);
+    }
     draft.written += some.length;
   }
 
@@ -130,6 +140,7 @@ export class FilterKeeper {
       return await read();
     } catch (error) {
       this.#isGivenUp = true;
+      this.#draft = undefined;
       if (this.#session.failure === undefined)
         this.#session.options.log.warn({ err: error }, "the filter of keys is not kept any more");
       return undefined;
@@ -154,8 +165,8 @@ function keptFilter(session: LevelSession, number: number, head: number[] | unde
   const [headFormat, watermark, gone, keys, ...rooms] = head ?? [];
   if (headFormat !== format || watermark === undefined || gone === undefined || keys === undefined) return undefined;
   if (rooms.length === 0 || rooms.length > maxLayers) return undefined;
-  // One that is ahead is of another course of things.
-  if (watermark > session.materialized) return undefined;
+  // The journal has to reach back to it; and one that is ahead is of another course of things.
+  if (watermark < session.floor || watermark > session.materialized) return undefined;
   const layers = new Layers(keys, rooms);
   return { watermark, gone, layers, read: () => readParts(session, number, layers) };
 }

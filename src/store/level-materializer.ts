@@ -99,6 +99,7 @@ export class Materializer {
     await this.#idle();
     const session = this.#session;
     if (session.failure === undefined) {
+      this.#keeper.hurry();
       this.#roundWanted = session.materialized < session.revision;
       this.#work();
       await this.#idle();

@@ -23,3 +23,16 @@ test("the signal of a phase that took too long is its own, also for who looks at
   await h.settle();
   expect(await h.state("a")).toBe("Completed");
 });
+
+test("a runner in JavaScript may put another signal in its place", async () => {
+  const found: unknown[] = [];
+  const onTaskRunning = (_: unknown, context: { signal: AbortSignal }): void => {
+    const own = context.signal;
+    context.signal = AbortSignal.any([own]);
+    found.push(own instanceof AbortSignal, context.signal === own);
+  };
+  await using h = await openHarness({ runner: { onTaskRunning } });
+  await h.launch("a");
+  await h.settle();
+  expect([await h.state("a"), ...found]).toEqual(["Completed", true, false]);
+});

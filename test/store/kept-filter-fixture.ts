@@ -8,6 +8,7 @@ import {
   entriesOf,
   eventually,
   FaultyDisk,
+  letGoUpTo,
   makeScratch,
   type Scratch,
   untilFilled,
@@ -116,4 +117,10 @@ export async function filtersIn(path: string): Promise<{ all: number[]; whole: n
   const numbers = keys.map((key) => Number(key.readBigUInt64BE(1)));
   const whole = numbers.filter((_, i) => keys[i]!.readUInt32BE(9) === 0);
   return { all: [...new Set(numbers)], whole };
+}
+
+/** Until the filter that was kept has to be written anew. */
+export async function passHistory(opened: Opened): Promise<void> {
+  await putAll(opened, ["/one"]);
+  await letGoUpTo(opened.store, opened.clock, historyMs, opened.store.revision());
 }

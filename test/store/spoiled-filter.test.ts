@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { LevelDatabase } from "../../src/store/level-database.ts";
 import { decodeCell, filterKey, putCell } from "../../src/store/level-keys.ts";
 import { filtersIn, historyMs, keysOf, makeKept, openKept, putAll, walksAndFinds } from "./kept-filter-fixture.ts";
-import { letGoUpTo, withDatabase } from "./level-fixture.ts";
+import { letGoUpTo, untilFilled, withDatabase } from "./level-fixture.ts";
 
 describe("a filter that is of no use is made anew:", () => {
   const head = filterKey(1, 0);
@@ -75,6 +75,12 @@ describe("a filter that is of no use is made anew:", () => {
     await letGoUpTo(other.store, other.clock, historyMs, 2n);
     if (more.length > 0) await putAll(other, more);
     await other.store.close();
+    let reads = 0;
+    const whileReading = async (): Promise<void> => void (reads += 1);
+    const opened = await openKept(scratch.path, 1_000, { whileReading });
+    await untilFilled(opened.store, opened.disk);
+    await opened.store.close();
+    expect([opened.walks(), reads]).toEqual([1, 0]);
     expect(await walksAndFinds(scratch.path, [...keysOf("a"), ...keysOf("b"), ...more])).toBe(true);
   });
 });
