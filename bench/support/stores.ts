@@ -86,6 +86,9 @@ export function printGrowth(
   return new Map(names.map((name) => [name, factor(large, name)]));
 }
 
+/** Said where there is nothing to compare with. */
+export const oneSize = "one size was measured: SCALE_SIZES takes several";
+
 /** The figure that grows most, and by how much. */
 export function mostGrown(factors: ReadonlyMap<string, number>): { name: string; factor: number } {
   const [[name, factor] = ["", NaN]] = [...factors].sort(([, a], [, b]) => b - a);

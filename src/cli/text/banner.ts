@@ -34,7 +34,7 @@ export function renderBanner(view: BannerView): string[] {
   if (first === undefined) {
     return [
       ...head,
-      "It has no controllers yet: runners that connect make theirs, and a file can name others (--config FILE).",
+      "It is configured with no controllers: runners that connect make theirs, and a file can name others (--config FILE).",
     ];
   }
   const { name: controller, isReady } = first;

@@ -72,7 +72,7 @@ describe("the banner", () => {
 
   test("says what is missing where there is no controller", () => {
     expect(renderBanner({ ...view, controllers: [] })[1]).toBe(
-      "It has no controllers yet: runners that connect make theirs, and a file can name others (--config FILE).",
+      "It is configured with no controllers: runners that connect make theirs, and a file can name others (--config FILE).",
     );
   });
 });
