@@ -97,7 +97,9 @@ async function findDamagedLog(location: string, manifest: LevelManifest): Promis
     let gapAt: number | undefined;
     const { hasHole, soundBytes } = scanLog(await readFile(join(location, name)), (record, end) => {
       const first = record.length < recordHeadBytes ? Number.NaN : Number(record.readBigUInt64LE(0));
-      if (next === undefined ? !(first <= lastSequence + 1) : first !== next) gapAt ??= at;
+      // LevelDB begins another log only behind one that has records: what the manifest says is of later than those before.
+      const isGap = next === undefined ? i > 0 || !(first <= lastSequence + 1) : first !== next;
+      if (isGap) gapAt ??= at;
       next = first + (record.length < recordHeadBytes ? 0 : record.readUInt32LE(8));
       at = end;
     });

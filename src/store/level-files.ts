@@ -202,7 +202,9 @@ async function readLogs(reading: Reading, names: readonly string[]): Promise<Rea
         entries.length = 0;
         break;
       }
-      const goesOn = next === undefined ? first <= (manifest?.lastSequence ?? sequenceMax) + 1 : first === next;
+      // As in level-check.ts: what the manifest says is of later than a log that another has followed.
+      const begins = manifest === undefined || (name === names[0] && first <= manifest.lastSequence + 1);
+      const goesOn = next === undefined ? begins : first === next;
       if (!goesOn) {
         const reason = "does not go on where what is before it ends";
         damages.push({ file: name, reason, range: { start, end: start }, loss: "entries" });

@@ -165,6 +165,31 @@ describe.each(["closed", "crashed"] as const)("of a store that was %s", (how) =>
   });
 });
 
+test.each(["", "zeros", "text"])(
+  "a log that has no record (%s) before one that has is damage, whatever the manifest says of what came before",
+  async (what) => {
+    await using whole = await makeScratch();
+    // Opened anew, it has all that is older in tables, and what the manifest names is what the log goes on behind.
+    const first = await openLevelStore(whole.path);
+    await first.commit([{ type: "put", key: "a", value: Buffer.from("one") }]);
+    await first.close();
+    const second = await openLevelStore(whole.path);
+    await second.commit([{ type: "put", key: "a", value: Buffer.from("two") }]);
+    await using copy = await crashCopy(whole.path);
+    await second.close();
+    const log = await pathOf(copy.path, "log");
+    const next = join(copy.path, "db", "000099.log");
+    await rename(log, next);
+    expect(await readFile(next)).not.toHaveLength(0);
+    await writeFile(log, what === "zeros" ? Buffer.alloc(70_000) : what);
+    await expect(openLevelStore(copy.path)).rejects.toMatchObject({
+      code: "DAMAGED",
+      message: expect.stringContaining("000099.log does not go on") as string,
+    });
+    expect(await verifyStore(copy.path)).toMatchObject({ opens: false, isSound: false });
+  },
+);
+
 const flips = Number(process.env["TABLE_FLIPS"] ?? 60);
 
 test(`a bit that changes in a table stops the opening, or hurts the values it is in and nothing else (${flips} bits)`, {
