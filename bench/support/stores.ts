@@ -7,6 +7,7 @@ import { TaskState } from "#gen/core/v1/core_pb.js";
 import { makeDirectory } from "./directory.ts";
 import { type AskedProcess, runScript, startStint, storeIn } from "./processes.ts";
 import { median, printRates } from "./rounds.ts";
+import type { Row } from "./rows.ts";
 
 const manyTasks = fileURLToPath(new URL("../../test/scale/many-tasks.ts", import.meta.url));
 /** Of the ended tasks, and of so many that run. */
@@ -86,11 +87,16 @@ export function printGrowth(
   return new Map(names.map((name) => [name, factor(large, name)]));
 }
 
-/** Said where there is nothing to compare with. */
-export const oneSize = "one size was measured: SCALE_SIZES takes several";
-
-/** The figure that grows most, and by how much. */
-export function mostGrown(factors: ReadonlyMap<string, number>): { name: string; factor: number } {
-  const [[name, factor] = ["", NaN]] = [...factors].sort(([, a], [, b]) => b - a);
-  return { name, factor };
+/** The row of the figure that grows most from the smallest store to the largest, if there are two. */
+export function mostGrown(what: string, sizes: readonly number[], factors: ReadonlyMap<string, number>): Row {
+  const [[figure, factor] = ["", NaN]] = [...factors].sort(([, a], [, b]) => b - a);
+  const hasTwo = sizes.length > 1;
+  return {
+    name: `${what}, ${Math.max(...sizes)} against ${Math.min(...sizes)}`,
+    measured: hasTwo
+      ? `at most ${factor.toFixed(2)} times (${figure})`
+      : "one size was measured: SCALE_SIZES takes several",
+    target: "within a factor of 2",
+    met: hasTwo ? factor <= 2 : undefined,
+  };
 }

@@ -112,11 +112,11 @@ export class FilterKeeper {
     const { number, parts, written, left } = draft;
     const some = parts.slice(written, written + partsAtOnce);
     const operations = some.map((bits, i) => putPart(filterKey(number, written + i + 1), bits));
-    if (written > 0 || left.length === 0) {
+    if (written > 0) {
       await this.#session.write(operations, this.#session.options.durability === "sync");
     } else {
-      const deletions = left.map((key): LevelOperation => ({ type: "del", key }));
-      await this.#session.writeAlone([...operations, ...deletions]);
+      for (const key of left) operations.push({ type: "del", key });
+      await this.#session.writeAlone(operations);
     }
     draft.written += some.length;
   }

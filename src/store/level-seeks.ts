@@ -66,7 +66,7 @@ export class NewestSeeks {
       const left = await this.#source.iterate(range, (iterator) => {
         // The gate may have made this wait; now is the moment that the iterator sees.
         const unknown = seeks.filter((seek) => !this.#recall(seek));
-        return isAlone ? this.#readOne(iterator, unknown) : this.#readRun(iterator, unknown);
+        return isAlone ? this.#readOne(iterator, unknown[0]) : this.#readRun(iterator, unknown);
       });
       for (const seek of left) void this.#run([seek]);
     } catch (error) {
@@ -80,12 +80,11 @@ export class NewestSeeks {
     return known !== undefined;
   }
 
-  async #readOne(iterator: LevelIterator, seeks: readonly Seek[]): Promise<readonly Seek[]> {
+  async #readOne(iterator: LevelIterator, seek: Seek | undefined): Promise<readonly Seek[]> {
+    if (seek === undefined) return [];
     const { rounds } = this.#source;
-    for (const seek of seeks) {
-      const [entry] = await iterator.nextv(1);
-      this.#found(seek, entry === undefined ? absent : decodeVersion(...entry), rounds);
-    }
+    const [entry] = await iterator.nextv(1);
+    this.#found(seek, entry === undefined ? absent : decodeVersion(...entry), rounds);
     return [];
   }
 

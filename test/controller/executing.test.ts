@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { Executing } from "../../src/controller/executing.ts";
 import { openController } from "../../src/controller/open-controller.ts";
 import type { TaskRunner } from "../../src/controller/task-runner.ts";
+import { openMemoryStore } from "../../src/store/memory.ts";
 import { StateCanceled, StateCompleted, StatePending } from "../../src/task/state.ts";
 import { type Harness, openHarness } from "../support/controller-harness.ts";
 
@@ -54,4 +56,20 @@ describe("a run that does not stop in time, of a controller that is opened again
     expect(h.runner.calls("left")).toEqual(["pending 1", "running 1", "completed 2"]);
     await second.close();
   });
+});
+
+test("a phase is known until it settles, whatever else of its controller settles before, to all controllers of the name on its store", async () => {
+  const store = await openMemoryStore();
+  const [first, second, other] = ["name", "name", "other"].map((name) => new Executing(store, name));
+  let settle = (): void => {};
+  const left = new Promise<void>((resolve) => {
+    settle = resolve;
+  });
+  const tracked = first!.track("left", left);
+  await second!.track("task", Promise.resolve());
+  expect([first, second, other].map((each) => each!.get("left"))).toEqual([left, left, undefined]);
+  expect(new Executing(await openMemoryStore(), "name").get("left")).toBeUndefined();
+  settle();
+  await tracked;
+  expect(second!.get("left")).toBeUndefined();
 });

@@ -5,6 +5,7 @@ import {
   historyMs,
   keysOf,
   makeKept,
+  onlyFilter,
   openKept,
   passHistory,
   putAll,
@@ -69,9 +70,7 @@ test("after a crash at any moment the next has a number that no other had", asyn
     const next = await openKept(copy.path);
     await passHistory(next);
     await next.store.close();
-    const { all, whole } = await filtersIn(copy.path);
-    expect(all).toEqual(whole);
-    expect(Math.min(...all)).toBeGreaterThan(used);
+    expect(await onlyFilter(copy.path)).toBeGreaterThan(used);
     await copy[Symbol.asyncDispose]();
   }
 });
@@ -86,8 +85,5 @@ test("what a crash left of one is not written over, and goes with the next", asy
   await putAll(opened, keysOf("b"));
   await letGoUpTo(opened.store, opened.clock, historyMs, 2n);
   await opened.store.close();
-  const { all, whole } = await filtersIn(scratch.path);
-  expect(all).toEqual(whole);
-  expect(all).toHaveLength(1);
-  expect(all[0]).toBeGreaterThan(2);
+  expect(await onlyFilter(scratch.path)).toBeGreaterThan(2);
 });

@@ -124,3 +124,11 @@ export async function passHistory(opened: Opened): Promise<void> {
   await putAll(opened, ["/one"]);
   await letGoUpTo(opened.store, opened.clock, historyMs, opened.store.revision());
 }
+
+/** The number of the only filter that the store has anything of, which is whole. */
+export async function onlyFilter(path: string): Promise<number> {
+  const { all, whole } = await filtersIn(path);
+  expect(all).toEqual(whole);
+  expect(all).toHaveLength(1);
+  return all[0]!;
+}
