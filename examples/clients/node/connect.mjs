@@ -8,6 +8,8 @@ import { TaskState } from "stint/gen/core/v1/core_pb.js";
 import { TaskControllerService } from "stint/gen/stint/v1/controller_pb.js";
 
 const controller = "countdown";
+/** How long an answer may take. */
+const timeoutMs = 10_000;
 const [target, taskId] = process.argv.slice(2);
 if (taskId === undefined) throw new Error("usage: connect HOST:PORT TASK_ID");
 const client = createClient(
@@ -18,12 +20,13 @@ const client = createClient(
 /**
  * Whether the server is away, and not against it: UNAVAILABLE is what it says itself, and what Connect makes of a server that is not there. Where the
  * connection breaks in a call, that is CANCELED, as which nobody else ends a call here, or ABORTED with the error of Node's as its cause, which one
- * of the server's own has not.
+ * of the server's own has not. Where it breaks while the server is stopping, connect-node can miss it, and the call's deadline has to end it.
  */
 function isAway(error) {
   if (!(error instanceof ConnectError)) return false;
   const { code, cause } = error;
-  return code === Code.Unavailable || code === Code.Canceled || (code === Code.Aborted && cause !== undefined);
+  const isOver = code === Code.Unavailable || code === Code.Canceled || code === Code.DeadlineExceeded;
+  return isOver || (code === Code.Aborted && cause !== undefined);
 }
 
 /** Does `body`, again and again while the server is away. */
@@ -41,12 +44,15 @@ async function untilServed(body) {
 
 // The same request id makes it safe to ask again: there is one launch, however often it is asked for.
 const { runId } = await untilServed(() =>
-  client.launchTask({
-    controller,
-    taskId,
-    payload: { case: "jsonMetadata", value: '{"limit": 40, "intervalMs": 100}' },
-    requestId: `connect-${taskId}`,
-  }),
+  client.launchTask(
+    {
+      controller,
+      taskId,
+      payload: { case: "jsonMetadata", value: '{"limit": 40, "intervalMs": 100}' },
+      requestId: `connect-${taskId}`,
+    },
+    { timeoutMs },
+  ),
 );
 console.log("launched run", runId);
 
@@ -60,5 +66,5 @@ await untilServed(async () => {
     if (state === TaskState.Running) console.log(`${progress?.current ?? 0}/${progress?.total ?? 0}`);
   }
 });
-const { status } = await untilServed(() => client.getTaskStatus({ controller, taskId }));
+const { status } = await untilServed(() => client.getTaskStatus({ controller, taskId }, { timeoutMs }));
 console.log(TaskState[status?.state ?? 0], status?.result);
