@@ -85,6 +85,7 @@ export {
   type Condition,
   type Entry,
   type GetOptions,
+  type NextChanges,
   type ScanOptions,
   type Store,
   StoreError,

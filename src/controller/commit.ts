@@ -8,7 +8,7 @@
  * 3. A controller that has closed commits nothing more, and nobody waits on for a store that fails or does not answer.
  */
 import { promised } from "../async/promised.ts";
-import { type Change, type Condition, getMarked, StoreError } from "../store/store.ts";
+import { type Change, type Condition, getMarked, type NextChanges, StoreError } from "../store/store.ts";
 import type { Core } from "./core.ts";
 import { ControllerError } from "./error.ts";
 
@@ -18,7 +18,7 @@ export type CommitMode = "once" | "until-done";
 type CommitCore = Pick<Core, "store" | "guard" | "lifetime">;
 
 /**
- * Resolves to the commit's revision. Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. One promise beside the store's
+ * Resolves to the commit's revision, where `next` makes another that follows it to that of the first (see Store.commit). Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. One promise beside the store's
  * own, unless the store fails: all that is done to a task waits here several times.
  */
 export function commit(
@@ -26,16 +26,24 @@ export function commit(
   changes: readonly Change[],
   conditions: readonly Condition[],
   mode: CommitMode,
+  next?: NextChanges,
 ): Promise<bigint> {
   core.lifetime.check();
-  const committing = promised(() => core.store.commit(changes, conditions));
-  return core.lifetime.within(committing, (error) => commitAgain(core, { changes, conditions, mode }, error));
+  const committing = promised(() => core.store.commit(changes, conditions, next));
+  return core.lifetime.within(committing, (error) => commitAgain(core, { changes, conditions, next, mode }, error));
+}
+
+interface Failed {
+  readonly changes: readonly Change[];
+  readonly conditions: readonly Condition[];
+  readonly next: NextChanges | undefined;
+  readonly mode: CommitMode;
 }
 
 /** Goes on with a commit that has failed. */
 async function commitAgain(
   core: CommitCore,
-  { changes, conditions, mode }: { changes: readonly Change[]; conditions: readonly Condition[]; mode: CommitMode },
+  { changes, conditions, next, mode }: Failed,
   failed: unknown,
 ): Promise<bigint> {
   let failure = failed;
@@ -47,13 +55,13 @@ async function commitAgain(
     }
     await recover(core, failure);
     if (failure.applied === "maybe") {
-      const revision = await untilDone(core, () => appliedRevision(core, changes, conditions));
+      const revision = await untilDone(core, () => appliedRevision(core, { changes, conditions, next }));
       if (revision !== undefined) return revision;
       if (mode === "once") throw storeUnavailable(failure);
     }
     core.lifetime.check();
     try {
-      return await core.lifetime.within(core.store.commit(changes, conditions));
+      return await core.lifetime.within(core.store.commit(changes, conditions, next));
     } catch (error) {
       failure = error;
     }
@@ -141,8 +149,7 @@ export function closedMeanwhile(cause?: unknown): ControllerError {
  */
 async function appliedRevision(
   core: CommitCore,
-  changes: readonly Change[],
-  conditions: readonly Condition[],
+  { changes, conditions, next }: Omit<Failed, "mode">,
 ): Promise<bigint | undefined> {
   const conditionOf = (change: Change): Condition | undefined => conditions.find(({ key }) => key === change.key);
   const telling =
@@ -156,7 +163,11 @@ async function appliedRevision(
   if (entry?.corrupt === true) return undefined;
   if (!isWritten(telling)) return entry === undefined ? core.store.revision() : undefined;
   if (entry === undefined || entry.revision === conditionOf(telling)?.revision) return undefined;
-  return sameBytes(entry.value, telling.value) ? entry.revision : undefined;
+  if (sameBytes(entry.value, telling.value)) return entry.revision;
+  // What follows puts the same key again.
+  const first = entry.revision - 1n;
+  const again = next?.(first).find(({ key }) => key === telling.key);
+  return again !== undefined && isWritten(again) && sameBytes(entry.value, again.value) ? first : undefined;
 }
 
 function isWritten(change: Change): change is Extract<Change, { value: Uint8Array }> {

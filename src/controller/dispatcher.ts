@@ -16,6 +16,7 @@ import { isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import type { Release, Seat } from "./host.ts";
 import type { Offer, Run } from "./run.ts";
+import type { RunPhases } from "./run-phases.ts";
 import { applyEvents } from "./run-writer.ts";
 import type { TaskActor } from "./task-actor.ts";
 import { WaitingLine, type WaitingTask } from "./waiting-line.ts";
@@ -23,10 +24,15 @@ import { WaitingLine, type WaitingTask } from "./waiting-line.ts";
 /** Starts the run of a task whose offer is on disk. */
 export type StartRun = (actor: TaskActor, offer: Offer) => void;
 
+interface DispatcherParts {
+  readonly phases: Pick<RunPhases, "skipsPending">;
+  readonly start: StartRun;
+}
+
 export class Dispatcher {
   readonly #core: Core;
   readonly #actors: Actors;
-  readonly #start: StartRun;
+  readonly #parts: DispatcherParts;
   readonly #line: WaitingLine;
   #nextNumber: bigint;
   #waiting = 0;
@@ -36,10 +42,10 @@ export class Dispatcher {
   #isPumping = false;
   #isPumpWanted = false;
 
-  constructor(core: Core, actors: Actors, start: StartRun) {
+  constructor(core: Core, actors: Actors, parts: DispatcherParts) {
     this.#core = core;
     this.#actors = actors;
-    this.#start = start;
+    this.#parts = parts;
     this.#line = new WaitingLine(core);
     core.host.onSeat(() => this.pump());
     // Places in the queue rise over restarts too, as far as the clock does; seedWaiting covers what the clock does not.
@@ -188,17 +194,19 @@ export class Dispatcher {
       return false;
     }
     this.#waiting -= 1;
-    this.#start(actor, { fence, seat });
+    this.#parts.start(actor, { fence, seat });
     return true;
   }
 
-  /** Where the runner has a name the status has it too, so that the offer is a version of the task. */
+  /** Where the runner has a name the status has it too, so that the offer is a version of the task; the start is one that goes along. */
   async #commitOffer(actor: TaskActor, task: Task, terms: LeaseTerms): Promise<bigint | undefined> {
     const lease = leaseChange(this.#core.name, actor.taskId, task, terms);
     const { runner } = terms.seat;
     try {
-      if (runner === "") return await actor.writeBeside([lease], { waits: false, mode: "until-done" });
-      const offered = applyEvents(this.#core, task, [{ type: "offer", runner }]);
+      // What a task that was adopted was given is a version of its own.
+      const starts = !actor.isAdopted && this.#parts.phases.skipsPending(actor.taskId, terms.seat);
+      if (runner === "" && !starts) return await actor.writeBeside([lease], { waits: false, mode: "until-done" });
+      const offered = applyEvents(this.#core, task, [starts ? { type: "start" } : { type: "offer", runner }]);
       return await actor.write(offered, { waits: false, extra: [lease], mode: "until-done" });
     } catch (error) {
       if (isConflict(error)) return undefined;

@@ -15,6 +15,8 @@ import { afterDelivery, type ActorEntry, endUntold, type TaskActor } from "./tas
 interface Decided {
   readonly runId: string;
   readonly outcome: LaunchOutcome;
+  /** The task as the new run was launched; undefined: as it is. */
+  readonly launched?: ActorEntry;
 }
 
 /** Makes the answer of a launch that was done. */
@@ -88,7 +90,8 @@ async function launchTurn(
       const did = await launchOnce(parts, actor, launch, actor.known ?? (await actor.load("once")));
       if (did === endUntold) return did;
       parts.callbacks.add(actor.taskId, options);
-      return { runId: did.runId, outcome: did.outcome, task: actor.known ?? (await actor.load("once")) };
+      const task = did.launched ?? actor.known ?? (await actor.load("once"));
+      return { runId: did.runId, outcome: did.outcome, task };
     } catch (error) {
       // Somebody else wrote the task or used the request id meanwhile: look again.
       if (!isConflict(error)) throw error;
@@ -139,12 +142,12 @@ async function newRun(
   const generation = task?.record.generation ?? runId;
   const request = requestChanges(core, actor.taskId, launch, { runId, outcome, generation });
   const decided = { runId, metadata: launch.metadata, labels: launch.labels, owner: launch.owner };
-  await runs.launch(actor, decided, {
+  const launched = await runs.launch(actor, decided, {
     extra: [...actor.intentChanges(), ...request.changes],
     conditions: request.conditions,
     mode: "once",
   });
-  return { runId, outcome };
+  return { runId, outcome, launched };
 }
 
 /** The run that is alive has a runner, or its end is being delivered: the launch is stored, and takes place after that. */

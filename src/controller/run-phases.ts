@@ -1,3 +1,4 @@
+import { nextTurn } from "../async/next-turn.ts";
 import { settledOrAborted } from "../async/signals.ts";
 import type { Clock } from "../clock.ts";
 import type { Faults } from "../faults.ts";
@@ -5,7 +6,7 @@ import type { Log } from "../log.ts";
 import type { Store } from "../store/store.ts";
 import { judge } from "../task/abort.ts";
 import { Executing } from "./executing.ts";
-import type { HostedTask } from "./host.ts";
+import type { HostedTask, Seat } from "./host.ts";
 import { type PhaseName, type PhaseTimeouts, settlePhase, type Settled } from "./phase.ts";
 import type { Run } from "./run.ts";
 import type { RunWriter } from "./run-writer.ts";
@@ -35,7 +36,8 @@ export class RunPhases {
 
   /** How the last phase of the run settled, or undefined when the run was lost in between. */
   async run(actor: TaskActor, run: Run, task: HostedTask): Promise<Settled | undefined> {
-    if (run.firstPhase === "running") return this.#runPhase("running", run, task);
+    if (run.firstPhase === "running")
+      return run.isRemote ? this.#runPhase("running", run, task) : this.#begin(actor, run, task);
     const pending = await this.#runPhase("pending", run, task);
     const goesOn = await actor.serialize(async () => {
       if (run.writes.isOverfull) await this.#writer.flushDown(actor, run);
@@ -45,6 +47,23 @@ export class RunPhases {
     });
     if (run.isOver) return undefined;
     return goesOn ? this.#runPhase("running", run, task) : pending;
+  }
+
+  /** Whether a run of the task on that seat starts as soon as it is offered. */
+  skipsPending(taskId: string, seat: Seat | undefined): boolean {
+    return seat?.skipsPending === true && this.#executing.get(taskId) === undefined;
+  }
+
+  /** The running phase of a run that was started by its offer. */
+  async #begin(actor: TaskActor, run: Run, task: HostedTask): Promise<Settled> {
+    // Who launched it is answered before its runner has the thread.
+    await nextTurn();
+    // In a turn: whatever else is on disk by then, such as a cancel, the run was told.
+    const { settled } = await actor.serialize(() => {
+      const begun = run.kind === undefined ? this.#runPhase("running", run, task) : this.#unbegun("running", run);
+      return Promise.resolve({ settled: begun });
+    });
+    return settled;
   }
 
   /** Runs a phase until it settles. It is told to stop when it takes too long, but not given up: a run must not overlap with the next. */
@@ -60,10 +79,7 @@ export class RunPhases {
       const { signal } = run;
       await settledOrAborted(left, signal);
       // It may be there still: the runner is not called.
-      if (signal.aborted) {
-        const { outcome, value } = await settlePhase(run, () => signal.throwIfAborted());
-        return { phase, timeoutMs, outcome, value };
-      }
+      if (signal.aborted) return this.#unbegun(phase, run);
     }
     run.beginPhase(clock, timeoutMs, () => {
       if (run.kind !== undefined) return;
@@ -80,5 +96,11 @@ export class RunPhases {
     } finally {
       run.endPhase();
     }
+  }
+
+  /** The phase of a run that was told to stop before its runner was called. */
+  async #unbegun(phase: PhaseName, run: Run): Promise<Settled> {
+    const { outcome, value } = await settlePhase(run, () => run.signal.throwIfAborted());
+    return { phase, timeoutMs: this.#timeouts[phase], outcome, value };
   }
 }

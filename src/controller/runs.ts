@@ -23,7 +23,7 @@ import { type CommitMode, isConflict } from "./commit.ts";
 import type { Core } from "./core.ts";
 import { createRun } from "./create-run.ts";
 import type { Deliveries, End, EndedTask } from "./deliveries.ts";
-import { Dispatcher, leaseChange } from "./dispatcher.ts";
+import { Dispatcher, leaseChange, type StartRun } from "./dispatcher.ts";
 import type { Release } from "./host.ts";
 import { createHostedTask } from "./hosted-task.ts";
 import type { PendingIntent } from "./intent.ts";
@@ -32,7 +32,7 @@ import { type Offer, Run, runIsOver } from "./run.ts";
 import { RunPhases } from "./run-phases.ts";
 import { applyEvents, RunWriter } from "./run-writer.ts";
 import { rejectBatch } from "./run-writes.ts";
-import type { TaskActor } from "./task-actor.ts";
+import type { ActorEntry, TaskActor } from "./task-actor.ts";
 import type { Trash } from "./trash.ts";
 
 /** A launch that has been decided on. */
@@ -66,16 +66,17 @@ export class Runs {
     this.#actors = parts.actors;
     this.deliveries = parts.deliveries;
     this.#trash = parts.trash;
-    this.dispatcher = new Dispatcher(core, parts.actors, (actor, offer) => this.#start(actor, offer));
     this.#writer = new RunWriter(core, (taskId) => this.dispatcher.progressed(taskId));
     this.#phases = new RunPhases(core, this.#writer, parts.timeouts);
+    const start: StartRun = (actor, offer) => void this.#start(actor, offer);
+    this.dispatcher = new Dispatcher(core, parts.actors, { phases: this.#phases, start });
   }
 
   /**
-   * In the actor's turn: commits a new run of the task, offered at once if there is a seat, and waiting otherwise.
-   * Throws StoreError CONFLICT, ControllerError UNAVAILABLE.
+   * In the actor's turn: commits a new run of the task, offered at once if there is a seat, and started with that where the pending phase is skipped, and waiting
+   * otherwise. Resolves to the run as it was launched. Throws StoreError CONFLICT, ControllerError UNAVAILABLE.
    */
-  async launch(actor: TaskActor, launch: DecidedLaunch, options: LaunchWrite): Promise<bigint> {
+  async launch(actor: TaskActor, launch: DecidedLaunch, options: LaunchWrite): Promise<ActorEntry> {
     const before = (actor.known ?? (await actor.load(options.mode))).task;
     const waited = actor.waits;
     // A run that was offered and not accepted, or, where the task was written past the controller, was lost: the new one waits until it has let go.
@@ -89,15 +90,17 @@ export class Runs {
       if (zombie !== undefined) extra.push({ type: "unindex", key: zombie.leaseKey });
       if (before !== undefined) extra.push(...this.deliveries.changesInPlace(actor.taskId, before.status));
       if (seat !== undefined) extra.push(leaseChange(this.#core.name, actor.taskId, task, { alone: false, seat }));
-      const { conditions = [], mode } = options;
-      const revision = await actor.write(task, { waits: seat === undefined, extra, conditions, mode });
+      let launched: Task | undefined;
+      const startAtOnce = (stored: Task): Task => applyEvents(this.#core, (launched = stored), [{ type: "start" }]);
+      const next = this.#phases.skipsPending(actor.taskId, seat) ? startAtOnce : undefined;
+      const revision = await actor.write(task, { ...options, waits: seat === undefined, extra, next });
       if (zombie?.seat.isTaken === false) this.#withdraw(actor, zombie);
       else if (zombie !== undefined) this.#writer.lose(zombie);
       if (waited) this.dispatcher.forget();
       if (trash !== undefined) this.#trash.empty(trash.key);
       if (seat !== undefined) this.#start(actor, { fence: revision, seat });
       else this.dispatcher.enqueue({ queueNumber, taskId: actor.taskId });
-      return revision;
+      return { task: launched ?? actor.known?.task, revision };
     } catch (error) {
       if (seat !== undefined) this.dispatcher.giveBack(seat);
       throw error;

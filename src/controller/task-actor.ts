@@ -15,7 +15,7 @@ import type { LogEntry } from "#gen/core/v1/core_pb.js";
 import { promised } from "../async/promised.ts";
 import { taskChanges } from "../store/codec.ts";
 import { taskKey, waitingKey } from "../store/keys.ts";
-import type { Change, Condition } from "../store/store.ts";
+import type { Change, Condition, NextChanges } from "../store/store.ts";
 import { nextRecord } from "../task/next-version.ts";
 import { StatePending } from "../task/state.ts";
 import { nextTask, type Task } from "../task/task.ts";
@@ -60,6 +60,8 @@ export interface WriteOptions {
   readonly extra?: readonly Change[];
   readonly conditions?: readonly Condition[];
   readonly mode: CommitMode;
+  /** Makes of the version, as it is stored, one that follows it in the same commit, where the store can. Pure. */
+  readonly next?: ((task: Task) => Task) | undefined;
 }
 
 export class TaskActor {
@@ -168,8 +170,8 @@ export class TaskActor {
   }
 
   /**
-   * Commits `after` (undefined: delete the task) as the next version. Resolves to the commit's
-   * revision. Throws StoreError CONFLICT when the race was lost, ControllerError UNAVAILABLE.
+   * Commits `after` (undefined: delete the task) as the next version, and with it what `next` makes of that. Resolves to the
+   * revision of the first. Throws StoreError CONFLICT when the race was lost, ControllerError UNAVAILABLE.
    */
   async write(after: Task | undefined, options: WriteOptions): Promise<bigint> {
     const entry = this.#entry;
@@ -181,10 +183,24 @@ export class TaskActor {
     if (this.#adoptedLogs.length > 0)
       changes.push(...adoptedLogChanges(this.#core, this.taskId, this.#adoptedLogs, after));
     for (const change of options.extra ?? []) changes.push(change);
-    const revision = await this.#commit(changes, entry, options);
+    const second = stored && options.next?.(stored);
+    checkInvariants(second);
+    let last: Task | undefined;
+    const following: NextChanges | undefined =
+      stored &&
+      second &&
+      ((revision) => {
+        const version = chained({ task: stored, revision }, second, stored);
+        const unmoved = { waitedBefore: options.waits, waitsAfter: options.waits };
+        const made = taskChanges(this.#core.name, this.taskId, stored, version, unmoved);
+        last = made.stored;
+        return made.changes;
+      });
+    const revision = await this.#commit(changes, entry, options, following);
     this.#adoptedLogs = [];
-    this.#stored = stored;
-    this.#entry = { task: stored, revision: stored === undefined ? 0n : revision };
+    this.#stored = last ?? stored;
+    const newest = last === undefined ? revision : revision + 1n;
+    this.#entry = { task: this.#stored, revision: this.#stored === undefined ? 0n : newest };
     this.#waits = options.waits;
     this.#forgetIntent(options.extra ?? []);
     this.#core.hub.wake(this.taskId);
@@ -235,11 +251,12 @@ export class TaskActor {
     changes: readonly Change[],
     { revision }: ActorEntry,
     options: Pick<WriteOptions, "conditions" | "mode">,
+    next?: NextChanges,
   ): Promise<bigint> {
     const conditions: Condition[] = [{ key: this.#key, revision }];
     for (const condition of options.conditions ?? []) conditions.push(condition);
     try {
-      return await commit(this.#core, changes, conditions, options.mode);
+      return await commit(this.#core, changes, conditions, options.mode, next);
     } catch (error) {
       if (isConflict(error)) this.#entry = undefined;
       throw error;

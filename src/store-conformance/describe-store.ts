@@ -22,6 +22,7 @@ import { describeIndex } from "./index-entries.ts";
 import { describeKeys } from "./keys.ts";
 import { describeModel } from "./model.ts";
 import { describeReopen } from "./reopen.ts";
+import { describeNext } from "./next.ts";
 import { describeScan } from "./scan.ts";
 import type { OpenStoreUnderTest, TestFramework } from "./suite.ts";
 import { describeWatch } from "./watch.ts";
@@ -58,6 +59,7 @@ export function describeStore(
     describe("commit with conditions", () => describeConditions(suite));
     describe("commit of index entries", () => describeIndex(suite));
     describe("commit to counters", () => describeCounters(suite));
+    describe("commit followed by another", () => describeNext(suite));
     describe("watch", () => describeWatch(suite));
     describe("watch from a revision", () => describeWatchResume(suite));
     describe("firstRevision, and history that is gone", () => describeHistory(suite));

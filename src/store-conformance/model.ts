@@ -45,7 +45,13 @@ export function describeModel({ open, test, histories }: Suite): void {
 }
 
 type Step =
-  | { readonly kind: "commit"; readonly changes: readonly Change[]; readonly guesses: readonly Guess[] }
+  | {
+      readonly kind: "commit";
+      readonly changes: readonly Change[];
+      readonly guesses: readonly Guess[];
+      /** What follows at once. */
+      readonly next: readonly Change[] | undefined;
+    }
   | {
       readonly kind: "read";
       readonly ahead: boolean;
@@ -78,15 +84,17 @@ const guess = fc.record<Guess>({
   key: fc.oneof(keyOf("v"), keyOf("i")),
   on: fc.constantFrom("now", "now, again", "before", "0", "elsewhere"),
 });
+const someChanges = fc.uniqueArray(fc.oneof(versionedChange, versionedChange, otherChange), {
+  maxLength: 5,
+  selector: (change) => change.key,
+});
 const stepArbitrary: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
       kind: fc.constant("commit" as const),
-      changes: fc.uniqueArray(fc.oneof(versionedChange, versionedChange, otherChange), {
-        maxLength: 5,
-        selector: (change) => change.key,
-      }),
+      changes: someChanges,
+      next: fc.option(someChanges, { nil: undefined, freq: 2 }),
       guesses: fc.oneof(fc.constant([]), fc.array(guess, { maxLength: 2 })),
     }),
   },
@@ -134,12 +142,28 @@ async function take(step: Step, harness: Harness, model: Model): Promise<void> {
     return;
   }
   // An index entry may only be written while it is absent.
-  const changes = step.changes.filter((change) => change.type !== "index" || model.newest(change.key) === undefined);
+  const indexable = (change: Change): boolean => change.type !== "index" || model.newest(change.key) === undefined;
+  const changes = step.changes.filter(indexable);
+  const isTouched = ({ key }: Change): boolean =>
+    changes.some((change) => change.type === "index" && change.key === key);
+  const next = step.next?.filter((change) => indexable(change) && (change.type !== "index" || !isTouched(change)));
+  let isFollowed = false;
   const conditions = step.guesses.map((each) => model.condition(each));
   const lost = conditions.filter((condition) => (model.newest(condition.key)?.revision ?? 0n) !== condition.revision);
-  const commit = harness.store.commit(changes, conditions);
-  if (lost.length === 0) model.apply(await commit, changes);
-  else {
+  const commit = harness.store.commit(
+    changes,
+    conditions,
+    next &&
+      (() => {
+        isFollowed = true;
+        return next;
+      }),
+  );
+  if (lost.length === 0) {
+    const revision = await commit;
+    model.apply(revision, changes);
+    if (next !== undefined && isFollowed) model.apply(revision + 1n, next);
+  } else {
     const failure = await expectFailure(commit, "CONFLICT");
     assert(
       lost.some((condition) => condition.key === failure.key),
@@ -147,7 +171,7 @@ async function take(step: Step, harness: Harness, model: Model): Promise<void> {
     );
   }
   assert.equal(harness.store.revision(), model.revision);
-  for (const change of changes) {
+  for (const change of [...changes, ...(next ?? [])]) {
     const [actual, expected] = [await harness.store.get(change.key), model.newest(change.key)];
     assert.equal(actual && model.show(actual), expected && model.show(expected));
   }

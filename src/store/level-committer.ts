@@ -11,21 +11,11 @@
  * 4. What is not materialized is bounded: at the bound groups wait for rounds.
  */
 import { nextTurn } from "../async/next-turn.ts";
+import { type Commit, following, isLookedUp, judge, type Known, nothing, type Verdicts } from "./level-judge.ts";
 import { numberedKey } from "./level-keys.ts";
 import type { LevelSession } from "./level-session.ts";
-import {
-  encodeBlock,
-  isLive,
-  isVersioned,
-  type JournalBlock,
-  noBytes,
-  type RecordDraft,
-  type RecordType,
-  recordTypes,
-  recordValue,
-  type StoredRecord,
-} from "./record.ts";
-import { type Change, type Condition, StoreError } from "./store.ts";
+import { encodeBlock, type JournalBlock } from "./record.ts";
+import { type Change, type Condition, type NextChanges, StoreError } from "./store.ts";
 
 export interface CommitterHooks {
   /** The block is durable. `supposed` has revisions that index entries which it takes away are likely to be of. */
@@ -34,26 +24,7 @@ export interface CommitterHooks {
   room(): Promise<void>;
 }
 
-interface Commit {
-  readonly changes: readonly Change[];
-  readonly conditions: readonly Condition[];
-  readonly bytes: number;
-  readonly resolve: (revision: bigint) => void;
-  readonly reject: (error: StoreError) => void;
-}
-
-interface Verdicts {
-  readonly drafts: RecordDraft[];
-  readonly supposed: Map<string, number>;
-  readonly won: { commit: Commit; revision: number }[];
-  readonly lost: { commit: Commit; error: StoreError }[];
-}
-
-type Known = Pick<StoredRecord, "type" | "revision"> & Partial<Pick<StoredRecord, "damage">>;
-
 const seeksAtOnce = 64;
-const counterBytes = 8;
-const lostCounterBytes = 9;
 
 export class Committer {
   readonly #session: LevelSession;
@@ -72,11 +43,13 @@ export class Committer {
   }
 
   /** Queues a commit that is valid. */
-  commit(changes: readonly Change[], conditions: readonly Condition[]): Promise<bigint> {
+  commit(changes: readonly Change[], conditions: readonly Condition[], next: NextChanges | undefined): Promise<bigint> {
     let bytes = 0;
     for (const change of changes) bytes += change.key.length + ("value" in change ? change.value.length : 0);
+    // What follows is mostly as much again.
+    if (next !== undefined) bytes *= 2;
     return new Promise((resolve, reject) => {
-      this.#queue.push({ changes, conditions, bytes, resolve, reject });
+      this.#queue.push({ changes, conditions, next, following: undefined, bytes, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -103,7 +76,7 @@ export class Committer {
       verdicts = judge(group, newest, this.#session);
       if (verdicts.won.length > 0) {
         const { options, revision } = this.#session;
-        const block = encodeBlock(revision + 1, verdicts.won.length, options.clock.wall(), verdicts.drafts);
+        const block = encodeBlock(revision + 1, verdicts.revision - revision, options.clock.wall(), verdicts.drafts);
         written = true;
         await this.#session.write(
           [{ type: "put", key: numberedKey("journal", block.first), value: block.bytes }],
@@ -153,9 +126,15 @@ export class Committer {
       if (known === undefined) missing.push(key);
       newest.set(key, known ?? nothing);
     };
-    for (const { changes, conditions } of group) {
-      for (const { key } of conditions) look(key);
-      for (const { type, key } of changes) if (type !== "index" && type !== "unindex") look(key);
+    let { revision } = this.#session;
+    for (const commit of group) {
+      for (const { key } of commit.conditions) look(key);
+      for (const { type, key } of commit.changes) if (isLookedUp(type)) look(key);
+      revision += 1;
+      if (commit.next === undefined) continue;
+      commit.following = following(commit, commit.next, revision);
+      for (const { type, key } of commit.following.changes) if (isLookedUp(type)) look(key);
+      revision += 1;
     }
     return missing;
   }
@@ -167,111 +146,6 @@ export class Committer {
       for (const [j, key] of keys.entries()) newest.set(key, records[j]!);
     }
   }
-}
-
-const nothing: Known = { type: recordTypes.delete, revision: 0 };
-
-/** Which commits of the group win, and the records of those, given the newest versions of all keys that matter. */
-function judge(group: readonly Commit[], newest: Map<string, Known>, session: LevelSession): Verdicts {
-  const verdicts: Verdicts = { drafts: [], supposed: new Map(), won: [], lost: [] };
-  const counters = new Map<string, RecordDraft>();
-  let revision = session.revision;
-  for (const commit of group) {
-    const failed = commit.conditions.find(({ key, revision: expected }) => expected !== liveRevision(newest.get(key)!));
-    if (failed !== undefined) {
-      const message = `the newest revision of a key is not ${failed.revision}`;
-      verdicts.lost.push({ commit, error: new StoreError("CONFLICT", message, { key: failed.key }) });
-      continue;
-    }
-    const misused = commit.changes.find((change) => isMisused(change, commit.changes, newest, session));
-    if (misused !== undefined) {
-      const message = `a key is not one, or not now, that "${misused.type}" is for`;
-      verdicts.lost.push({ commit, error: new StoreError("INVALID", message, { key: misused.key }) });
-      continue;
-    }
-    revision += 1;
-    // An index entry is mostly of the very commit of the version that the one which takes it away is conditional on.
-    const [condition] = commit.conditions;
-    for (const change of commit.changes) {
-      if (change.type === "unindex" && condition !== undefined && condition.revision > 0n)
-        verdicts.supposed.set(change.key, Number(condition.revision));
-      if (change.type === "add") addTo(counters, change, revision, newest);
-      // The deletion of what is absent changes nothing.
-      else if (change.type !== "delete" || isLive(newest.get(change.key)!.type)) {
-        verdicts.drafts.push(draft(change, revision, newest));
-      }
-    }
-    verdicts.won.push({ commit, revision });
-  }
-  for (const counter of counters.values()) verdicts.drafts.push(counter);
-  return verdicts;
-}
-
-/**
- * Whether the change is not for keys of the key's kind, or indexes an entry that is there;
- * as far as memory knows, since index entries are not looked up.
- */
-function isMisused(
-  { type, key }: Change,
-  siblings: readonly Change[],
-  newest: Map<string, Known>,
-  session: LevelSession,
-): boolean {
-  const isOfIndex = type === "index" || type === "unindex";
-  const known = newest.get(key) ?? (isOfIndex ? session.overlay.get(key) : undefined);
-  // Of one whose head is damaged the kind is lost, too: what is done to such a key must not fail all that is done with it.
-  if (known === undefined || known.revision === 0 || known.damage === "head") return false;
-  if (type === "put" || type === "delete") return !isVersioned(known.type);
-  if (type === "add") return known.type !== recordTypes.counter;
-  if (known.type === recordTypes.unindex) return false;
-  if (known.type !== recordTypes.index) return true;
-  return type === "index" && !siblings.some((sibling) => sibling.key === key && sibling.type === "unindex");
-}
-
-function liveRevision({ type, revision }: Known): bigint {
-  return isLive(type) ? BigInt(revision) : 0n;
-}
-
-const draftTypes = {
-  put: recordTypes.put,
-  delete: recordTypes.delete,
-  index: recordTypes.index,
-  unindex: recordTypes.unindex,
-} as const satisfies Record<Exclude<Change["type"], "add">, RecordType>;
-
-function draft(change: Exclude<Change, { type: "add" }>, revision: number, newest: Map<string, Known>): RecordDraft {
-  const { key } = change;
-  const type = draftTypes[change.type];
-  const isIndex = type === recordTypes.index || type === recordTypes.unindex;
-  const previous = isIndex ? 0 : newest.get(key)!.revision;
-  const record: RecordDraft = { type, key, revision, previous, value: "value" in change ? change.value : noBytes };
-  newest.set(key, record);
-  return record;
-}
-
-/** One record holds what all commits of the group add to a counter. */
-function addTo(
-  counters: Map<string, RecordDraft>,
-  { key, delta }: { key: string; delta: bigint },
-  revision: number,
-  newest: Map<string, Known>,
-): void {
-  let counter = counters.get(key);
-  if (counter === undefined) {
-    const before = newest.get(key)! as StoredRecord;
-    const value = before.revision === 0 ? Buffer.alloc(counterBytes) : Buffer.from(recordValue(before));
-    counter = { type: recordTypes.counter, key, revision, previous: before.revision, value };
-    counters.set(key, counter);
-    newest.set(key, counter);
-  }
-  counter.revision = revision;
-  // A counter whose value was lost stays without one, and reads as damaged: it has a byte too many, and behind that what was added since.
-  if (counter.value.length !== counterBytes && counter.value.length !== lostCounterBytes) {
-    counter.value = Buffer.alloc(lostCounterBytes);
-  }
-  const sum = counter.value as Buffer;
-  const at = sum.length - counterBytes;
-  sum.writeBigInt64BE(BigInt.asIntN(64, sum.readBigInt64BE(at) + delta), at);
 }
 
 /** Rejects all commits of a group; `written`, if the batch was to be written, says which of them are in it. */

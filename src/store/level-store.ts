@@ -26,6 +26,7 @@ import {
   type Condition,
   type Entry,
   type GetOptions,
+  type NextChanges,
   type ScanOptions,
   type Store,
   StoreError,
@@ -106,13 +107,13 @@ class LevelStore implements Store {
     return limit === 0 ? [] : scanAsOf(session, journal, page, revision);
   }
 
-  commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
+  commit(changes: readonly Change[], conditions: readonly Condition[] = [], next?: NextChanges): Promise<bigint> {
     return promised(() => {
       const { session, committer } = this.#running();
       session.assertSound();
       checkChanges(changes);
       for (const { key } of conditions) checkKey(key);
-      return committer.commit(changes, conditions);
+      return committer.commit(changes, conditions, next);
     });
   }
 

@@ -17,13 +17,23 @@
 import { type Clock, systemClock } from "../clock.ts";
 import { CommitLog, type Version } from "./memory-log.ts";
 import { MemoryWatches } from "./memory-watch.ts";
-import { checkChanges, checkKey, checkRevision, checkScan, checkText, invalid } from "./store-input.ts";
+import {
+  checkChanges,
+  checkKey,
+  checkNextChanges,
+  checkRevision,
+  checkScan,
+  checkText,
+  invalid,
+  kindOf,
+} from "./store-input.ts";
 import { SortedKeys } from "./sorted-keys.ts";
 import {
   type Change,
   type Condition,
   type Entry,
   type GetOptions,
+  type NextChanges,
   type ScanOptions,
   type Store,
   StoreError,
@@ -109,14 +119,22 @@ class MemoryStore implements Store {
     return entries;
   }
 
-  async commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
+  async commit(changes: readonly Change[], conditions: readonly Condition[] = [], next?: NextChanges): Promise<bigint> {
     this.#checkOpen();
     for (const { key } of conditions) checkKey(key);
     checkChanges(changes);
     // Conditions first: that a key is indexed already is what the loser of a race for it runs into.
     for (const condition of conditions) this.#checkCondition(condition);
-    this.#checkKinds(changes);
+    const following = next?.(this.#revision + 1n);
+    if (following !== undefined) checkNextChanges(changes, following);
+    this.#checkKinds(following === undefined ? changes : [...changes, ...following]);
 
+    const revision = this.#applyAll(changes);
+    if (following !== undefined) this.#applyAll(following);
+    return revision;
+  }
+
+  #applyAll(changes: readonly Change[]): bigint {
     this.#revision += 1n;
     const versions = changes.map((change) => this.#apply(change)).filter((version) => version !== undefined);
     this.#log.push(this.#options.clock.mono(), versions);
@@ -244,11 +262,6 @@ class MemoryStore implements Store {
       if (!isTakenOut) throw invalid(`${JSON.stringify(key)} is indexed already`, key);
     }
   }
-}
-
-function kindOf(type: Change["type"]): Version["kind"] {
-  if (type === "put" || type === "delete") return "versioned";
-  return type === "add" ? "counter" : "index";
 }
 
 function toEntry({ key, revision, previous }: Version, value: Uint8Array): Entry {

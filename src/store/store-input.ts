@@ -50,6 +50,23 @@ export function checkChanges(changes: readonly Change[]): void {
   }
 }
 
+/** The changes of a commit that follows another at once, which it may not contradict. */
+export function checkNextChanges(changes: readonly Change[], next: readonly Change[]): void {
+  checkChanges(next);
+  for (const { type, key } of next) {
+    const before = lastTypeOf(changes, key, changes.length);
+    if (before === undefined) continue;
+    if (kindOf(before) !== kindOf(type)) throw invalid(`${JSON.stringify(key)} is not for "${type}"`, key);
+    if (type === "index" && before === "index") throw invalid(`${JSON.stringify(key)} is indexed already`, key);
+  }
+}
+
+/** What kind of key a change is for. */
+export function kindOf(type: Change["type"]): "versioned" | "counter" | "index" {
+  if (type === "put" || type === "delete") return "versioned";
+  return type === "add" ? "counter" : "index";
+}
+
 function lastTypeOf(changes: readonly Change[], key: string, before: number): Change["type"] | undefined {
   for (let i = before - 1; i >= 0; i -= 1) if (changes[i]!.key === key) return changes[i]!.type;
   return undefined;

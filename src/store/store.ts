@@ -55,8 +55,14 @@ export interface Store {
    */
   scan(options: ScanOptions): Promise<Entry[]>;
 
-  /** Applies the changes if all conditions hold, and resolves to their revision. Throws StoreError CONFLICT, INVALID, UNAVAILABLE. */
-  commit(changes: readonly Change[], conditions?: readonly Condition[]): Promise<bigint>;
+  /**
+   * Applies the changes if all conditions hold, and resolves to their revision. Throws StoreError CONFLICT, INVALID, UNAVAILABLE.
+   *
+   * With `next` two commits, of which both are applied or none: the second has the changes that `next` makes of the first's
+   * revision, and the revision after that. It is called synchronously, maybe more than once, also for a commit that fails; the last call counts,
+   * and each has changes of the same keys. A backend may do without: what it never calls was not applied.
+   */
+  commit(changes: readonly Change[], conditions?: readonly Condition[], next?: NextChanges): Promise<bigint>;
 
   /**
    * The changes of versioned keys with `prefix` after the revision `after`
@@ -88,6 +94,9 @@ export type Change =
   | { readonly type: "unindex"; readonly key: string }
   /** Adds to a counter; an absent one counts 0. The value is a signed 64-bit big-endian number. */
   | { readonly type: "add"; readonly key: string; readonly delta: bigint };
+
+/** Makes the changes of the commit that follows the one of `revision`. */
+export type NextChanges = (revision: bigint) => readonly Change[];
 
 /** The newest entry of `key` must have this revision; 0n: `key` must be absent (never written, or deleted). */
 export interface Condition {

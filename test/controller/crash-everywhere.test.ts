@@ -28,12 +28,16 @@ async function expectNoComplaints(life: Life, what: string): Promise<void> {
   expect(complaints, what).toEqual([]);
 }
 
-const chosen = Object.entries(lives).filter(([name]) => name.includes(only));
+const chosen = Object.entries(lives)
+  .filter(([name]) => name.includes(only))
+  .flatMap(([name, script]) =>
+    [true, false].map((prepares) => [name + (prepares ? "" : ", started at once"), script, prepares] as const),
+  );
 
 describe("the process dies at every operation of its store in", () => {
-  test.each(chosen)("%s, and nothing that was acknowledged is lost", { timeout }, async (_, script) => {
+  test.each(chosen)("%s, and nothing that was acknowledged is lost", { timeout }, async (_, script, prepares) => {
     const plan = new FaultPlan();
-    const sound = await Life.create(script.options ?? {});
+    const sound = await Life.create({ ...script.options, prepares });
     await sound.live(plan, () => script.run(sound));
     await sound.live(new FaultPlan(), () => sound.finish());
     await expectNoComplaints(sound, "without a death");
@@ -41,7 +45,7 @@ describe("the process dies at every operation of its store in", () => {
     for (let at = 1; at <= plan.operations; at += stride) {
       for (const kind of ["crash", "crash after"] as const) {
         for (const second of secondDeaths(at)) {
-          const life = await Life.create(script.options ?? {});
+          const life = await Life.create({ ...script.options, prepares });
           const what = `dead at operation ${at} (${kind})${second > 0 ? `, and at ${second} of the recovery` : ""}`;
           if (await life.live(new FaultPlan([{ at, kind }]), () => script.run(life))) deaths.first += 1;
           const again = new FaultPlan(second > 0 ? [{ at: second, kind }] : []);
@@ -65,12 +69,12 @@ test.each(chosen)(
   {
     timeout,
   },
-  async (_, script) => {
+  async (_, script, prepares) => {
     const plan = new FaultPlan();
-    const sound = await Life.create(script.options ?? {});
+    const sound = await Life.create({ ...script.options, prepares });
     await sound.live(plan, () => script.run(sound));
     for (let at = 1; at <= plan.operations; at += stride) {
-      const life = await Life.create(script.options ?? {});
+      const life = await Life.create({ ...script.options, prepares });
       const what = `closed at operation ${at}`;
       await life.liveUntilClosed(at, () => script.run(life));
       const revision = life.h.disk.revision();

@@ -9,6 +9,8 @@ import type { World } from "./faults-world.ts";
 export interface Scenario {
   readonly name: string;
   readonly options?: Partial<ControllerOptions>;
+  /** It is about the pending phase, too. */
+  readonly prepares?: true;
   run(world: World): Promise<void>;
 }
 
@@ -117,6 +119,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "the controller is closed and opened again while tasks run and wait",
+    prepares: true,
     options: { concurrency: 2 },
     async run(world) {
       const follow = world.follow("a");
@@ -192,6 +195,7 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: "the process dies while a run prepares, runs, is to be canceled and is to be replaced",
+    prepares: true,
     options: { concurrency: 3 },
     async run(world) {
       const follow = world.follow("a");

@@ -84,8 +84,11 @@ export class World {
   #ids = 0;
   #failingSinceMs: number | undefined;
   readonly #pending: Array<Promise<unknown>> = [];
+  readonly #prepares: boolean;
 
-  constructor(faults: readonly Fault[] = []) {
+  /** `prepares`: the runner has a pending phase. */
+  constructor(faults: readonly Fault[] = [], prepares = true) {
+    this.#prepares = prepares;
     this.plan = new FaultPlan(faults);
     this.plan.onCrash = () => this.#incarnation.end();
   }
@@ -339,12 +342,13 @@ export class World {
         await sleep(incarnation, stepMs, signal);
       }
     };
+    const onTaskPending: TaskRunner["onTaskPending"] = async (task, context) => {
+      await this.#checkStart(incarnation, task, context, "Pending");
+      const work = ((await task.loadTaskMetadata()) ?? {}) as Work;
+      if (work.pendingGate) await waitForGate(task.taskId, context.signal);
+    };
     return {
-      onTaskPending: async (task, context) => {
-        await this.#checkStart(incarnation, task, context, "Pending");
-        const work = ((await task.loadTaskMetadata()) ?? {}) as Work;
-        if (work.pendingGate) await waitForGate(task.taskId, context.signal);
-      },
+      ...(this.#prepares ? { onTaskPending } : {}),
       onTaskRunning: async (task, context) => {
         await this.#checkStart(incarnation, task, context, "Running");
         incarnation.running.add(task.taskId);
@@ -412,7 +416,7 @@ export class World {
     }
     if (incarnation.running.has(taskId)) this.broken.push(`two runs of ${taskId} at one time`);
     const before = this.fences.get(taskId) ?? 0n;
-    const isNew = state === "Pending";
+    const isNew = state === "Pending" || !this.#prepares;
     if (isNew ? context.fence <= before : context.fence !== before) {
       this.broken.push(`${taskId}: fence ${context.fence} in ${state} after ${before}`);
     }

@@ -84,6 +84,16 @@ afterAll(() => {
   process.stderr.write(`faults of the store: ${runs} runs, FAULTS=${dose}: ${kinds.join(", ")}; ${healed}\n`);
 });
 
+interface Case {
+  readonly scenario: Scenario;
+  /** The runner has a pending phase; without one its runs start with their launches. */
+  readonly prepares: boolean;
+}
+
+const cases: readonly Case[] = scenarios
+  .filter(({ name }) => name.includes(only))
+  .flatMap((scenario) => (scenario.prepares ? [true] : [true, false]).map((prepares) => ({ scenario, prepares })));
+
 interface Played {
   readonly world: World;
   /** Up to the scenario's end. */
@@ -91,8 +101,8 @@ interface Played {
 }
 
 /** Plays a scenario to its end and beyond it; throws when anything is not as it must be. */
-async function play(scenario: Scenario, faults: readonly Fault[]): Promise<Played> {
-  const world = new World(faults);
+async function play({ scenario, prepares }: Case, faults: readonly Fault[]): Promise<Played> {
+  const world = new World(faults, prepares);
   await world.drive(world.open(scenario.options));
   await world.drive(scenario.run(world));
   const { operations } = world.plan;
@@ -116,18 +126,18 @@ async function probe(world: World): Promise<void> {
 }
 
 /** What went wrong when operation `at` of the scenario fails. */
-async function failuresAt(scenario: Scenario, at: number): Promise<string[]> {
+async function failuresAt(each: Case, at: number): Promise<string[]> {
   const failures: string[] = [];
   for (const way of waysAt(at)) {
     try {
-      const { world } = await play(scenario, way.faults(at));
+      const { world } = await play(each, way.faults(at));
       played.runs += 1;
       played.recoveries += world.recoveriesMs.length;
       played.longestMs = Math.max(played.longestMs, ...world.recoveriesMs);
       if (world.plan.injected.length === 0) failures.push(`operation ${at} did not fail: ${way.name}`);
       // A process that dies may not have heard of its last fault, and who watches through the store himself has no controller that counts.
       const isSeen =
-        !/process dies|through the store/.test(scenario.name) &&
+        !/process dies|through the store/.test(each.scenario.name) &&
         world.plan.injected.some(({ kind }) => ["refused", "applied", "lost"].includes(kind));
       const { storage_errors: errors } = world.faults.counts();
       if (isSeen && errors === 0) failures.push(`operation ${at} ${way.name}: no fault was counted`);
@@ -143,13 +153,15 @@ async function failuresAt(scenario: Scenario, at: number): Promise<string[]> {
 }
 
 describe("failing the n-th store operation, once and for good, breaks no promise, and everything goes on afterwards", () => {
-  for (const scenario of scenarios.filter(({ name }) => name.includes(only))) {
-    test(`when ${scenario.name}`, { timeout }, async () => {
-      const { world, operations } = await play(scenario, []);
+  for (const each of cases) {
+    test(`when ${each.scenario.name}${each.prepares ? "" : ", with runs that start at once"}`, {
+      timeout,
+    }, async () => {
+      const { world, operations } = await play(each, []);
       expect(operations, "operations of the store").toBeGreaterThan(20);
       expect(world.runs).toBeGreaterThan(0);
       const failures: string[] = [];
-      for (let at = 1; at <= operations; at += 1) failures.push(...(await failuresAt(scenario, at)));
+      for (let at = 1; at <= operations; at += 1) failures.push(...(await failuresAt(each, at)));
       expect(failures).toEqual([]);
     });
   }

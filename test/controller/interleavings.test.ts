@@ -11,7 +11,7 @@ import { ControllerError } from "../../src/controller/error.ts";
 import { openMemoryStore } from "../../src/store/memory.ts";
 import type { Store } from "../../src/store/store.ts";
 import { isEnded, StateCanceled, StateCompleted, StateFailed } from "../../src/task/state.ts";
-import { Harness } from "../support/controller-harness.ts";
+import { Harness, type HarnessOptions } from "../support/controller-harness.ts";
 import { RunObserver } from "../support/run-observer.ts";
 import { Watching } from "../support/watching.ts";
 
@@ -40,6 +40,8 @@ const script = fc.shuffledSubarray<Action>(
   { minLength: 3 },
 );
 
+const places = fc.record({ concurrency: fc.integer({ min: 1, max: 2 }), prepares: fc.boolean() });
+
 /** A call of a client: when it began and was answered, in steps. */
 interface Call {
   readonly kind: "launch" | "cancel" | "delete";
@@ -61,9 +63,9 @@ class Interleaving {
   /** Whether the scheduler has its say. */
   #isScheduled = false;
 
-  constructor(disk: Store, scheduler: fc.Scheduler, concurrency: number) {
+  constructor(disk: Store, scheduler: fc.Scheduler, options: HarnessOptions) {
     this.scheduler = scheduler;
-    this.h = new Harness(this.observer.store(disk), { concurrency, wrap: (store) => this.#schedule(store) });
+    this.h = new Harness(this.observer.store(disk), { ...options, wrap: (store) => this.#schedule(store) });
     this.observer.observe(this.h.runner);
   }
 
@@ -245,7 +247,7 @@ class Interleaving {
       ...storeProperties(store),
       get: (key, options) => scheduled("get", () => store.get(key, options)),
       scan: (options) => scheduled("scan", () => store.scan(options)),
-      commit: (changes, conditions) => scheduled("commit", () => store.commit(changes, conditions)),
+      commit: (changes, conditions, next) => scheduled("commit", () => store.commit(changes, conditions, next)),
     };
   }
 }
@@ -263,7 +265,7 @@ function storeProperties(store: Store): Store {
     firstRevision: () => store.firstRevision(),
     get: (key, options) => store.get(key, options),
     scan: (options) => store.scan(options),
-    commit: (changes, conditions) => store.commit(changes, conditions),
+    commit: (changes, conditions, next) => store.commit(changes, conditions, next),
     watch: (options) => store.watch(options),
     reopen: () => store.reopen(),
     close: () => store.close(),
@@ -275,8 +277,8 @@ test(`in ${runs} orders of launches, cancels, ends, crashes and closings every p
 }, async () => {
   const seen = { canceled: 0, completed: 0, failed: 0, crashes: 0, closings: 0, restarted: 0 };
   await fc.assert(
-    fc.asyncProperty(fc.scheduler(), script, fc.integer({ min: 1, max: 2 }), async (scheduler, actions, places) => {
-      const interleaving = new Interleaving(await openMemoryStore(), scheduler, places);
+    fc.asyncProperty(fc.scheduler(), script, places, async (scheduler, actions, options) => {
+      const interleaving = new Interleaving(await openMemoryStore(), scheduler, options);
       await interleaving.begin();
       await interleaving.drive(interleaving.play(actions));
       await interleaving.end();

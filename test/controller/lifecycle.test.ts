@@ -56,8 +56,9 @@ describe("a task", () => {
   test("is shown to nobody in a state that is not on disk", async () => {
     await using h = await openHarness();
     await h.launch("a");
+    const phase = await h.runner.phase("a");
     h.handle.cut();
-    (await h.runner.phase("a")).return();
+    phase.return();
     await h.settle();
     expect((await h.stored("a"))?.status.state).toBe(2);
     await h.open();

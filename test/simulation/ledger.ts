@@ -17,6 +17,7 @@ import { decodeLogChunk, decodeTask } from "../../src/store/codec.ts";
 import { leaseKey, parseTaskKey, releasedKey } from "../../src/store/keys.ts";
 import type { Change, Store } from "../../src/store/store.ts";
 import { isEnded, StateCompleted, StatePending, StateRunning, stateName } from "../../src/task/state.ts";
+import { noted } from "../support/noted-next.ts";
 import { HistoryCheck, type Version } from "../support/task-history.ts";
 import { LeaseCheck } from "./lease-check.ts";
 import { TaskChanges } from "./task-changes.ts";
@@ -65,10 +66,13 @@ export class Ledger {
       watch: (options) => store.watch(options),
       reopen: () => store.reopen(),
       close: () => store.close(),
-      commit: async (changes, conditions) => {
-        const revision = await store.commit(changes, conditions);
+      commit: async (changes, conditions, next) => {
+        const following = next && noted(next);
+        const revision = await store.commit(changes, conditions, following?.next);
+        const second = following?.made() ?? [];
         for (const change of changes) this.#see(change, revision);
-        for (const change of changes) this.#seeLog(change);
+        for (const change of second) this.#see(change, revision + 1n);
+        for (const change of [...changes, ...second]) this.#seeLog(change);
         return revision;
       },
     };
@@ -246,8 +250,8 @@ export class Ledger {
     if (this.#begun.has(begun)) this.broken(`${what} began twice`);
     this.#begun.add(begun);
     const before = this.#fences.get(taskId) ?? 0n;
-    if (phase === "Pending" ? fence <= before : fence !== before)
-      this.broken(`${what} began under fence ${fence} after ${before}`);
+    const isFirst = phase === "Pending" || !this.#begun.has(`${runId}/${attempt}/Pending`);
+    if (isFirst ? fence <= before : fence !== before) this.broken(`${what} began under fence ${fence} after ${before}`);
     this.#fences.set(taskId, fence);
   }
 

@@ -75,6 +75,8 @@ export interface Plan {
   readonly runners: number;
   /** How many tasks run at one time, on each runner where there are some. */
   readonly concurrency: number;
+  /** The runner in the server has a pending phase; without one its runs start with their launches. */
+  readonly prepares: boolean;
   readonly clients: number;
   readonly tasks: number;
   /** How long the store keeps history. */
@@ -143,6 +145,7 @@ function plansOf(size: Size): fc.Arbitrary<Plan> {
     // In the server itself twice as often as on one, and as on two.
     runners: fc.constantFrom(0, 0, ...Array.from({ length: size.runners }, (_, i) => i + 1)),
     concurrency: fc.integer({ min: 1, max: 4 }),
+    prepares: fc.boolean(),
     clients: fc.integer({ min: 2, max: size.clients }),
     tasks: fc.integer({ min: 1, max: size.tasks }),
     historyMs: fc.constantFrom(3_600_000, 3_000),

@@ -79,7 +79,7 @@ export class SimRunner {
       ledger.broken(`a runner was closed: ${error?.message}`);
     };
     const tasks = new HostedTasks({
-      runner: createWorker(ledger, node, true),
+      runner: createWorker(ledger, node, { isRemote: true, prepares: true }),
       capacity,
       log: silentLog,
       clock: node,

@@ -19,7 +19,7 @@ export interface ServerParts {
   readonly sim: Sim;
   readonly disk: SimDisk;
   readonly ledger: Ledger;
-  readonly plan: Pick<Plan, "concurrency" | "runners" | "retentionMs" | "graceMs" | "isTight">;
+  readonly plan: Pick<Plan, "concurrency" | "prepares" | "runners" | "retentionMs" | "graceMs" | "isTight">;
 }
 
 /** One process of it, which takes calls. */
@@ -76,7 +76,11 @@ export class Server {
     const opening: Promise<Controller | RemoteController> =
       plan.runners > 0
         ? openRemoteController({ ...options, remote: { leaseMs, runnersMax: 100, runnerCapacityMax: 100 } })
-        : openController({ ...options, runner: createWorker(ledger, node, false), concurrency: plan.concurrency });
+        : openController({
+            ...options,
+            runner: createWorker(ledger, node, { isRemote: false, prepares: plan.prepares }),
+            concurrency: plan.concurrency,
+          });
     opening.then(
       (controller) => {
         const runners = "runners" in controller ? controller.runners : undefined;

@@ -13,6 +13,7 @@ import {
   type Condition,
   type Entry,
   type GetOptions,
+  type NextChanges,
   type ScanOptions,
   type Store,
   StoreError,
@@ -48,6 +49,7 @@ export const soundDisk: DiskPorts = {
 interface Commit {
   readonly changes: readonly Change[];
   readonly conditions: readonly Condition[];
+  readonly next: NextChanges | undefined;
   readonly settle: (outcome: Promise<bigint>) => void;
 }
 
@@ -78,8 +80,8 @@ export class SimDisk {
 
   /** All that is written is there for good from now on. */
   sync(): void {
-    for (const { changes, conditions, settle } of this.#written.splice(0)) {
-      const outcome = this.synced.commit(changes, conditions);
+    for (const { changes, conditions, next, settle } of this.#written.splice(0)) {
+      const outcome = this.synced.commit(changes, conditions, next);
       outcome.catch(() => {});
       settle(outcome);
     }
@@ -138,13 +140,13 @@ export class SimStore implements Store {
     return entries.map((entry) => this.#marked(entry));
   }
 
-  commit(changes: readonly Change[], conditions: readonly Condition[] = []): Promise<bigint> {
+  commit(changes: readonly Change[], conditions: readonly Condition[] = [], next?: NextChanges): Promise<bigint> {
     if (this.#isClosed) return Promise.reject(closed());
     if (this.#isFenced) return this.#settled(Promise.reject(unavailable("fenced", "no")));
     return this.#settled(
       new Promise((resolve) => {
         // Copied: the caller may use its bytes for something else.
-        this.#waiting.push({ changes: changes.map(copyOf), conditions: [...conditions], settle: resolve });
+        this.#waiting.push({ changes: changes.map(copyOf), conditions: [...conditions], next, settle: resolve });
         this.#writing ??= this.#writeGroups();
       }),
     );

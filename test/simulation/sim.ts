@@ -141,9 +141,9 @@ export class Sim {
   }
 }
 
-/** All that can happen without time passing has happened when this resolves. */
+/** All that can happen without time passing has happened when this resolves, also what itself waits for a turn of the event loop. */
 function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+  return new Promise((resolve) => setImmediate(setImmediate, resolve));
 }
 
 function isBefore(a: SimEvent, b: SimEvent): boolean {

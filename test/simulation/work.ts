@@ -17,18 +17,23 @@ const lateStep = 1_000;
 /** How long the runner takes to hear of an end. */
 const completedMs = 40;
 
-/** `isRemote`: what is begun may be late, so that it is judged by what it gets written. */
-export function createWorker(ledger: Ledger, node: SimNode, isRemote: boolean): TaskRunner {
+/** `isRemote`: what is begun may be late, so that it is judged by what it gets written. `prepares`: it has a pending phase. */
+export function createWorker(
+  ledger: Ledger,
+  node: SimNode,
+  { isRemote, prepares }: { isRemote: boolean; prepares: boolean },
+): TaskRunner {
+  const onTaskPending: TaskRunner["onTaskPending"] = async (task, context) => {
+    if (!isRemote) ledger.begins(task.taskId, context, "Pending", node);
+    try {
+      if (context.attempt % 2 === 0) await sleep(node.foreign, 10, context.signal);
+      context.signal.throwIfAborted();
+    } finally {
+      ledger.ends(task.taskId, context, node);
+    }
+  };
   return {
-    onTaskPending: async (task, context) => {
-      if (!isRemote) ledger.begins(task.taskId, context, "Pending", node);
-      try {
-        if (context.attempt % 2 === 0) await sleep(node.foreign, 10, context.signal);
-        context.signal.throwIfAborted();
-      } finally {
-        ledger.ends(task.taskId, context, node);
-      }
-    },
+    ...(prepares ? { onTaskPending } : {}),
     onTaskRunning: async (task, context) => {
       if (!isRemote) ledger.begins(task.taskId, context, "Running", node);
       try {

@@ -6,7 +6,15 @@ import { describe, expect, test } from "vitest";
 import type * as Package from "../../src/index.ts";
 import type * as Conformance from "../../src/store-conformance/describe-store.ts";
 import type { StoreUnderTestOptions } from "../../src/store-conformance/suite.ts";
-import type { Change, Condition, GetOptions, ScanOptions, Store, WatchOptions } from "../../src/store/store.ts";
+import type {
+  Change,
+  Condition,
+  GetOptions,
+  ScanOptions,
+  Store,
+  WatchOptions,
+  NextChanges,
+} from "../../src/store/store.ts";
 
 // By a name that the compiler does not follow: there is nothing to follow before the build.
 const packageName = "stint";
@@ -82,9 +90,9 @@ class CountingStore implements Store {
     return this.#inner.scan(options);
   }
 
-  commit(changes: readonly Change[], conditions?: readonly Condition[]): Promise<bigint> {
+  commit(changes: readonly Change[], conditions?: readonly Condition[], next?: NextChanges): Promise<bigint> {
     this.commits += 1;
-    return this.#inner.commit(changes, conditions);
+    return this.#inner.commit(changes, conditions, next);
   }
 
   watch(options: WatchOptions): ReturnType<Store["watch"]> {

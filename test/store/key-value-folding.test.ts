@@ -212,7 +212,7 @@ describe.each(backends)("on the %s store", (backend) => {
       durability: store.durability,
       revision: () => store.revision(),
       firstRevision: () => store.firstRevision(),
-      commit: (changes, conditions) => store.commit(changes, conditions),
+      commit: (changes, conditions, next) => store.commit(changes, conditions, next),
       watch: (options) => store.watch(options),
       reopen: () => store.reopen(),
       close: () => store.close(),

@@ -388,7 +388,7 @@ function storeMethods(store: Store): Store {
     firstRevision: () => store.firstRevision(),
     get: (key, options) => store.get(key, options),
     scan: (options) => store.scan(options),
-    commit: (changes, conditions) => store.commit(changes, conditions),
+    commit: (changes, conditions, next) => store.commit(changes, conditions, next),
     watch: (options) => store.watch(options),
     reopen: () => store.reopen(),
     close: () => store.close(),

@@ -34,6 +34,8 @@ export type HarnessOptions = Partial<ControllerOptions> & {
   readonly wrap?: ((store: Store) => Store) | undefined;
   /** Opens it as one that nothing names any more, without a runner. */
   readonly retired?: boolean | undefined;
+  /** Whether its runner has a pending phase, as it has by default. */
+  readonly prepares?: boolean | undefined;
   /** Opens it with another host than this process. */
   readonly hosting?: Hosting | undefined;
   /** Opens it as one whose tasks are run by those who connect. */
@@ -56,6 +58,7 @@ export class Harness implements AsyncDisposable {
   constructor(disk: Store, options: HarnessOptions) {
     this.disk = disk;
     this.options = options;
+    if (options.prepares === false) this.runner.skipPending();
   }
 
   get controller(): ServedLaunches {
@@ -78,9 +81,9 @@ export class Harness implements AsyncDisposable {
 
   /** Opens a controller, in a process of its own. */
   async open(options: HarnessOptions = {}): Promise<Controller> {
-    const all = { runner: this.runner, ...this.options, ...options };
-    const { wrap, hosting, remote, retired = false, ...rest } = all;
-    this.#handle = new CutStore(wrap?.(this.disk) ?? this.disk);
+    const { wrap, hosting, remote, retired = false, prepares: _, ...rest } = { ...this.options, ...options };
+    const handle = new CutStore(wrap?.(this.disk) ?? this.disk);
+    this.#handle = handle;
     const shared = {
       name: controllerName,
       store: this.#handle,
@@ -89,6 +92,7 @@ export class Harness implements AsyncDisposable {
       log: this.#log(),
       faults: this.faults,
       retention: keepAll,
+      runner: this.runner.inProcess(() => handle.isCut),
       ...rest,
     };
     if (hosting !== undefined) this.#controller = await openCore(shared, hosting);

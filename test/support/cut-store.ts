@@ -7,6 +7,7 @@ import type {
   Store,
   StoreWatch,
   WatchOptions,
+  NextChanges,
 } from "../../src/store/store.ts";
 
 /**
@@ -59,11 +60,11 @@ export class CutStore implements Store {
     return this.#alive(() => this.#inner.scan(options));
   }
 
-  commit(changes: readonly Change[], conditions?: readonly Condition[]): Promise<bigint> {
+  commit(changes: readonly Change[], conditions?: readonly Condition[], next?: NextChanges): Promise<bigint> {
     return this.#alive(() => {
       this.commits += 1;
       this.#isCut = this.commits >= this.#cutAtCommit;
-      return this.#isCut && !this.#isApplied ? never() : this.#inner.commit(changes, conditions);
+      return this.#isCut && !this.#isApplied ? never() : this.#inner.commit(changes, conditions, next);
     });
   }
 

@@ -15,7 +15,7 @@ export function damageEntries(store: Store, isDamaged: (key: string) => boolean)
       return entry;
     },
     scan: async (options: ScanOptions) => (await store.scan(options)).map(seen),
-    commit: (changes, conditions) => store.commit(changes, conditions),
+    commit: (changes, conditions, next) => store.commit(changes, conditions, next),
     watch: (options) => store.watch(options),
     reopen: () => store.reopen(),
     close: () => store.close(),

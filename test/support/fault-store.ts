@@ -18,6 +18,7 @@ import {
   StoreError,
   type StoreWatch,
   type WatchOptions,
+  type NextChanges,
 } from "../../src/store/store.ts";
 
 export type FaultOperation = "get" | "scan" | "commit" | "watch" | "reopen";
@@ -153,17 +154,17 @@ export class FaultStore implements Store {
     return this.#read("scan", () => this.#inner.scan(options));
   }
 
-  async commit(changes: readonly Change[], conditions?: readonly Condition[]): Promise<bigint> {
+  async commit(changes: readonly Change[], conditions?: readonly Condition[], next?: NextChanges): Promise<bigint> {
     const fault = await this.#begin("commit");
-    if (fault === undefined) return this.#settled(this.#inner.commit(changes, conditions));
+    if (fault === undefined) return this.#settled(this.#inner.commit(changes, conditions, next));
     const handle = this.#handle;
-    if (isCrash(fault)) return this.#die(fault, () => this.#inner.commit(changes, conditions));
+    if (isCrash(fault)) return this.#die(fault, () => this.#inner.commit(changes, conditions, next));
     if (fault === "hang" || fault === "late") await this.plan.hang();
     if (fault === "late" && handle === this.#handle && this.#fencedAt === undefined) {
-      return this.#settled(this.#inner.commit(changes, conditions));
+      return this.#settled(this.#inner.commit(changes, conditions, next));
     }
     if (handle === this.#handle) this.#fencedAt ??= this.#inner.revision();
-    if (fault === "applied") await this.#settled(this.#inner.commit(changes, conditions));
+    if (fault === "applied") await this.#settled(this.#inner.commit(changes, conditions, next));
     return this.#settled(Promise.reject(unavailable(fault, fault === "refused" ? "no" : "maybe")));
   }
 

@@ -2,9 +2,9 @@ import { type Change, type Store, StoreError } from "../../src/store/store.ts";
 
 /** Commits that `refuses` says so of fail for good, as none should. */
 export function refusingCommits(store: Store, refuses: (changes: readonly Change[]) => boolean): Store {
-  const commit: Store["commit"] = async (changes, conditions) => {
+  const commit: Store["commit"] = async (changes, conditions, next) => {
     if (refuses(changes)) throw new StoreError("INVALID", "refused by the test");
-    return store.commit(changes, conditions);
+    return store.commit(changes, conditions, next);
   };
   return new Proxy(store, {
     get(target, name): unknown {

@@ -12,6 +12,7 @@ import { leaseKey, parseTaskKey } from "../../src/store/keys.ts";
 import type { Change, Store } from "../../src/store/store.ts";
 import { isEnded, StatePending, StateRunning, stateName } from "../../src/task/state.ts";
 import { controllerName } from "./controller-harness.ts";
+import { noted } from "./noted-next.ts";
 import type { Phase, ScriptedRunner } from "./scripted-runner.ts";
 import { historyComplaints, type Version } from "./task-history.ts";
 
@@ -36,9 +37,11 @@ export class RunObserver {
       watch: (options) => disk.watch(options),
       reopen: () => disk.reopen(),
       close: () => disk.close(),
-      commit: async (changes, conditions) => {
-        const revision = await disk.commit(changes, conditions);
+      commit: async (changes, conditions, next) => {
+        const following = next && noted(next);
+        const revision = await disk.commit(changes, conditions, following?.next);
         for (const change of changes) this.#see(change, revision);
+        for (const change of following?.made() ?? []) this.#see(change, revision + 1n);
         return revision;
       },
     };
@@ -121,7 +124,7 @@ export class RunObserver {
     const begun = `${runId}/${attempt}/${state}`;
     if (this.#begun.has(begun)) this.problems.push(`${what} twice`);
     this.#begun.add(begun);
-    if (state === StatePending) {
+    if (state === StatePending || !this.#begun.has(`${runId}/${attempt}/${StatePending}`)) {
       const before = this.#fences.get(taskId) ?? 0n;
       if (fence <= before) this.problems.push(`${what} under fence ${fence} after ${before}`);
       this.#fences.set(taskId, fence);

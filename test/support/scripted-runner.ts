@@ -73,6 +73,23 @@ export class ScriptedRunner implements TaskRunner {
     completed: () => undefined,
   };
 
+  /** It has nothing to do in the pending phase: its runs start with their launches. */
+  skipPending(): this {
+    Object.defineProperty(this, "onTaskPending", { value: undefined });
+    return this;
+  }
+
+  /** As one process has it: once that is dead, nothing begins in it any more. */
+  inProcess(isDead: () => boolean): TaskRunner {
+    const { onTaskPending } = this as TaskRunner;
+    const living = (call: () => unknown): unknown => (isDead() ? new Promise(() => {}) : call());
+    return {
+      ...(onTaskPending && { onTaskPending: (...call) => living(() => this.onTaskPending(...call)) }),
+      onTaskRunning: (...call) => living(() => this.onTaskRunning(...call)),
+      onTaskCompleted: (...call) => living(() => this.onTaskCompleted(...call)),
+    };
+  }
+
   onTaskPending(task: ActiveTask, context: TaskContext): unknown {
     return this.#begin(new Phase("pending", { task, context, state: undefined, args: [] }));
   }
