@@ -91,9 +91,15 @@ export function judge(group: readonly Commit[], newest: Map<string, Known>, sess
       verdicts.lost.push({ commit, error: new StoreError("INVALID", message, { key: misused.key }) });
       continue;
     }
+    const judged = {
+      verdicts,
+      counters,
+      newest,
+      passing: next === undefined ? [] : passingKeys(changes, next.changes),
+    };
     // An index entry is mostly of the very commit of the version that the one which takes it away is conditional on.
-    applyChanges(changes, Number(conditions[0]?.revision ?? 0n), { verdicts, counters, newest });
-    if (next !== undefined) applyChanges(next.changes, first, { verdicts, counters, newest });
+    applyChanges(changes, Number(conditions[0]?.revision ?? 0n), judged, "index");
+    if (next !== undefined) applyChanges(next.changes, first, judged, "unindex");
     verdicts.won.push({ commit, revision: first });
   }
   for (const counter of counters.values()) verdicts.drafts.push(counter);
@@ -111,17 +117,36 @@ function nextChanges(commit: Commit, revision: number, newest: ReadonlyMap<strin
     : { ...made, failure: { error: invalid("what follows has other keys", strange.key) } };
 }
 
+/** Of the index entries that the first makes and the second takes away. Nobody ever sees one, so neither is written. */
+function passingKeys(changes: readonly Change[], next: readonly Change[]): readonly string[] {
+  const isMade = (key: string): boolean => changes.some((change) => change.key === key && change.type === "index");
+  const isTaken = (key: string): boolean => changes.some((change) => change.key === key && change.type === "unindex");
+  const keys: string[] = [];
+  for (const { type, key } of next) if (type === "unindex" && isMade(key) && !isTaken(key)) keys.push(key);
+  return keys;
+}
+
 interface Judged {
   readonly verdicts: Verdicts;
   readonly counters: Map<string, RecordDraft>;
   readonly newest: Map<string, Known>;
+  readonly passing: readonly string[];
 }
 
-/** One revision more; `supposed` is that of the index entries which it takes away, where it is known. */
-function applyChanges(changes: readonly Change[], supposed: number, { verdicts, counters, newest }: Judged): void {
+/**
+ * One revision more; `supposed` is that of the index entries which it takes away, where it is known. Changes of type `passes` are left out
+ * for the keys that are passing.
+ */
+function applyChanges(
+  changes: readonly Change[],
+  supposed: number,
+  { verdicts, counters, newest, passing }: Judged,
+  passes: Change["type"],
+): void {
   verdicts.revision += 1;
   const { revision } = verdicts;
   for (const change of changes) {
+    if (change.type === passes && passing.includes(change.key)) continue;
     if (change.type === "unindex" && supposed > 0) verdicts.supposed.set(change.key, supposed);
     if (change.type === "add") addTo(counters, change, revision, newest);
     // The deletion of what is absent changes nothing.
