@@ -20,12 +20,17 @@ interface PhaseCore {
   readonly faults: Faults;
 }
 
+/** An answer of gRPC is written in one turn, its trailers in the next; a stream of HTTP/2 that goes through Node's compatibility layer takes one more. */
+const answerTurns = 3;
+
 /** Runs the phases of runs, on the seats that they have. */
 export class RunPhases {
   readonly #core: PhaseCore;
   readonly #writer: RunWriter;
   readonly #timeouts: PhaseTimeouts;
   readonly #executing: Executing;
+  /** Of this turn of the event loop. */
+  #goingOut: Promise<void> | undefined;
 
   constructor(core: PhaseCore, writer: RunWriter, timeouts: PhaseTimeouts) {
     this.#core = core;
@@ -54,10 +59,24 @@ export class RunPhases {
     return seat?.skipsPending === true && this.#executing.get(taskId) === undefined;
   }
 
+  /**
+   * Resolves some turns of the event loop later: as many as it takes until whoever was told in this one, such as a caller over gRPC of its launch, has got
+   * that. A runner may keep the thread.
+   */
+  #answersGoOut(): Promise<void> {
+    this.#goingOut ??= this.#turns();
+    return this.#goingOut;
+  }
+
+  async #turns(): Promise<void> {
+    await nextTurn();
+    this.#goingOut = undefined;
+    for (let i = 1; i < answerTurns; i += 1) await nextTurn();
+  }
+
   /** The running phase of a run that was started by its offer. */
   async #begin(actor: TaskActor, run: Run, task: HostedTask): Promise<Settled> {
-    // Who launched it is answered before its runner has the thread.
-    await nextTurn();
+    await this.#answersGoOut();
     // In a turn: whatever else is on disk by then, such as a cancel, the run was told.
     const { settled } = await actor.serialize(() => {
       const begun = run.kind === undefined ? this.#runPhase("running", run, task) : this.#unbegun("running", run);
@@ -100,6 +119,8 @@ export class RunPhases {
 
   /** The phase of a run that was told to stop before its runner was called. */
   async #unbegun(phase: PhaseName, run: Run): Promise<Settled> {
+    // There was none to tell.
+    run.answersCancel = run.kind === "CANCEL";
     const { outcome, value } = await settlePhase(run, () => run.signal.throwIfAborted());
     return { phase, timeoutMs: this.#timeouts[phase], outcome, value };
   }

@@ -27,7 +27,7 @@ export class Run {
   /** The revision of the offer's commit. */
   readonly fence: bigint;
   readonly seat: Seat;
-  /** The phase that it begins with: one that is taken up may be in its second. */
+  /** The phase that it begins with: one that is taken up, or was started by its offer, is in its second. */
   readonly firstPhase: PhaseName;
   readonly leaseKey: string;
   readonly writes = new RunWrites();

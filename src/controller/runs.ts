@@ -1,7 +1,7 @@
 /**
  * The runs that are on the seats of the host: starts them, takes what their runners say to disk, and ends them by the rules of src/task.
  *
- * A run: offered (lease on disk) -> onTaskPending -> started -> onTaskRunning -> over.
+ * A run: offered (lease on disk) -> onTaskPending -> started -> onTaskRunning -> over; offered and started at once where its runner has no onTaskPending.
  * Over is one of: ended (the end is on disk, the runner is told), replaced (a launch took its place), resumed (its runner is not
  * there any more: the task is Pending again), left (the controller closes: the next opening resumes it, or takes it up where its
  * runner goes on), lost (its fence is void).

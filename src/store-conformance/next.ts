@@ -39,6 +39,21 @@ export function describeNext({ open, describe, expect, test }: Suite): void {
     });
   });
 
+  test("an index entry that was made, or was there, is taken out and put in again by what follows", async () => {
+    await using harness = await openHarness(open);
+    if (!(await makesNext(harness.store))) return;
+    await harness.store.commit([index("there")]);
+    const first = await harness.store.commit([index("made")], [], () => [
+      unindex("there"),
+      { type: "index", key: "there", value: bytes("again") },
+      unindex("made"),
+      { type: "index", key: "made", value: bytes("again") },
+    ]);
+    await harness.grow("after a restart");
+    for (const key of ["there", "made"])
+      expect(await harness.store.get(key)).toMatchObject({ revision: first + 1n, value: bytes("again") });
+  });
+
   test("neither is applied where a condition of the first does not hold", async () => {
     await using harness = await openHarness(open);
     if (!(await makesNext(harness.store))) return;

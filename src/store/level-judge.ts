@@ -56,9 +56,7 @@ export function isLookedUp(type: Change["type"]): boolean {
 /** What follows the commit where that has `revision`. */
 export function following({ changes }: Commit, next: NextChanges, revision: number): Following {
   try {
-    const made = next(BigInt(revision));
-    checkNextChanges(changes, made);
-    return { of: revision, changes: made };
+    return { of: revision, changes: checkNextChanges(changes, next(BigInt(revision))) };
   } catch (error) {
     return { of: revision, changes: [], failure: { error } };
   }
@@ -84,8 +82,10 @@ export function judge(group: readonly Commit[], newest: Map<string, Known>, sess
       verdicts.lost.push({ commit, error: next.failure.error });
       continue;
     }
-    const all = next === undefined ? changes : [...changes, ...next.changes];
-    const misused = all.find((change) => isMisused(change, all, newest, session));
+    const before = next === undefined ? changes : [...changes, ...next.changes];
+    const misused =
+      changes.find((change) => isMisused(change, changes, newest, session)) ??
+      next?.changes.find((change) => isMisused(change, before, newest, session));
     if (misused !== undefined) {
       const message = `a key is not one, or not now, that "${misused.type}" is for`;
       verdicts.lost.push({ commit, error: new StoreError("INVALID", message, { key: misused.key }) });

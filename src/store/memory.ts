@@ -125,8 +125,7 @@ class MemoryStore implements Store {
     checkChanges(changes);
     // Conditions first: that a key is indexed already is what the loser of a race for it runs into.
     for (const condition of conditions) this.#checkCondition(condition);
-    const following = next?.(this.#revision + 1n);
-    if (following !== undefined) checkNextChanges(changes, following);
+    const following = next && checkNextChanges(changes, next(this.#revision + 1n));
     this.#checkKinds(following === undefined ? changes : [...changes, ...following]);
 
     const revision = this.#applyAll(changes);

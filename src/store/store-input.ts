@@ -50,15 +50,16 @@ export function checkChanges(changes: readonly Change[]): void {
   }
 }
 
-/** The changes of a commit that follows another at once, which it may not contradict. */
-export function checkNextChanges(changes: readonly Change[], next: readonly Change[]): void {
+/** The changes of a commit that follows another at once, which it may not contradict. Returns them. */
+export function checkNextChanges(changes: readonly Change[], next: readonly Change[]): readonly Change[] {
   checkChanges(next);
-  for (const { type, key } of next) {
-    const before = lastTypeOf(changes, key, changes.length);
+  for (const [i, { type, key }] of next.entries()) {
+    const before = lastTypeOf(next, key, i) ?? lastTypeOf(changes, key, changes.length);
     if (before === undefined) continue;
     if (kindOf(before) !== kindOf(type)) throw invalid(`${JSON.stringify(key)} is not for "${type}"`, key);
     if (type === "index" && before === "index") throw invalid(`${JSON.stringify(key)} is indexed already`, key);
   }
+  return next;
 }
 
 /** What kind of key a change is for. */

@@ -59,8 +59,8 @@ export interface Store {
    * Applies the changes if all conditions hold, and resolves to their revision. Throws StoreError CONFLICT, INVALID, UNAVAILABLE.
    *
    * With `next` two commits, of which both are applied or none: the second has the changes that `next` makes of the first's
-   * revision, and the revision after that. It is called synchronously, maybe more than once, also for a commit that fails; the last call counts,
-   * and each has changes of the same keys. A backend may do without: what it never calls was not applied.
+   * revision, and the revision after that. It is called, and returns them, synchronously, maybe more than once, also for a commit that fails: the last call
+   * counts, and whatever the revision, it makes changes of the same keys. A backend may do without: what it never calls was not applied.
    */
   commit(changes: readonly Change[], conditions?: readonly Condition[], next?: NextChanges): Promise<bigint>;
 

@@ -350,6 +350,8 @@ export class World {
     return {
       ...(this.#prepares ? { onTaskPending } : {}),
       onTaskRunning: async (task, context) => {
+        // In a process that is dead nothing begins any more.
+        if (incarnation.isOver) await new Promise(() => {});
         await this.#checkStart(incarnation, task, context, "Running");
         incarnation.running.add(task.taskId);
         try {

@@ -95,7 +95,7 @@ class Interleaving {
       isOver = true;
     };
     work.then(over, over);
-    for (let idle = 0; !isOver || idle < 2; ) {
+    for (let idle = 0; !isOver || idle < 5; ) {
       await nextTurn();
       idle = this.scheduler.count() > 0 ? 0 : idle + 1;
       if (idle === 0) await this.scheduler.waitNext(1);

@@ -63,7 +63,10 @@ test("one that is canceled before its runner was called ends without that", asyn
   await Promise.all([h.launch("a"), h.controller.cancelTask("a")]);
   await h.settle();
   expect(h.runner.calls("a").filter((call) => call.startsWith("running"))).toEqual([]);
-  expect((await h.controller.readTask("a")).status?.state).toBe(StateCanceled);
+  const { status } = await h.controller.readTask("a");
+  expect(status?.state).toBe(StateCanceled);
+  // There was nobody to wait for.
+  expect(status?.cancel?.acknowledgedAt).toBeDefined();
 });
 
 test("one that a program put into the store has its start in a commit behind what it was given", async () => {

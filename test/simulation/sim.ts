@@ -141,9 +141,9 @@ export class Sim {
   }
 }
 
-/** All that can happen without time passing has happened when this resolves, also what itself waits for a turn of the event loop. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(setImmediate, resolve));
+/** All that can happen without time passing has happened when this resolves, also what itself waits for some turns of the event loop. */
+async function nextTurn(): Promise<void> {
+  for (let i = 0; i < 5; i += 1) await new Promise((resolve) => setImmediate(resolve));
 }
 
 function isBefore(a: SimEvent, b: SimEvent): boolean {
