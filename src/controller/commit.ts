@@ -18,7 +18,7 @@ export type CommitMode = "once" | "until-done";
 type CommitCore = Pick<Core, "store" | "guard" | "lifetime">;
 
 /**
- * Resolves to the commit's revision, where `next` makes another that follows it to that of the first (see Store.commit). Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. One promise beside the store's
+ * Resolves to the commit's revision; `next` is that of Store.commit. Throws StoreError CONFLICT, or ControllerError UNAVAILABLE. One promise beside the store's
  * own, unless the store fails: all that is done to a task waits here several times.
  */
 export function commit(

@@ -60,7 +60,7 @@ export interface WriteOptions {
   readonly extra?: readonly Change[];
   readonly conditions?: readonly Condition[];
   readonly mode: CommitMode;
-  /** Makes of the version, as it is stored, one that follows it in the same commit, where the store can. Pure. */
+  /** Makes of the version, as it is stored, one that follows it with it, where the store can do both at once. Called once. */
   readonly next?: ((task: Task) => Task) | undefined;
 }
 

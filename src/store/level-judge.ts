@@ -1,6 +1,7 @@
 /**
  * Which commits of a group win, and what is written of them: each is judged against what the ones before it leave, in the order
- * they came in.
+ * they came in. Where a commit brings one along that follows it, what that needs to be known of is found out by making it for the revision that the first
+ * is expected to have; it is made anew where one before it in the group has lost.
  */
 import type { LevelSession } from "./level-session.ts";
 import {
