@@ -60,8 +60,8 @@ export class RunPhases {
   }
 
   /**
-   * Resolves some turns of the event loop later: as many as it takes until whoever was told in this one, such as a caller over gRPC of its launch, has got
-   * that. A runner may keep the thread.
+   * Resolves some turns of the event loop later: as many as it takes until who is answered in this one, such as a caller over gRPC of its launch, has got
+   * that. A runner may keep the thread. An answer that comes later, as it reads or is of a batch, may wait for that.
    */
   #answersGoOut(): Promise<void> {
     this.#goingOut ??= this.#turns();
@@ -79,6 +79,8 @@ export class RunPhases {
     await this.#answersGoOut();
     // In a turn: whatever else is on disk by then, such as a cancel, the run was told.
     const { settled } = await actor.serialize(() => {
+      // There is none to tell.
+      run.answersCancel = run.kind === "CANCEL";
       const begun = run.kind === undefined ? this.#runPhase("running", run, task) : this.#unbegun("running", run);
       return Promise.resolve({ settled: begun });
     });
@@ -119,8 +121,6 @@ export class RunPhases {
 
   /** The phase of a run that was told to stop before its runner was called. */
   async #unbegun(phase: PhaseName, run: Run): Promise<Settled> {
-    // There was none to tell.
-    run.answersCancel = run.kind === "CANCEL";
     const { outcome, value } = await settlePhase(run, () => run.signal.throwIfAborted());
     return { phase, timeoutMs: this.#timeouts[phase], outcome, value };
   }

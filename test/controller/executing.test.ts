@@ -50,7 +50,10 @@ describe("a run that does not stop in time, of a controller that is opened again
     const { old, second } = await leave(h);
     await second.cancelTask("left");
     await h.settle();
-    expect((await second.taskStatus("left")).state).toBe(StateCanceled);
+    const { state, cancel } = await second.taskStatus("left");
+    expect(state).toBe(StateCanceled);
+    // What is left never heard of it.
+    expect(cancel?.acknowledgedAt).toBeUndefined();
     old.stop();
     await h.settle();
     expect(h.runner.calls("left")).toEqual(["pending 1", "running 1", "completed 2"]);
