@@ -93,8 +93,6 @@ export class RunPhases {
     const { taskId, runId } = run;
     const timeoutMs = this.#timeouts[phase];
     const left = run.isRemote ? undefined : this.#executing.get(taskId);
-    if (left === undefined && phase === "pending" && run.seat.skipsPending)
-      return { phase, timeoutMs, outcome: "returned", value: undefined };
     if (left !== undefined) {
       log.warn({ taskId, runId }, "a task waits for what a controller that was closed has left of it to stop");
       const { signal } = run;

@@ -1,5 +1,5 @@
-import type { Change, Store } from "../store/store.ts";
-import { ages, expectFailure, openHarness, put, WatchReader } from "./harness.ts";
+import type { Store } from "../store/store.ts";
+import { add, ages, expectFailure, openHarness, put, WatchReader } from "./harness.ts";
 import type { Suite } from "./suite.ts";
 
 export function describeCounters({ open, describe, expect, test }: Suite): void {
@@ -79,10 +79,6 @@ export function describeCounters({ open, describe, expect, test }: Suite): void 
     const revision = await harness.store.commit([put("p"), add("n", 1n)]);
     expect(await new WatchReader(harness.store).linesUpTo(revision)).toEqual([`put p = p at ${revision} after 0`]);
   });
-}
-
-function add(key: string, delta: bigint): Change {
-  return { type: "add", key, delta };
 }
 
 async function countOf(store: Store, key: string): Promise<bigint | undefined> {

@@ -144,6 +144,18 @@ export function put(key: string, value: string | Uint8Array = key): Change {
   return { type: "put", key, value: typeof value === "string" ? bytes(value) : value };
 }
 
+export function index(key: string, value = ""): Change {
+  return { type: "index", key, value: bytes(value) };
+}
+
+export function unindex(key: string): Change {
+  return { type: "unindex", key };
+}
+
+export function add(key: string, delta: bigint): Change {
+  return { type: "add", key, delta };
+}
+
 export function bytes(value: string): Uint8Array {
   return new TextEncoder().encode(value);
 }

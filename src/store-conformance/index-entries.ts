@@ -1,5 +1,4 @@
-import type { Change } from "../store/store.ts";
-import { ages, bytes, keysOf, openHarness, put, WatchReader } from "./harness.ts";
+import { ages, bytes, index, keysOf, openHarness, put, unindex, WatchReader } from "./harness.ts";
 import type { Suite } from "./suite.ts";
 
 export function describeIndex({ open, describe, expect, test }: Suite): void {
@@ -88,12 +87,4 @@ export function describeIndex({ open, describe, expect, test }: Suite): void {
     expect((await harness.store.get("empty"))?.value).toHaveLength(0);
     expect((await harness.store.get("large"))?.value).toHaveLength(1024 ** 2);
   });
-}
-
-function index(key: string, value = ""): Change {
-  return { type: "index", key, value: bytes(value) };
-}
-
-function unindex(key: string): Change {
-  return { type: "unindex", key };
 }

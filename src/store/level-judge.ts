@@ -121,10 +121,7 @@ function nextChanges(commit: Commit, revision: number, newest: ReadonlyMap<strin
 /** Of the index entries that the first makes and the second takes away. Nobody ever sees one, so neither is written. */
 function passingKeys(changes: readonly Change[], next: readonly Change[]): readonly string[] {
   const isMade = (key: string): boolean => changes.some((change) => change.key === key && change.type === "index");
-  const isTaken = (key: string): boolean => changes.some((change) => change.key === key && change.type === "unindex");
-  const keys: string[] = [];
-  for (const { type, key } of next) if (type === "unindex" && isMade(key) && !isTaken(key)) keys.push(key);
-  return keys;
+  return next.filter(({ type, key }) => type === "unindex" && isMade(key)).map(({ key }) => key);
 }
 
 interface Judged {
